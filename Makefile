@@ -1,0 +1,38 @@
+# Two commands: `make play` and `make test`. Each does all its own set-up in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: play test lint clean
+
+play: $(VENV)/.play
+	$(BIN)/worldmodel play
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --stats
+	$(BIN)/python -m pytest
+
+# torch is installed first and exactly: a looser request fetches gigabytes of CUDA libraries.
+$(VENV)/.torch: constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "worldmodel needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) $$(grep '^torch==' constraints.txt)
+	touch $@
+
+$(VENV)/.play: $(VENV)/.torch pyproject.toml
+	$(PIP_INSTALL) --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	$(PIP_INSTALL) --editable '.[train,gym,test]'
+	touch $@ $(VENV)/.play
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

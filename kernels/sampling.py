@@ -1,0 +1,113 @@
+"""Token sampling with counter-based randomness: temperature, top-k, top-p. NumPy, and its PyTorch twin.
+
+The random number of a token depends on (seed, frame, position) alone: same seed, same tokens, whatever else
+runs, in any order and on any device. Generator: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
+as 1, 2, 3", SC 2011). Sampling inverts the cumulative distribution in code order over the kept codes, so that no
+sort is needed where a device finds the threshold another way. It knows arrays, not worlds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_ROUNDS = 10
+_M0, _M1 = 0xD2511F53, 0xCD9E8D57
+_W0, _W1 = 0x9E3779B9, 0xBB67AE85
+_MASK = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """temperature: 0 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
+    most likely codes whose probability reaches top_p. ValueError for values out of range."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= 10:
+            raise ValueError(f"temperature must lie in 0..10, got {self.temperature}")
+        if self.top_k < 0:
+            raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+
+
+GREEDY = Sampler(temperature=0.0, top_p=1.0)
+
+
+def philox(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.uint32]:
+    """Philox4x32-10, first word. Counter (position, frame low, frame high, 0), key (seed low, seed high).
+    positions: (N,) -> uint32 (N,)."""
+    mask = np.uint64(_MASK)
+    c0 = np.asarray(positions, np.uint64) & mask
+    c1 = np.full_like(c0, frame & _MASK)
+    c2 = np.full_like(c0, (frame >> 32) & _MASK)
+    c3 = np.zeros_like(c0)
+    k0, k1 = seed & _MASK, (seed >> 32) & _MASK
+    shift = np.uint64(32)
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * np.uint64(_M0), c2 * np.uint64(_M1)
+        c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & mask, (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & mask
+        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+    return c0.astype(np.uint32)
+
+
+def uniforms(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
+    """float32 in [0, 1) with 24 random bits each. positions: (N,) -> (N,)."""
+    return (philox(seed, frame, positions) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def sample(
+    logits: NDArray[np.float32], sampler: Sampler, seed: int, frame: int, positions: NDArray[np.integer]
+) -> NDArray[np.int32]:
+    """logits: (N, codes); positions: (N,) places of the tokens -> codes int32 (N,)."""
+    if sampler.temperature == 0:
+        return logits.argmax(-1).astype(np.int32)
+    scaled = logits.astype(np.float64) / sampler.temperature
+    scaled -= scaled.max(-1, keepdims=True)
+    weights = np.exp(scaled)
+    weights /= weights.sum(-1, keepdims=True)
+    codes = weights.shape[-1]
+    if 0 < sampler.top_k < codes or sampler.top_p < 1:
+        ranked = -np.sort(-weights, axis=-1)
+        # The last code that is kept: the first at which the mass before it has reached top_p.
+        kept = np.minimum((ranked.cumsum(-1) < sampler.top_p).sum(-1) + 1, codes)
+        if sampler.top_k:
+            kept = np.minimum(kept, sampler.top_k)
+        threshold = np.take_along_axis(ranked, kept[:, None] - 1, -1)
+        weights[weights < threshold] = 0
+    cumulative = weights.cumsum(-1)
+    target = uniforms(seed, frame, positions)[:, None] * cumulative[:, -1:]
+    return np.minimum((cumulative <= target).sum(-1), codes - 1).astype(np.int32)
+
+
+def sample_reference(logits: Tensor, sampler: Sampler, seed: int, frame: int, positions: Tensor) -> Tensor:
+    """PyTorch twin of `sample`, one token at a time and by the plain definition. -> int32 (N,)."""
+    chosen = []
+    for row, position in zip(logits, positions.tolist(), strict=True):
+        if sampler.temperature == 0:
+            chosen.append(int(row.argmax()))
+            continue
+        probabilities = torch.softmax(row.double() / sampler.temperature, -1)
+        ranked, codes = probabilities.sort(descending=True)
+        mass, keep = 0.0, set()
+        for rank, (probability, code) in enumerate(zip(ranked.tolist(), codes.tolist(), strict=True)):
+            if mass >= sampler.top_p or (sampler.top_k and rank >= sampler.top_k):
+                break
+            mass += probability
+            keep.add(code)
+        target = float(uniforms(seed, frame, np.array([position]))[0]) * mass
+        running = 0.0
+        for code in sorted(keep):
+            running += float(probabilities[code])
+            if running > target:
+                break
+        chosen.append(code)
+    return torch.tensor(chosen, dtype=torch.int32)

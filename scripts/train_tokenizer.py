@@ -1,0 +1,55 @@
+"""Trains an image tokenizer on VPT clips.
+
+    python scripts/train_tokenizer.py --data CLIPS [CLIPS ...] --val CLIPS --out runs/tokenizer [--levels 8 8 8 8]
+
+Decodes the clips once into --cache, trains, and leaves config.json, model.safetensors, log.jsonl, sample
+pictures (originals above reconstructions) and scores.json in --out. Started again, it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from worldmodel.config import ImageTokenizerConfig
+from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.training.common import main_with_errors
+from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """data, val: folders of clips (val: held out, scored on every 10th step); out: the run's folder;
+    cache: folder of decoded frames; stop_after_minutes: save and stop, to go on later."""
+
+    data: tuple[Path, ...]
+    val: Path
+    out: Path
+    cache: Path = Path("runs/frames")
+    stop_after_minutes: float | None = None
+    model: tyro.conf.OmitArgPrefixes[ImageTokenizerConfig] = field(default_factory=ImageTokenizerConfig)
+    training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
+
+
+def main(args: Arguments) -> None:
+    height, width = args.model.height, args.model.width
+    train = open_frame_store(args.cache / "train", build_frame_store(args.data, args.cache / "train", height, width))
+    val = open_frame_store(args.cache / "val", build_frame_store([args.val], args.cache / "val", height, width))
+    held_out = np.concatenate([clip.frames[::10] for clip in val])
+    scores = train_tokenizer(args.model, args.training, train, held_out, args.out, args.stop_after_minutes)
+    if scores is None:
+        print(f"stopped early; the same command goes on with {args.out}")
+        return
+    bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
+    write_json(
+        args.out / "scores.json",
+        {"bits_per_frame": round(float(bits), 1), **asdict(scores), "model": asdict(args.model), "training": asdict(args.training)},
+    )
+    print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)

@@ -1,0 +1,60 @@
+"""Trains a world model on VPT clips, with the image tokenizer of an earlier run.
+
+    python scripts/train_world.py --data CLIPS [CLIPS ...] --val CLIPS --tokenizer runs/tokenizer --out runs/world
+
+Decodes and tokenises the clips once (--cache), trains, and leaves config.json, model.safetensors, log.jsonl and
+rollout pictures (the real clip above the model's) in --out. Started again, it goes on where it stopped.
+Several GPUs: torchrun --nproc-per-node N scripts/train_world.py ... --device cuda
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import tyro
+
+from worldmodel.config import TransformerConfig, WorldModelConfig
+from worldmodel.data.frames import build_frame_store, open_frame_store
+from worldmodel.data.tokens import build_token_store
+from worldmodel.model.loading import load_tokenizer
+from worldmodel.training.common import main_with_errors
+from worldmodel.training.world import WorldTraining, train_world
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """data, val: folders of clips (val: held out); tokenizer: folder of a trained image tokenizer; out: the run's
+    folder; cache: folder of decoded frames and tokens; stop_after_minutes: save and stop, to go on later."""
+
+    data: tuple[Path, ...]
+    val: Path
+    tokenizer: Path
+    out: Path
+    cache: Path = Path("runs")
+    order: str = "diagonal-1"
+    legacy_camera: bool = False
+    stop_after_minutes: float | None = None
+    model: tyro.conf.OmitArgPrefixes[TransformerConfig] = field(default_factory=TransformerConfig)
+    training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
+
+
+def main(args: Arguments) -> None:
+    tokenizer = load_tokenizer(args.tokenizer)
+    config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
+    device = torch.device(args.training.device)
+    height, width = tokenizer.config.height, tokenizer.config.width
+    clips, tokens = {}, {}
+    for split, folders in (("train", args.data), ("val", (args.val,))):
+        frames = args.cache / "frames" / split
+        clips[split] = open_frame_store(frames, build_frame_store(folders, frames, height, width))
+        tokenizer = tokenizer.to(device)
+        tokens[split] = build_token_store(clips[split], tokenizer, config, args.out / "tokens" / split, device)
+    val = list(zip(clips["val"], tokens["val"], strict=True))
+    done = train_world(config, args.training, tokenizer, tokens["train"], val, args.out, args.stop_after_minutes)
+    print(f"{'done' if done else 'stopped early; the same command goes on'}: {args.out}")
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)

@@ -1,0 +1,147 @@
+"""Checkpoints: a folder with `config.json` and `model.safetensors`. Nothing is ever unpickled.
+
+Tensor names start with `tokenizer.` (the image tokenizer) or `transformer.`; a folder may hold the
+tokenizer alone. Training state (optimizer, step) is kept apart, in `state.pt`, read with weights_only=True.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from worldmodel.types import WorldModelError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+STATE_FILE = "state.pt"
+FORMAT = 1
+MAX_CONFIG_BYTES = 1 << 20
+
+T = TypeVar("T")
+
+
+class CheckpointError(WorldModelError):
+    """A checkpoint folder that cannot be used; says which file and why."""
+
+
+def config_to_dict(config: Any) -> dict[str, Any]:
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(cls: type[T], values: Any, where: str) -> T:
+    """Plain JSON values -> a (nested) config dataclass. CheckpointError for unknown or bad entries."""
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where}: expected an object with the fields of {cls.__name__}")
+    hints = get_type_hints(cls)
+    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = set(values) - names
+    if unknown:
+        raise CheckpointError(f"{where}: unknown {cls.__name__} fields {sorted(unknown)}; made by a newer version?")
+    converted = {}
+    for name, value in values.items():
+        kind = hints[name]
+        if dataclasses.is_dataclass(kind):
+            value = config_from_dict(kind, value, where)  # type: ignore[arg-type]
+        elif isinstance(value, list):
+            value = tuple(value)
+        converted[name] = value
+    try:
+        return cls(**converted)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{where}: {error}") from None
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json as a dict. CheckpointError if the folder is no checkpoint or of a newer format."""
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {CONFIG_FILE} (give the folder that holds it)")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes is too large for a configuration")
+    try:
+        config = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path}: not JSON ({error})") from None
+    version = config.get("format") if isinstance(config, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(f"{path}: format {version!r}, this version reads format {FORMAT}")
+    return config
+
+
+def write_checkpoint(
+    folder: Path, config: dict[str, Any], modules: dict[str, nn.Module], dtype: torch.dtype | None = None
+) -> None:
+    """Writes weights, then configuration, each atomically. dtype: stored type of floating tensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    for prefix, module in modules.items():
+        for name, tensor in module.state_dict().items():
+            stored = tensor.detach().cpu().to(dtype) if dtype and tensor.is_floating_point() else tensor.detach().cpu()
+            tensors[f"{prefix}.{name}"] = stored.contiguous().clone()
+    temporary = folder / (WEIGHTS_FILE + ".tmp")
+    save_file(tensors, temporary)
+    os.replace(temporary, folder / WEIGHTS_FILE)
+    temporary = folder / (CONFIG_FILE + ".tmp")
+    temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
+    os.replace(temporary, folder / CONFIG_FILE)
+
+
+def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
+    """Fills `module` with the tensors named `prefix.*`. CheckpointError for missing or misshapen ones."""
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}")
+    expected = module.state_dict()
+    loaded: dict[str, Tensor] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            have = {name.removeprefix(prefix + ".") for name in file.keys() if name.startswith(prefix + ".")}  # noqa: SIM118
+            if have != set(expected):
+                odd = sorted(have ^ set(expected))[:4]
+                raise CheckpointError(f"{path}: its {prefix} tensors do not fit its configuration (first: {odd})")
+            for name, tensor in expected.items():
+                shape = tuple(file.get_slice(f"{prefix}.{name}").get_shape())  # before memory is taken
+                if shape != tuple(tensor.shape):
+                    raise CheckpointError(
+                        f"{path}: {prefix}.{name} has shape {shape}, its configuration says {tuple(tensor.shape)}"
+                    )
+                loaded[name] = file.get_tensor(f"{prefix}.{name}").to(tensor.dtype)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    module.load_state_dict(loaded)
+
+
+def weights_hash(folder: Path) -> str:
+    """sha256 (hex) of the weights file."""
+    with (folder / WEIGHTS_FILE).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def module_hash(module: nn.Module) -> str:
+    """sha256 (hex) over a module's tensors in float32, by name: names a tokenizer wherever it is stored."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Training state, atomically."""
+    temporary = path.with_name(path.name + ".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Training state, or None where there is none yet."""
+    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None

@@ -1,0 +1,205 @@
+"""Reads VPT contractor clips (`<id>.mp4` + `<id>.jsonl`, 20 Hz) as a stream of 10 Hz steps.
+
+Line t is the action taken on frame t; frame t+1 is its result. Two ticks are folded into one step: mouse
+motion summed, buttons held in either tick. A clip is never loaded whole. Real contractor files have
+defects that are survived here: a stuck left button at the start, missing or extra lines at the end, frames
+with a GUI open, a hotbar changed by the wheel. It knows files and actions; nothing of models.
+
+Format source: the VPT repository's README (openai/Video-Pre-Training) and arXiv 2206.11795.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+
+from worldmodel.types import Action, Frame, WorldModelError
+
+DEGREES_PER_PIXEL = 360 / 2400  # VPT's mouse scale: 0.15 degrees a pixel
+TICKS_PER_SECOND = 20
+TICKS_PER_STEP = 2
+# Real files end with a few lines or frames too many. More than two seconds is a broken file.
+MAX_MISSING_TICKS = 2 * TICKS_PER_SECOND
+
+MOUSE_BUTTONS = {0: "attack", 1: "use", 2: "pickItem"}
+KEYS = {
+    "key.keyboard.w": "forward",
+    "key.keyboard.s": "back",
+    "key.keyboard.a": "left",
+    "key.keyboard.d": "right",
+    "key.keyboard.space": "jump",
+    "key.keyboard.left.shift": "sneak",
+    "key.keyboard.left.control": "sprint",
+    "key.keyboard.q": "drop",
+    "key.keyboard.f": "swapHands",
+    "key.keyboard.e": "inventory",
+    "key.keyboard.escape": "ESC",
+    **{f"key.keyboard.{slot}": f"hotbar.{slot}" for slot in range(1, 10)},
+}
+
+
+class ClipError(WorldModelError):
+    """A clip that cannot be used; the message names the file, the line where there is one, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClipStep:
+    """frame: uint8 (H, W, 3) at the step's start; action: what was done on it; segment: number of the
+    unbroken run of play that it belongs to (a GUI screen cuts a clip into segments); yaw, pitch: the
+    recorder's absolute view angles in degrees, where the file has them."""
+
+    frame: Frame
+    action: Action
+    segment: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tick:
+    buttons: frozenset[str]
+    dx: float
+    dy: float
+    hotbar: int | None
+    gui: bool
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The mp4 files of all clips below `folder`, sorted. ClipError if there is none or one has no jsonl."""
+    if not folder.is_dir():
+        raise ClipError(f"{folder} is not a folder; give a folder of VPT clips (<id>.mp4 and <id>.jsonl)")
+    clips = sorted(folder.rglob("*.mp4"), key=lambda path: (str(path.parent), len(path.stem), path.stem))
+    if not clips:
+        raise ClipError(f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)")
+    for clip in clips:
+        if not clip.with_suffix(".jsonl").is_file():
+            raise ClipError(f"{clip} has no {clip.with_suffix('.jsonl').name} beside it")
+    return clips
+
+
+def parse_line(text: str, path: Path, number: int) -> dict[str, Any]:
+    """One line of JSON. ClipError with file and line for bad JSON (also for Python-dict text: never eval'ed)."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ClipError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(value, dict) or "mouse" not in value or "keyboard" not in value:
+        raise ClipError(f'{path}:{number}: a VPT line is an object with "mouse" and "keyboard"')
+    return value
+
+
+def _ticks(path: Path) -> Iterator[_Tick]:
+    stuck = False
+    with path.open(encoding="utf-8") as lines:
+        for number, text in enumerate(lines, 1):
+            if not text.strip():
+                continue
+            line = parse_line(text, path, number)
+            try:
+                mouse, keys = line["mouse"], line["keyboard"]["keys"]
+                pressed = {int(button) for button in mouse["buttons"]}
+                fresh = {int(button) for button in mouse.get("newButtons", ())}
+                dx, dy = float(mouse["dx"]), float(mouse["dy"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ClipError(f"{path}:{number}: bad mouse or keyboard entry ({error!r})") from None
+            # The left button that starts a recording can stay "pressed" until it is really pressed.
+            if number == 1 and fresh == {0}:
+                stuck = True
+            elif stuck and 0 in fresh:
+                stuck = False
+            if stuck:
+                pressed.discard(0)
+            buttons = {MOUSE_BUTTONS[b] for b in pressed if b in MOUSE_BUTTONS} | {KEYS[k] for k in keys if k in KEYS}
+            hotbar = line.get("hotbar")
+            yield _Tick(
+                frozenset(buttons), dx, dy, int(hotbar) if hotbar is not None else None, bool(line.get("isGuiOpen"))
+            )
+
+
+def _with_wheel(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
+    """A hotbar slot that changes without its key (the wheel) becomes a press of that slot's key."""
+    previous: _Tick | None = None
+    for tick in ticks:
+        if previous is not None:
+            slot = f"hotbar.{tick.hotbar + 1}" if tick.hotbar is not None else None
+            changed = previous.hotbar is not None and tick.hotbar is not None and tick.hotbar != previous.hotbar
+            by_key = any(button.startswith("hotbar.") for button in previous.buttons)
+            if changed and not by_key and slot is not None:
+                previous = _Tick(previous.buttons | {slot}, previous.dx, previous.dy, previous.hotbar, previous.gui)
+            yield previous
+        previous = tick
+    if previous is not None:
+        yield previous
+
+
+def fold(ticks: list[_Tick]) -> Action:
+    """Ticks -> one action: mouse motion summed, buttons held in any tick."""
+    buttons = frozenset().union(*(tick.buttons for tick in ticks))
+    pitch = sum(tick.dy for tick in ticks) * DEGREES_PER_PIXEL
+    yaw = sum(tick.dx for tick in ticks) * DEGREES_PER_PIXEL
+    return Action(buttons, pitch, yaw)
+
+
+def read_actions(path: Path) -> list[Action]:
+    """All 10 Hz actions of a `<id>.jsonl` (small: text only). Used to play a recorded input back."""
+    ticks = list(_with_wheel(_ticks(path)))
+    return [fold(ticks[i : i + TICKS_PER_STEP]) for i in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP)]
+
+
+def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
+    """Streams a clip's 10 Hz steps, frames reduced to (height, width) by area averaging.
+
+    path: the mp4; its jsonl lies beside it. Raises ClipError for an unreadable video, one smaller than
+    asked, bad JSON (file and line), or lines and frames that differ by more than MAX_MISSING_TICKS.
+    """
+    lines = path.with_suffix(".jsonl")
+    if not lines.is_file():
+        raise ClipError(f"{path} has no {lines.name} beside it")
+    ticks = _with_wheel(_ticks(lines))
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise ClipError(f"{path}: not a readable video ({error})") from None
+    with container:
+        if not container.streams.video:
+            raise ClipError(f"{path}: has no video stream")
+        stream = container.streams.video[0]
+        if stream.width < width or stream.height < height:
+            raise ClipError(
+                f"{path}: {stream.width}x{stream.height} px is smaller than the {width}x{height} asked for; record larger"
+            )
+        pending: list[_Tick] = []
+        picture: av.VideoFrame | None = None
+        frames, used, segment, in_gui, yielded = 0, 0, 0, False, False
+        try:
+            for picture_now in container.decode(stream):
+                frames += 1
+                tick = next(ticks, None)
+                if tick is None:
+                    continue
+                used += 1
+                if tick.gui:  # the step is dropped, and play after it is a new segment
+                    pending, in_gui = [], True
+                    continue
+                if in_gui:
+                    in_gui, segment = False, segment + (1 if yielded else 0)
+                if not pending:
+                    picture = picture_now
+                pending.append(tick)
+                if len(pending) == TICKS_PER_STEP:
+                    assert picture is not None, "a step has its first tick's frame"
+                    frame = picture.reformat(width, height, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
+                    yield ClipStep(np.ascontiguousarray(frame), fold(pending), segment)
+                    yielded, pending = True, []
+        except av.FFmpegError as error:
+            raise ClipError(f"{path}: the video breaks off after {frames} frames ({error})") from None
+        spare = sum(1 for _ in ticks)
+    if frames - used > MAX_MISSING_TICKS or spare > MAX_MISSING_TICKS:
+        raise ClipError(
+            f"{path}: {frames} frames but {used + spare} lines in {lines.name}; they may differ by {MAX_MISSING_TICKS}"
+        )

@@ -1,0 +1,107 @@
+"""Token store: clips as memory-mapped image tokens and action tokens, with a manifest naming the tokenizer.
+
+Layout: `<name>.tokens.npy` uint16 (T, tokens a frame), `<name>.actions.npy` int32 (T, 11), `<name>.segments.npy`
+int32 (T,). Each is written atomically; a killed build goes on. Tokens of another tokenizer are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from worldmodel.checkpoint import module_hash
+from worldmodel.config import WorldModelConfig
+from worldmodel.data.clips import ClipError
+from worldmodel.data.frames import StoredClip, write_json
+from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class TokenClip:
+    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,)."""
+
+    name: str
+    tokens: NDArray[np.uint16]
+    actions: NDArray[np.int32]
+    segments: NDArray[np.int32]
+
+
+def _save(path: Path, array: NDArray[np.generic]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, array)
+    os.replace(temporary, path)
+
+
+@torch.no_grad()
+def build_token_store(
+    clips: Sequence[StoredClip], tokenizer: ImageTokenizer, config: WorldModelConfig, out: Path, device: torch.device
+) -> list[TokenClip]:
+    """Encodes every clip's frames and actions into `out`, then opens them. Done clips are skipped."""
+    out.mkdir(parents=True, exist_ok=True)
+    actions = config.action_tokenizer()
+    want = {"format": 1, "tokenizer": module_hash(tokenizer), "legacy_camera": config.legacy_camera}
+    manifest = out / "manifest.json"
+    if manifest.exists() and json.loads(manifest.read_text()) != want:
+        raise ClipError(f"{out} holds tokens of another tokenizer: give another --tokens folder or delete it")
+    write_json(manifest, want)
+    todo = [clip for clip in clips if not (out / f"{clip.name}.segments.npy").exists()]
+    with tqdm(total=sum(len(clip.frames) for clip in todo), desc="encoding frames", unit="frame") as bar:
+        for clip in todo:
+            rows = []
+            for start in range(0, len(clip.frames), 64):
+                frames = torch.from_numpy(np.ascontiguousarray(clip.frames[start : start + 64])).to(device)
+                rows.append(tokenizer.encode(to_pixels(frames)).cpu().numpy().astype(np.uint16))
+                bar.update(len(frames))
+            _save(out / f"{clip.name}.tokens.npy", np.concatenate(rows))
+            _save(out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()]))
+            _save(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
+    return [
+        TokenClip(
+            clip.name,
+            np.load(out / f"{clip.name}.tokens.npy", mmap_mode="r", allow_pickle=False),
+            np.load(out / f"{clip.name}.actions.npy", allow_pickle=False),
+            np.load(out / f"{clip.name}.segments.npy", allow_pickle=False),
+        )
+        for clip in clips
+    ]
+
+
+class WindowSampler:
+    """Draws windows of `length` consecutive steps inside one segment, all windows alike."""
+
+    def __init__(self, clips: Sequence[TokenClip], length: int) -> None:
+        self.clips, self.length = clips, length
+        self.starts: list[tuple[int, int]] = []
+        for index, clip in enumerate(clips):
+            last = len(clip.tokens) - length
+            same = clip.segments[: last + 1] == clip.segments[length - 1 :] if last >= 0 else np.zeros(0, bool)
+            self.starts += [(index, int(start)) for start in np.flatnonzero(same)]
+        if not self.starts:
+            longest = max((len(clip.tokens) for clip in clips), default=0)
+            raise ClipError(f"no clip is long enough: windows of {length} steps are needed, the longest has {longest}")
+
+    def window(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """-> tokens (length, places), actions (length, 11)."""
+        clip, start = self.starts[index]
+        part = slice(start, start + self.length)
+        return self.clips[clip].tokens[part].astype(np.int64), self.clips[clip].actions[part].astype(np.int64)
+
+    def draw(self, batch: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """-> int64 tokens (batch, length, places), actions (batch, length, 11)."""
+        windows = [self.window(int(pick)) for pick in rng.integers(len(self.starts), size=batch)]
+        return torch.from_numpy(np.stack([w[0] for w in windows])), torch.from_numpy(np.stack([w[1] for w in windows]))
+
+    def spread(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`count` windows evenly spread over everything: always the same ones, for validation."""
+        picks = np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int)
+        windows = [self.window(int(pick)) for pick in picks]
+        return torch.from_numpy(np.stack([w[0] for w in windows])), torch.from_numpy(np.stack([w[1] for w in windows]))

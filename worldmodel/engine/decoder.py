@@ -1,0 +1,199 @@
+"""The one decode path: opens a context, takes an action, decodes a frame group by group over a ring cache.
+
+`FrameDecoder` knows the plan (which slots each pass computes, what they may attend to, where their keys go);
+a backend (PyTorch eager, OpenVINO) only runs a pass. NumPy between the two. A frame costs one pass a group of the
+decode order: the first pass also carries the outro (tail tokens and action) of the frame before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.sampling import Sampler, sample
+from worldmodel.config import WorldModelConfig
+from worldmodel.model.layout import BlockLayout
+from worldmodel.model.transformer import VisualActionTransformer, rotary_table
+from worldmodel.types import Tokens
+
+Array = NDArray[np.float32]
+
+
+class Backend(Protocol):
+    """Runs one pass over a ring of `window` x `layout.length` cached keys and values."""
+
+    name: str
+
+    def run(
+        self,
+        x: Array,
+        cos: Array,
+        sin: Array,
+        past: NDArray[np.bool_],
+        own: NDArray[np.bool_],
+        slots: list[slice],
+        logits: slice,
+    ) -> Array:
+        """x: (n, hidden) inputs; cos, sin: (n, head_dim/2); past: (n, ring) cached entries that
+        each row may attend to; own:
+        (n, n) [query, key] mask among the pass itself; slots: the ring entries that its rows' keys and values go
+        to, in order.
+        -> logits (m, codes) of the rows in `logits`."""
+        ...
+
+
+@dataclass(frozen=True)
+class InputTables:
+    """The model's input embeddings as float32 tables, with their projections folded in.
+
+    Twin of VisualActionTransformer.embed_*: a test compares them.
+    """
+
+    tokens: Array
+    start: Array
+    place: Array
+    previous: Array | None
+    no_previous: Array
+    action: Array | None
+
+    @staticmethod
+    def of(model: VisualActionTransformer) -> InputTables:
+        def array(tensor) -> Array:  # noqa: ANN001
+            return tensor.detach().float().cpu().numpy()
+
+        tokens = array(model.embed_tokens.weight)
+        hidden = tokens.shape[1]
+        place = array(model.place) if model.place is not None else np.zeros((model.layout.length, hidden), np.float32)
+        previous = tokens @ array(model.previous_proj.weight).T if model.previous_proj is not None else None
+        no_previous = array(model.no_previous) if model.no_previous is not None else np.zeros(hidden, np.float32)
+        action = tokens @ array(model.action_proj.weight).T if model.action_proj is not None else None
+        return InputTables(tokens, array(model.start), place, previous, no_previous, action)
+
+    def image(
+        self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
+    ) -> Array:
+        """Inputs of the image slots in `part`: (n, hidden)."""
+        sources = layout.sources[part]
+        x = np.where((sources < 0)[:, None], self.start, self.tokens[tokens[np.maximum(sources, 0)]]) + self.place[part]
+        if self.previous is not None:
+            x = x + (self.no_previous if previous is None else self.previous[previous[layout.places[part]]])
+        if self.action is not None and action is not None:
+            x = x + self.action[action].sum(0)
+        return x.astype(np.float32)
+
+    def outro(self, layout: BlockLayout, tokens: Tokens, action: Tokens) -> Array:
+        """Inputs of the tail and action slots: (outro, hidden)."""
+        return self.tokens[np.concatenate([tokens[layout.tail], action])] + self.place[layout.image :]
+
+
+class FrameDecoder:
+    """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
+
+    Block b of the session lies in ring slot b % window. `context` holds the last frames and actions, from which
+    the cache can be rebuilt (`open`).
+    """
+
+    def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
+        self.config, self.tables, self.backend = config, tables, backend
+        self.layout = BlockLayout(config.decode_order())
+        self.window = config.transformer.window
+        L = self.layout.length
+        self.visible = np.zeros(self.window * L, np.bool_)
+        # Which keys a pass sees in its own rows: the outro sees itself, group 0 sees itself and the outro.
+        outro, first = self.layout.outro, len(self.layout.order.groups[0])
+        self._first_own = np.ones((outro + first, outro + first), np.bool_)
+        self._first_own[:outro, outro:] = False
+        self._rotary: dict[int, tuple[Array, Array]] = {}
+        self.block = -1
+        self.frames: list[Tokens] = []
+
+    @property
+    def filled(self) -> int:
+        """Frames in the context, at most `window`."""
+        return min(self.block + 1, self.window)
+
+    def open(self, frames: list[Tokens], actions: list[Tokens]) -> None:
+        """Starts from known frames: n frames (n >= 1) and the n - 1 actions between them (11 tokens each).
+
+        Only the last `window` frames are looked at. ValueError if the counts do not fit.
+        """
+        if len(frames) < 1 or len(actions) != len(frames) - 1:
+            raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
+        self.visible[:] = False
+        self.block = -1
+        self.frames = []
+        frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
+        for index, tokens in enumerate(frames):
+            if index:
+                self._finish(actions[index - 1])
+            self._begin()
+            part = slice(0, self.layout.image)
+            previous, action = (self.frames[-1], actions[index - 1]) if index else (None, None)
+            x = self.tables.image(self.layout, part, tokens, previous, action)
+            self._run(x, part, self.layout.mask[part, part], slice(0, 0))
+            self.frames.append(tokens.astype(np.int32))
+
+    def decode(
+        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
+    ) -> tuple[Tokens, Array | None]:
+        """One frame. action: (11,) tokens; frame: number that keys the random numbers; forced: true tokens to
+        decode with (then also returns their logits (image, codes), slots in decode order)."""
+        assert self.block >= 0, "open a context before decoding"
+        layout, previous = self.layout, self.frames[-1]
+        tokens = np.zeros(layout.image, np.int32)
+        rows: list[Array] = []
+        for index, part in enumerate(layout.group_slots):
+            if index == 0:
+                outro = self.tables.outro(layout, previous, action)
+                ending = self._slots(slice(layout.image, layout.length))
+                ending_rotary = self._angles(slice(layout.image, layout.length))
+                before = self.visible.copy()  # the outro still sees the frame that now leaves the window
+                self._begin()
+                x = np.concatenate([outro, self.tables.image(layout, part, tokens, previous, action)])
+                rotary = [np.concatenate(pair) for pair in zip(ending_rotary, self._angles(part), strict=True)]
+                past = np.stack([before] * len(outro) + [self.visible] * (len(x) - len(outro)))
+                slots = [ending, self._slots(part)]
+                logits = self.backend.run(x, *rotary, past, self._first_own, slots, slice(len(outro), len(x)))
+                self.visible[ending] = self.visible[slots[1]] = True
+            else:
+                x = self.tables.image(layout, part, tokens, previous, action)
+                own = layout.mask[part, part]
+                logits = self._run(x, part, own, slice(0, len(x)))
+            places = layout.places[part]
+            tokens[places] = forced[places] if forced is not None else sample(logits, sampler, seed, frame, places)
+            if forced is not None:
+                rows.append(logits)
+        self.frames = [*self.frames[-(self.window - 1) :], tokens]
+        return tokens, np.concatenate(rows) if rows else None
+
+    def _begin(self) -> None:
+        """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""
+        self.block += 1
+        self.visible[self._slots(slice(0, self.layout.length))] = False
+
+    def _finish(self, action: Tokens) -> None:
+        """Writes the current block's outro on its own (while a context is opened)."""
+        part = slice(self.layout.image, self.layout.length)
+        x = self.tables.outro(self.layout, self.frames[-1], action)
+        self._run(x, part, self.layout.mask[part, part], slice(0, 0))
+
+    def _slots(self, part: slice) -> slice:
+        base = self.block % self.window * self.layout.length
+        return slice(base + part.start, base + part.stop)
+
+    def _angles(self, part: slice) -> tuple[Array, Array]:
+        if self.block not in self._rotary:
+            tables = rotary_table(self.config, self.layout, np.asarray([self.block]))
+            self._rotary = {self.block: (tables[0][0], tables[1][0])}
+        cos, sin = self._rotary[self.block]
+        return cos[part], sin[part]
+
+    def _run(self, x: Array, part: slice, own: NDArray[np.bool_], logits: slice) -> Array:
+        slots = self._slots(part)
+        past = np.broadcast_to(self.visible, (len(x), len(self.visible)))
+        out = self.backend.run(x, *self._angles(part), past, own, [slots], logits)
+        self.visible[slots] = True
+        return out

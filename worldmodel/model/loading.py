@@ -1,0 +1,112 @@
+"""Loads checkpoint folders into modules. The configuration is read and checked before any weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from worldmodel.checkpoint import CheckpointError, config_from_dict, config_to_dict, load_weights, read_config, write_checkpoint
+from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
+from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION
+from worldmodel.tokenizers.image import ImageTokenizer
+
+STARTS_FILE = "starts.safetensors"
+MAX_STARTS_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WorldModel:
+    """config, image tokenizer and transformer of one checkpoint, in float32 and eval mode."""
+
+    config: WorldModelConfig
+    tokenizer: ImageTokenizer
+    transformer: VisualActionTransformer
+
+
+@dataclass(frozen=True, slots=True)
+class StartScene:
+    """An opening context. tokens: int32 (n, places); actions: int32 (n - 1, 11) between them."""
+
+    tokens: NDArray[np.int32]
+    actions: NDArray[np.int32]
+
+
+def load_tokenizer(folder: Path) -> ImageTokenizer:
+    """The image tokenizer of a tokenizer's or a world model's folder."""
+    config = read_config(folder)
+    if "model" in config:
+        tokenizer_config = config_from_dict(WorldModelConfig, config["model"], str(folder)).image_tokenizer
+    elif "image_tokenizer" in config:
+        tokenizer_config = config_from_dict(ImageTokenizerConfig, config["image_tokenizer"], str(folder))
+    else:
+        raise CheckpointError(f"{folder}: its config.json describes no image tokenizer")
+    tokenizer = ImageTokenizer(tokenizer_config)
+    load_weights(folder, "tokenizer", tokenizer)
+    return tokenizer.eval().requires_grad_(False)
+
+
+def load_config(folder: Path) -> WorldModelConfig:
+    config = read_config(folder)
+    if "model" not in config:
+        raise CheckpointError(f"{folder} holds an image tokenizer alone; a world model is needed here")
+    return config_from_dict(WorldModelConfig, config["model"], str(folder))
+
+
+def load_world_model(folder: Path) -> WorldModel:
+    config = load_config(folder)
+    tokenizer = load_tokenizer(folder)
+    transformer = VisualActionTransformer(config)
+    load_weights(folder, "transformer", transformer)
+    return WorldModel(config, tokenizer, transformer.eval().requires_grad_(False))
+
+
+def save_world_model(
+    folder: Path,
+    config: WorldModelConfig,
+    tokenizer: ImageTokenizer,
+    transformer: VisualActionTransformer,
+    dtype: torch.dtype | None = None,
+) -> None:
+    modules = {"tokenizer": tokenizer, "transformer": transformer}
+    write_checkpoint(folder, {"model": config_to_dict(config)}, modules, dtype)
+
+
+def save_starts(folder: Path, starts: list[StartScene]) -> None:
+    """All scenes have the same number of frames."""
+    tokens = np.stack([start.tokens for start in starts]).astype(np.int32)
+    actions = np.stack([start.actions for start in starts]).astype(np.int32)
+    save_file({"tokens": tokens, "actions": actions}, folder / STARTS_FILE)
+
+
+def load_starts(folder: Path, config: WorldModelConfig) -> list[StartScene]:
+    """Start scenes of a checkpoint; an empty list if it has none. CheckpointError if they do not fit."""
+    path = folder / STARTS_FILE
+    if not path.is_file():
+        return []
+    if path.stat().st_size > MAX_STARTS_BYTES:
+        raise CheckpointError(f"{path}: {path.stat().st_size} bytes is too large for start scenes")
+    try:
+        values = load_file(path)
+        tokens, actions = values["tokens"], values["actions"]
+    except (SafetensorError, KeyError) as error:
+        raise CheckpointError(f"{path}: not a start-scene file ({error})") from None
+    places, codes = config.image_tokenizer.tokens_per_frame, config.image_tokenizer.codebook_size
+    n, frames = tokens.shape[:2] if tokens.ndim == 3 else (0, 0)
+    fits = (
+        tokens.shape == (n, frames, places)
+        and actions.shape == (n, frames - 1, TOKENS_PER_ACTION)
+        and n > 0
+        and 0 <= tokens.min()
+        and tokens.max() < codes
+        and (actions.size == 0 or (codes <= actions.min() and actions.max() < config.action_tokenizer().vocabulary))
+    )
+    if not fits:
+        raise CheckpointError(f"{path}: tokens {tokens.shape} and actions {actions.shape} do not fit the model")
+    return [StartScene(t.astype(np.int32), a.astype(np.int32)) for t, a in zip(tokens, actions, strict=True)]

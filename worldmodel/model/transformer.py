@@ -1,0 +1,224 @@
+"""The visual-action transformer: Llama layout as plain architecture. No sampling, no cache, no I/O.
+
+One function computes a layer over any attention (`Layer.forward` takes a callable), so that training, the
+full recomputation and the decode passes share every line of arithmetic. Inputs are summed embeddings from one
+table of image and action tokens (see WorldModelConfig for the optional ones).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from worldmodel.config import WorldModelConfig
+from worldmodel.model.layout import BlockLayout
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(q (B, T, H, D), k (B, T, Hkv, D), v (B, T, Hkv, D)), rotated -> (B, T, H, D)."""
+
+
+def rotary_table(
+    config: WorldModelConfig, layout: BlockLayout, frames: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """cos and sin, each float32 (len(frames), length, head_dim/2), for the blocks of the given frame numbers.
+
+    Angles are computed in float64, so that hour-long sessions lose no precision. "frame-row-column": a
+    quarter of the pairs turn with the frame number, three eighths each with row and column.
+    """
+    transformer = config.transformer
+    pairs = transformer.head_dim // 2
+    if transformer.rotary == "sequence":
+        # One axis, as MineWorld has it: raster positions, tail and action behind the picture.
+        raster = np.concatenate([layout.places, layout.tail, layout.image + np.arange(layout.outro - len(layout.tail))])
+        stride = layout.length - len(layout.tail)
+        positions = (frames[:, None] * stride + raster[None, :])[..., None]
+        split = [pairs]
+    else:
+        place = np.broadcast_to(layout.coordinates[None], (len(frames), layout.length, 2))
+        time = np.broadcast_to(frames[:, None, None], (len(frames), layout.length, 1))
+        positions = np.concatenate([time, place], -1)
+        split = [pairs // 4, (pairs - pairs // 4) // 2, pairs - pairs // 4 - (pairs - pairs // 4) // 2]
+    angles = []
+    for axis, (count, theta) in enumerate(zip(split, transformer.rotary_theta, strict=True)):
+        frequencies = theta ** (-np.arange(count, dtype=np.float64) / count)
+        angles.append(positions[..., axis, None].astype(np.float64) * frequencies)
+    angle = np.concatenate(angles, -1)
+    return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary position embedding, rotate-half. x: (B, T, H, D); cos, sin: (T, D/2) or (B, T, D/2)."""
+    cos, sin = cos.unsqueeze(-2).to(x.dtype), sin.unsqueeze(-2).to(x.dtype)
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square normalisation in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+
+
+class Layer(nn.Module):
+    """Attention and SwiGLU, each behind an RMSNorm and added to the stream. (B, T, hidden) -> same."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        t = config.transformer
+        self.heads, self.kv_heads, self.head_dim = t.heads, t.kv_heads, t.head_dim
+        self.input_layernorm = RMSNorm(t.hidden, t.norm_eps)
+        self.q_proj = nn.Linear(t.hidden, t.heads * t.head_dim, bias=False)
+        self.k_proj = nn.Linear(t.hidden, t.kv_heads * t.head_dim, bias=False)
+        self.v_proj = nn.Linear(t.hidden, t.kv_heads * t.head_dim, bias=False)
+        self.o_proj = nn.Linear(t.heads * t.head_dim, t.hidden, bias=False)
+        self.post_attention_layernorm = RMSNorm(t.hidden, t.norm_eps)
+        self.gate_proj = nn.Linear(t.hidden, t.mlp, bias=False)
+        self.up_proj = nn.Linear(t.hidden, t.mlp, bias=False)
+        self.down_proj = nn.Linear(t.mlp, t.hidden, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attention: Attention) -> Tensor:
+        B, T, _ = x.shape
+        h = self.input_layernorm(x)
+        q = rotate(self.q_proj(h).view(B, T, self.heads, self.head_dim), cos, sin)
+        k = rotate(self.k_proj(h).view(B, T, self.kv_heads, self.head_dim), cos, sin)
+        v = self.v_proj(h).view(B, T, self.kv_heads, self.head_dim)
+        x = x + self.o_proj(attention(q, k, v).reshape(B, T, -1))
+        h = self.post_attention_layernorm(x)
+        return x + self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))
+
+
+class VisualActionTransformer(nn.Module):
+    """Embeddings, layers, head. `embed_*` build inputs, `logits` reads image logits off."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = BlockLayout(config.decode_order())
+        t = config.transformer
+        self.codes = config.image_tokenizer.codebook_size
+        self.embed_tokens = nn.Embedding(config.action_tokenizer().vocabulary, t.hidden)
+        self.start = nn.Parameter(torch.zeros(t.hidden))
+        self.place = nn.Parameter(torch.zeros(self.layout.length, t.hidden)) if t.place_embedding else None
+        self.no_previous = nn.Parameter(torch.zeros(t.hidden)) if t.previous_frame else None
+        self.previous_proj = nn.Linear(t.hidden, t.hidden, bias=False) if t.previous_frame else None
+        self.action_proj = nn.Linear(t.hidden, t.hidden, bias=False) if t.action_input else None
+        self.layers = nn.ModuleList([Layer(config) for _ in range(t.layers)])
+        self.norm = RMSNorm(t.hidden, t.norm_eps)
+        self.lm_head = nn.Linear(t.hidden, self.codes, bias=False)
+        self.apply(self._initialise)
+        for layer in self.layers:  # residual branches scaled by depth (GPT-2)
+            for branch in (layer.o_proj, layer.down_proj):
+                nn.init.normal_(branch.weight, std=0.02 / (2 * t.layers) ** 0.5)
+        nn.init.normal_(self.start, std=0.02)
+
+    @staticmethod
+    def _initialise(module: nn.Module) -> None:
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+
+    def embed_image(self, tokens: Tensor, previous: Tensor | None, action: Tensor | None) -> Tensor:
+        """Inputs of a frame's image slots.
+
+        tokens: (..., places) of this frame; previous: the same of the frame before, or None; action: the
+        (..., 11) tokens that led here, or None. -> (..., image, hidden). Places that are not decoded yet may
+        hold any token: no slot reads a place of its own or a later group.
+        """
+        device = tokens.device
+        places = torch.from_numpy(self.layout.places).to(device)
+        sources = torch.from_numpy(self.layout.sources).to(device)
+        x = self.embed_tokens(tokens[..., sources.clamp_min(0)])
+        x = torch.where((sources < 0).unsqueeze(-1), self.start.to(x.dtype), x)
+        if self.place is not None:
+            x = x + self.place[: self.layout.image]
+        if self.previous_proj is not None:
+            if previous is None:
+                x = x + self.no_previous
+            else:
+                x = x + self.previous_proj(self.embed_tokens(previous[..., places]))
+        if self.action_proj is not None and action is not None:
+            x = x + self.action_proj(self.embed_tokens(action).sum(-2)).unsqueeze(-2)
+        return x
+
+    def embed_outro(self, tokens: Tensor, action: Tensor) -> Tensor:
+        """Inputs of a block's last slots. tokens: (..., places) of the finished frame; action: (..., 11) the
+        action taken on it. -> (..., outro, hidden)."""
+        tail = torch.from_numpy(self.layout.tail).to(tokens.device)
+        x = self.embed_tokens(torch.cat([tokens[..., tail], action], -1))
+        return x + self.place[self.layout.image :] if self.place is not None else x
+
+    def embed_blocks(self, tokens: Tensor, actions: Tensor) -> Tensor:
+        """tokens (B, T, places), actions (B, T, 11) (action t is taken on frame t) -> (B, T, length, hidden)."""
+        first = self.embed_image(tokens[:, :1], None, None)
+        rest = self.embed_image(tokens[:, 1:], tokens[:, :-1], actions[:, :-1])
+        return torch.cat([torch.cat([first, rest], 1), self.embed_outro(tokens, actions)], 2)
+
+    def run(self, x: Tensor, cos: Tensor, sin: Tensor, attentions: list[Attention]) -> Tensor:
+        """All layers and the final norm. x: (B, T, hidden); one attention a layer. -> (B, T, hidden)."""
+        for layer, attention in zip(self.layers, attentions, strict=True):
+            x = layer(x, cos, sin, attention)
+        return self.norm(x)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., hidden) -> image-code logits (..., codes)."""
+        return self.lm_head(hidden)
+
+    def forward(self, tokens: Tensor, actions: Tensor, first: int = 1) -> Tensor:
+        """Training pass over whole clips with the sliding window of `window` frames.
+
+        tokens: (B, T, places) int64; actions: (B, T, 11) int64. Returns logits (B, T - first, image, codes) of
+        frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s].
+        """
+        B, T, _ = tokens.shape
+        x = self.embed_blocks(tokens, actions)
+        L = self.layout.length
+        cos, sin = (torch.from_numpy(a).to(x.device).flatten(0, 1) for a in self._rotary(T))
+        attention = WindowAttention(self, T, x.device)
+        hidden = self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers))
+        return self.logits(hidden.view(B, T, L, -1)[:, first:, : self.layout.image])
+
+    def _rotary(self, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return rotary_table(self.config, self.layout, np.arange(frames))
+
+
+class WindowAttention:
+    """Attention over whole clips: each block sees the `window` - 1 blocks before it and itself, by rank.
+
+    Each block's keys are gathered from its window only, so that the cost grows with T * window.
+    """
+
+    def __init__(self, model: VisualActionTransformer, frames: int, device: torch.device) -> None:
+        self.window = min(model.config.transformer.window, frames)
+        self.frames, self.length = frames, model.layout.length
+        self.groups = model.config.transformer.heads // model.config.transformer.kv_heads
+        own = torch.from_numpy(model.layout.mask).to(device)
+        index = torch.arange(frames, device=device)[:, None] + torch.arange(1 - self.window, 1, device=device)
+        exists = (index >= 0).repeat_interleave(self.length, 1)  # (T, window * L)
+        past = torch.ones(self.length, (self.window - 1) * self.length, dtype=torch.bool, device=device)
+        self.mask = exists[:, None, :] & torch.cat([past, own], 1)[None]  # (T, L, window * L)
+        self.index = index.clamp_min(0)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        B, _, H, D = q.shape
+        T, L, W = self.frames, self.length, self.window
+        q = q.view(B * T, L, H, D).transpose(1, 2)
+
+        def windows(x: Tensor) -> Tensor:
+            heads = x.shape[2]
+            x = x.view(B, T, L, heads, D)[:, self.index]  # (B, T, W, L, Hkv, D)
+            x = x.reshape(B * T, W * L, heads, D).transpose(1, 2)
+            return x.repeat_interleave(self.groups, 1) if self.groups > 1 else x
+
+        mask = self.mask[None].expand(B, T, L, W * L).reshape(B * T, 1, L, W * L)
+        out = F.scaled_dot_product_attention(q, windows(k), windows(v), attn_mask=mask)
+        return out.transpose(1, 2).reshape(B, T * L, H, D)

@@ -1,0 +1,136 @@
+"""Quantisers of the image tokenizer: finite scalar quantisation (FSQ) and vector quantisation (VQ).
+
+Both share one interface, so that the autoencoder knows neither: `forward` maps latents to
+(quantised latents, indices, auxiliary loss), `decode` maps indices to quantised latents, and
+`neighbours` draws a code near each code (for latent perturbation). They do not know images.
+
+Sources: FSQ, Mentzer et al. 2023 (arXiv 2309.15505); VQ with EMA codebook, van den Oord et al. 2017
+(arXiv 1711.00937, appendix A); l2-normalised low-dimensional codes, ViT-VQGAN (arXiv 2110.04627).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FiniteScalarQuantizer(nn.Module):
+    """Rounds each latent channel to one of a few levels; the code is the mixed-radix number of the levels.
+
+    levels: levels per channel, e.g. (8, 8, 8, 8) gives 4096 codes. There is no codebook to collapse.
+    """
+
+    def __init__(self, levels: tuple[int, ...]) -> None:
+        super().__init__()
+        if not levels or min(levels) < 2:
+            raise ValueError(f"FSQ needs at least one channel and two levels a channel, got levels={levels}")
+        self.levels = tuple(levels)
+        self.code_dim = len(levels)
+        self.codebook_size = math.prod(levels)
+        sizes = torch.tensor(levels, dtype=torch.float32)
+        self.register_buffer("_half", (sizes - 1) / 2, persistent=False)
+        # An even number of levels has no level at zero: shift the tanh so that rounding is symmetric.
+        self.register_buffer("_offset", torch.where(sizes % 2 == 0, 0.5, 0.0), persistent=False)
+        places = [math.prod(levels[:i]) for i in range(len(levels))]
+        self.register_buffer("_places", torch.tensor(places, dtype=torch.int64), persistent=False)
+        self.register_buffer("_sizes", torch.tensor(levels, dtype=torch.int64), persistent=False)
+
+    def _bound(self, latents: Tensor) -> Tensor:
+        half = self._half * (1 + 1e-3)
+        shift = torch.atanh(self._offset / half)
+        return torch.tanh(latents + shift) * half - self._offset
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """latents: (..., code_dim) -> (quantised, same shape, in [-1, 1]; indices (...) int64; loss, zero)."""
+        bounded = self._bound(latents.float())
+        rounded = bounded + (bounded.round() - bounded).detach()  # straight-through gradient
+        digits = (rounded.detach() + self._offset + self._half).round().long()
+        indices = (digits * self._places).sum(-1)
+        return (rounded + self._offset) / self._half, indices, latents.new_zeros(())
+
+    def _digits(self, indices: Tensor) -> Tensor:
+        return indices.long().unsqueeze(-1) // self._places % self._sizes
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """indices: (...) -> quantised latents (..., code_dim) in [-1, 1]."""
+        return self._digits(indices).float() / self._half - 1
+
+    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One code near each code: a random channel moves by one level (reflected at the ends)."""
+        digits = self._digits(indices)
+        channel = torch.randint(self.code_dim, indices.shape, generator=generator, device=indices.device)
+        sign = torch.randint(2, indices.shape, generator=generator, device=indices.device) * 2 - 1
+        sizes = self._sizes[channel]
+        old = digits.gather(-1, channel.unsqueeze(-1)).squeeze(-1)
+        new = old + sign
+        new = torch.where((new < 0) | (new >= sizes), old - sign, new)
+        return indices + (new - old) * self._places[channel]
+
+
+class VectorQuantizer(nn.Module):
+    """Nearest-neighbour quantisation with l2-normalised codes, EMA updates and revival of dead codes.
+
+    codebook_size: K; code_dim: D. Latents and codes lie on the unit sphere, so the nearest code is the
+    one of the largest dot product. A code that is used less than `dead_below` times a batch (moving
+    average) is replaced by a random latent of the batch.
+    """
+
+    def __init__(
+        self,
+        codebook_size: int,
+        code_dim: int,
+        decay: float = 0.99,
+        commitment: float = 0.25,
+        dead_below: float = 0.03,
+        near: int = 16,
+    ) -> None:
+        super().__init__()
+        if codebook_size < 2 or code_dim < 1:
+            raise ValueError(f"VQ needs codebook_size >= 2 and code_dim >= 1, got {codebook_size} and {code_dim}")
+        self.codebook_size = codebook_size
+        self.code_dim = code_dim
+        self.decay, self.commitment, self.dead_below, self.near = decay, commitment, dead_below, near
+        codebook = F.normalize(torch.randn(codebook_size, code_dim), dim=-1)
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("usage", torch.ones(codebook_size))
+        self.register_buffer("sums", codebook.clone())
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """latents: (..., D) -> (quantised on the unit sphere, indices (...) int64, commitment loss)."""
+        flat = F.normalize(latents.float().reshape(-1, self.code_dim), dim=-1)
+        indices = (flat @ self.codebook.t()).argmax(-1)
+        if self.training:
+            self._update(flat.detach(), indices)
+        codes = self.codebook[indices]
+        loss = self.commitment * F.mse_loss(flat, codes)
+        quantised = flat + (codes - flat).detach()
+        return quantised.view(latents.shape), indices.view(latents.shape[:-1]), loss
+
+    @torch.no_grad()
+    def _update(self, flat: Tensor, indices: Tensor) -> None:
+        counts = torch.bincount(indices, minlength=self.codebook_size).to(flat)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
+        self.usage.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        dead = self.usage < self.dead_below
+        if dead.any():
+            fresh = flat[torch.randint(len(flat), (int(dead.sum()),), device=flat.device)]
+            self.sums[dead] = fresh
+            self.usage[dead] = 1.0
+        self.codebook.copy_(F.normalize(self.sums, dim=-1))
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """indices: (...) -> codes (..., D)."""
+        return self.codebook[indices.long()]
+
+    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One of the `near` nearest codes of each code, itself excluded."""
+        near = min(self.near, self.codebook_size - 1)
+        flat = indices.reshape(-1)
+        similarity = self.codebook[flat] @ self.codebook.t()
+        ranked = similarity.topk(near + 1, dim=-1).indices[:, 1:]
+        pick = torch.randint(near, (len(flat), 1), generator=generator, device=indices.device)
+        return ranked.gather(-1, pick).view(indices.shape)

@@ -1,0 +1,66 @@
+"""What both trainers share: learning-rate schedule, weight averaging, autocast, the log, stopping."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from torch import nn
+
+from worldmodel.types import WorldModelError
+
+
+def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
+    """Factor of the peak learning rate: linear warm-up, then a cosine down to `final`."""
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
+    """Exponential moving average of the weights; shorter at the start, so that it forgets the initial ones."""
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value.to(mean.dtype), 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
+class RunLog:
+    """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step."""
+
+    def __init__(self, path: Path, resumed_at: int) -> None:
+        self.path = path
+        if path.exists():
+            rows = [line for line in path.read_text().splitlines() if line.strip()]
+            kept = [row for row in rows if json.loads(row)["step"] < resumed_at]
+            path.write_text("".join(row + "\n" for row in kept))
+        self.started = time.monotonic()
+
+    def write(self, step: int, **values: float) -> None:
+        row = {"step": step, **values, "seconds": round(time.monotonic() - self.started, 1)}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def main_with_errors(main: Callable[[Any], None], arguments: type) -> None:
+    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2."""
+    try:
+        main(tyro.cli(arguments))
+    except WorldModelError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,232 @@
+"""Trains the image tokenizer. Resumable, logged, with held-out scores and sample pictures.
+
+The loss is 2 * weighted MSE + 0.3 * (1 - SSIM), the HUD weighing more than the rest; latent perturbation
+is ramped in over the first 30% of the steps. It knows frames only; no actions, no transformer.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+from tqdm import tqdm
+
+from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, save_state, write_checkpoint
+from worldmodel.config import ImageTokenizerConfig
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.hud import HUDS, loss_weights
+from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
+from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+
+PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerTraining:
+    """Options of a run. steps of `batch` frames; learning_rate: peak; perturb: see ImageTokenizer.forward."""
+
+    steps: int = 3000
+    batch: int = 16
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    average_decay: float = 0.998
+    perturb: float = 0.1
+    perturbed_share: float = 0.25
+    ssim_weight: float = 0.3
+    hud: str = "luanti"
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+    save_minutes: float = 4.0
+    eval_steps: int = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerScores:
+    """Held-out scores. psnr in dB and ssim: means over frames; perplexity and used: of the codes;
+    psnr_perturbed: with 5% of the tokens replaced by a near code; psnr_hud: by region of the HUD."""
+
+    psnr: float
+    ssim: float
+    perplexity: float
+    used: float
+    psnr_perturbed: float
+    psnr_hud: dict[str, float]
+    frames: int
+
+
+def windowed_ssim(a: Tensor, b: Tensor, window: int = 8, stride: int = 4) -> Tensor:
+    """Mean SSIM over uniform windows, for the loss (the scores use torchmetrics' Gaussian one).
+
+    a, b: (B, C, H, W) in [-1, 1]. Formula: Wang et al. 2004, eq. 13, with L = 2.
+    """
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, window, stride)
+
+    mu_a, mu_b = mean(a), mean(b)
+    var_a, var_b = mean(a * a) - mu_a**2, mean(b * b) - mu_b**2
+    covariance = mean(a * b) - mu_a * mu_b
+    score = (2 * mu_a * mu_b + c1) * (2 * covariance + c2) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))
+    return score.mean()
+
+
+def frame_psnr(a: Tensor, b: Tensor) -> Tensor:
+    """PSNR in dB a frame, of uint8 (B, H, W, 3) -> float (B,)."""
+    return peak_signal_noise_ratio(a.float(), b.float(), data_range=255.0, dim=(1, 2, 3), reduction="none")
+
+
+@torch.no_grad()
+def score_tokenizer(
+    model: ImageTokenizer, frames: NDArray[np.uint8], hud: str, device: torch.device, batch: int = 32
+) -> TokenizerScores:
+    """frames: uint8 (N, H, W, 3), held out."""
+    model.eval()
+    psnr, ssim, perturbed, codes = [], [], [], []
+    regions: dict[str, list[Tensor]] = {name: [] for name in HUDS[hud]}
+    generator = torch.Generator(device).manual_seed(0)
+    for start in range(0, len(frames), batch):
+        real = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch])).to(device)
+        tokens = model.encode(to_pixels(real))
+        made = to_frames(model.decode(tokens))
+        psnr.append(frame_psnr(made, real))
+        ssim.append(
+            structural_similarity_index_measure(
+                made.permute(0, 3, 1, 2).float(), real.permute(0, 3, 1, 2).float(), data_range=255.0, reduction="none"
+            )
+        )
+        for name, region in HUDS[hud].items():
+            rows, columns = region.slices(*real.shape[1:3])
+            regions[name].append(frame_psnr(made[:, rows, columns], real[:, rows, columns]))
+        wrong = torch.rand(tokens.shape, generator=generator, device=device) < 0.05
+        near = model.quantizer.neighbours(tokens, generator)
+        perturbed.append(frame_psnr(to_frames(model.decode(torch.where(wrong, near, tokens))), real))
+        codes.append(tokens.flatten().cpu())
+    counts = torch.bincount(torch.cat(codes), minlength=model.config.codebook_size).double()
+    share = counts[counts > 0] / counts.sum()
+    return TokenizerScores(
+        psnr=torch.cat(psnr).mean().item(),
+        ssim=torch.cat(ssim).mean().item(),
+        perplexity=torch.exp(-(share * share.log()).sum()).item(),
+        used=(counts > 0).double().mean().item(),
+        psnr_perturbed=torch.cat(perturbed).mean().item(),
+        psnr_hud={name: torch.cat(values).mean().item() for name, values in regions.items()},
+        frames=len(frames),
+    )
+
+
+@torch.no_grad()
+def sample_picture(model: ImageTokenizer, frames: NDArray[np.uint8], path: Path, device: torch.device) -> None:
+    """Writes originals above their reconstructions. frames: uint8 (N, H, W, 3)."""
+    made = to_frames(model.decode(model.encode(to_pixels(torch.from_numpy(frames).to(device))))).cpu().numpy()
+    rows = [np.concatenate(list(frames), 1), np.concatenate(list(made), 1)]
+    Image.fromarray(np.concatenate(rows, 0)).save(path)
+
+
+def draw_frames(clips: Sequence[StoredClip], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """`count` frames drawn evenly from all steps of all clips: uint8 (count, H, W, 3)."""
+    lengths = np.array([len(clip.frames) for clip in clips])
+    ends = lengths.cumsum()
+    picks = rng.integers(ends[-1], size=count)
+    which = np.searchsorted(ends, picks, side="right")
+    return np.stack([clips[i].frames[p - (ends[i] - lengths[i])] for i, p in zip(which, picks, strict=True)])
+
+
+def train_tokenizer(
+    config: ImageTokenizerConfig,
+    options: TokenizerTraining,
+    train: Sequence[StoredClip],
+    held_out: NDArray[np.uint8],
+    out: Path,
+    stop_after_minutes: float | None = None,
+) -> TokenizerScores | None:
+    """Trains, or goes on with, the run in `out`. Returns the final scores, or None if it stopped early.
+
+    Every batch is drawn from (seed, step), so that a resumed run sees the same frames.
+    """
+    device = torch.device(options.device)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    model = ImageTokenizer(config).to(device, memory_format=torch.channels_last)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
+    )
+    weights = torch.from_numpy(loss_weights(options.hud, config.height, config.width)).to(device)
+    state = load_state(out / STATE_FILE)
+    first = 0
+    if state:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    log = RunLog(out / "log.jsonl", first)
+    started = saved = time.monotonic()
+
+    def save(step: int) -> None:
+        save_state(
+            out / STATE_FILE,
+            {
+                "step": step,
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+            },
+        )
+        write_checkpoint(out, {"image_tokenizer": config_to_dict(config)}, {"tokenizer": average})
+
+    def report(step: int) -> TokenizerScores:
+        scores = score_tokenizer(average, held_out, options.hud, device)
+        values: dict[str, Any] = config_to_dict(scores)
+        log.write(step, **values)
+        sample_picture(average, held_out[:: max(1, len(held_out) // 6)][:6], out / f"sample_{step:06d}.png", device)
+        return scores
+
+    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="tokenizer", unit="step")
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * cosine_lr(step, options.steps, options.warmup)
+        rng = np.random.default_rng((options.seed, step))
+        frames = torch.from_numpy(draw_frames(train, options.batch, rng)).to(device)
+        pixels = to_pixels(frames).contiguous(memory_format=torch.channels_last)
+        torch.manual_seed(options.seed * 1_000_003 + step)  # the perturbation, too, depends on the step alone
+        ramp = min(1.0, step / (PERTURB_RAMP * options.steps))
+        with autocast(device, options.bf16):
+            made, _, quantizer_loss = model(pixels, options.perturb * ramp, options.perturbed_share)
+        made = made.float()
+        error = (weights * (made - pixels).square()).mean()
+        loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + quantizer_loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        update_average(average, model, step, options.average_decay)
+        if step % 50 == 0:
+            log.write(step, loss=loss.item(), mse=error.item())
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        done = step + 1
+        if done % options.eval_steps == 0 and done < options.steps:
+            scores = report(done)
+            bar.write(f"step {done}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}")
+        now = time.monotonic()
+        if now - saved > 60 * options.save_minutes:
+            save(done)
+            saved = now
+        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
+            save(done)
+            return None
+    save(options.steps)
+    return report(options.steps)

@@ -1,0 +1,258 @@
+"""Trains the transformer on stored tokens: cross-entropy of every image token of every frame but the first.
+
+Resumable to the same loss curve (each batch depends on seed and step alone), cosine schedule, gradient clipping,
+EMA weights, validation loss, sample rollouts; one device, or several through torchrun (DDP). Muon for the layers'
+matrices (Jordan et al. 2024, as in torch.optim.Muon), AdamW for the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from kernels.sampling import Sampler
+from worldmodel.checkpoint import STATE_FILE, load_state, save_state
+from worldmodel.config import WorldModelConfig
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.tokens import TokenClip, WindowSampler
+from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
+from worldmodel.evaluation.rollout import Rollout, psnr, roll_out, rollout_picture
+from worldmodel.model.loading import save_world_model
+from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+
+
+@dataclass(frozen=True, slots=True)
+class WorldTraining:
+    """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
+    largest share of input tokens replaced by a near code (targets stay true), against drift."""
+
+    steps: int = 4000
+    batch: int = 3
+    clip: int = 12
+    learning_rate: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 0.05
+    average_decay: float = 0.998
+    noise: float = 0.1
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+    compile: bool = False
+    save_minutes: float = 4.0
+    eval_steps: int = 500
+    val_clips: int = 24
+    rollouts: int = 4
+    rollout_frames: int = 15
+    context: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutScores:
+    """psnr_model, psnr_repeat: dB a frame index, mean over clips, of the rollout and of the repeated last frame."""
+
+    psnr_model: tuple[float, ...]
+    psnr_repeat: tuple[float, ...]
+    clips: int
+
+
+class Optimizers:
+    """Muon for the layers' matrices and AdamW for everything else, stepped and saved together."""
+
+    def __init__(self, model: VisualActionTransformer, options: WorldTraining) -> None:
+        matrices = [p for p in model.layers.parameters() if p.ndim == 2]
+        chosen = {id(p) for p in matrices}
+        rest = [p for p in model.parameters() if id(p) not in chosen]
+        rate, decay = options.learning_rate, options.weight_decay
+        self.parts: list[torch.optim.Optimizer] = [
+            torch.optim.Muon(matrices, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, rate, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+
+    def step(self, rate: float) -> None:
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, state: list[dict]) -> None:
+        for part, values in zip(self.parts, state, strict=True):
+            part.load_state_dict(values)
+
+
+def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
+    """tokens (B, T, places) -> (B, T - 1, image): what each slot of frames 1.. predicts."""
+    return tokens[:, 1:, torch.from_numpy(model.layout.places).to(tokens.device)]
+
+
+def add_noise(tokens: Tensor, tokenizer: ImageTokenizer, most: float, generator: torch.Generator) -> Tensor:
+    """Replaces a share of the tokens by a near code; the share differs by frame, uniform in 0..most."""
+    share = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) * most
+    wrong = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
+    return torch.where(wrong, tokenizer.quantizer.neighbours(tokens, generator), tokens)
+
+
+@torch.no_grad()
+def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Tensor, bf16: bool) -> tuple[float, float]:
+    """Mean cross-entropy (nats a token) and share of tokens whose most likely code is right, over all clips."""
+    model.eval()
+    device = model.lm_head.weight.device
+    losses, hits = [], []
+    for clip, action in zip(tokens, actions, strict=True):
+        clip, action = clip[None].to(device), action[None].to(device)
+        with autocast(device, bf16):
+            logits = model(clip, action).float()
+        target = targets_of(clip, model)
+        losses.append(F.cross_entropy(logits.flatten(0, 2), target.flatten()).item())
+        hits.append((logits.argmax(-1) == target).float().mean().item())
+    return float(np.mean(losses)), float(np.mean(hits))
+
+
+def sample_rollouts(
+    model: VisualActionTransformer,
+    tokenizer: ImageTokenizer,
+    clips: Sequence[tuple[StoredClip, TokenClip]],
+    count: int,
+    frames: int,
+    context: int,
+    sampler: Sampler,
+) -> list[Rollout]:
+    """`count` rollouts from evenly spread places of the validation clips, on the eager engine."""
+    decoder = FrameDecoder(model.config, InputTables.of(model), EagerBackend(model))
+    length = context + frames
+    places = [
+        (index, start)
+        for index, (_, stored) in enumerate(clips)
+        for start in range(len(stored.tokens) - length + 1)
+        if stored.segments[start] == stored.segments[start + length - 1]
+    ]
+    rollouts = []
+    for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
+        index, start = places[int(pick)]
+        pictures, stored = clips[index]
+        part = slice(start, start + length)
+        rollouts.append(
+            roll_out(decoder, tokenizer, pictures.frames[part], stored.tokens[part], stored.actions[part], context, sampler, 0)
+        )
+    return rollouts
+
+
+def score_rollouts(rollouts: list[Rollout]) -> RolloutScores:
+    made = np.mean([psnr(rollout.made, rollout.real) for rollout in rollouts], 0)
+    repeat = np.mean([psnr(rollout.real, rollout.last[None]) for rollout in rollouts], 0)
+    return RolloutScores(tuple(made.round(3).tolist()), tuple(repeat.round(3).tolist()), len(rollouts))
+
+
+def train_world(
+    config: WorldModelConfig,
+    options: WorldTraining,
+    tokenizer: ImageTokenizer,
+    train: Sequence[TokenClip],
+    val: Sequence[tuple[StoredClip, TokenClip]],
+    out: Path,
+    stop_after_minutes: float | None = None,
+) -> bool:
+    """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
+    world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    device = torch.device(options.device)
+    if world_size > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+            torch.cuda.set_device(device)
+    sampler = WindowSampler(train, options.clip)  # raises before any work if the clips are too short
+    val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    model = VisualActionTransformer(config).to(device)
+    average = copy.deepcopy(model).requires_grad_(False)
+    tokenizer = tokenizer.to(device)
+    optimizers = Optimizers(model, options)
+    first = 0
+    state = load_state(out / STATE_FILE)
+    if state:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizers.load_state_dict(state["optimizers"])
+        first = state["step"]
+    trained: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
+    if options.compile:
+        trained = torch.compile(trained)
+    log = RunLog(out / "log.jsonl", first) if rank == 0 else None
+    started = saved = time.monotonic()
+
+    def save(step: int) -> None:
+        if rank == 0:
+            save_state(
+                out / STATE_FILE,
+                {
+                    "step": step,
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizers": optimizers.state_dict(),
+                },
+            )
+            save_world_model(out, config, tokenizer, average)
+
+    def report(step: int, bar: tqdm) -> None:
+        if log is None:
+            return
+        loss, accuracy = validation_loss(average, val_tokens, val_actions, options.bf16)
+        rollouts = sample_rollouts(
+            average, tokenizer, val, options.rollouts, options.rollout_frames, options.context, Sampler()
+        )
+        scores = score_rollouts(rollouts)
+        rollout_picture(rollouts, out / f"rollout_{step:06d}.png")
+        made, repeat = np.mean(scores.psnr_model), np.mean(scores.psnr_repeat)
+        log.write(step, val_loss=loss, val_accuracy=accuracy, rollout_psnr=float(made), repeat_psnr=float(repeat))
+        bar.write(f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB")
+
+    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="world", unit="step", disable=rank > 0)
+    for step in bar:
+        model.train()
+        rng = np.random.default_rng((options.seed, step, rank))
+        tokens, actions = (part.to(device) for part in sampler.draw(options.batch, rng))
+        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
+        inputs = add_noise(tokens, tokenizer, options.noise, generator) if options.noise > 0 else tokens
+        with autocast(device, options.bf16):
+            logits = trained(inputs, actions)
+        loss = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten())
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizers.step(options.learning_rate * cosine_lr(step, options.steps, options.warmup))
+        update_average(average, model, step, options.average_decay)
+        if log is not None and step % 20 == 0:
+            log.write(step, loss=loss.item(), gradient=float(norm))
+            bar.set_postfix(loss=f"{loss.item():.3f}")
+        done = step + 1
+        if done % options.eval_steps == 0 and done < options.steps:
+            report(done, bar)
+        now = time.monotonic()
+        if now - saved > 60 * options.save_minutes:
+            save(done)
+            saved = now
+        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
+            save(done)
+            return False
+    save(options.steps)
+    report(options.steps, bar)
+    if world_size > 1:
+        torch.distributed.destroy_process_group()
+    return True
