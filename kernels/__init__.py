@@ -1,0 +1,1 @@
+"""Array operations, each with a plain PyTorch reference. Knows arrays, not worlds."""

@@ -1,0 +1,1 @@
+"""The session file: format, writer, reader, replay. Free of torch, cupy and pygame."""

@@ -1,0 +1,1 @@
+"""Everything between actions and frames: types, tokenizers, transformer, engines, worlds, data, training."""

@@ -1,0 +1,102 @@
+"""Packs a trained world model for shipping: half-precision weights, start scenes, scores and pictures.
+
+    python scripts/ship_checkpoint.py --run runs/world --val CLIPS --starts runs/starts.json --out worldmodel/pretrained/nano
+
+--starts is a JSON list of [clip name in the frame store, step]: the scenes open with the `context` frames before it.
+Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.png and rollouts.png.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kernels.sampling import GREEDY, Sampler
+from worldmodel.checkpoint import weights_hash
+from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.tokens import WindowSampler, build_token_store
+from worldmodel.evaluation.motion import turns_followed
+from worldmodel.evaluation.rollout import rollout_picture
+from worldmodel.model.loading import StartScene, load_world_model, save_starts, save_world_model
+from worldmodel.tokenizers.image import to_frames
+from worldmodel.training.common import main_with_errors
+from worldmodel.training.tokenizer import score_tokenizer
+from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
+from worldmodel.worlds.neural import NeuralWorld
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames."""
+
+    run: Path
+    val: Path
+    starts: Path
+    out: Path
+    cache: Path = Path("runs")
+    context: int = 4
+    clips: int = 24
+    frames: int = 15
+
+
+def main(args: Arguments) -> None:
+    model = load_world_model(args.run)
+    config = model.config
+    image = config.image_tokenizer
+    save_world_model(args.out, config, model.tokenizer, model.transformer, torch.float16)
+    model = load_world_model(args.out)  # what is scored is what is shipped
+    store = args.cache / "frames" / "val"
+    pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
+    cpu = torch.device("cpu")
+    with tempfile.TemporaryDirectory() as folder:  # the shipped tokenizer's tokens, not the training run's
+        tokens = build_token_store(pictures, model.tokenizer, config, Path(folder), cpu)
+    by_name = {clip.name: clip for clip in tokens}
+    scenes = []
+    for name, step in json.loads(args.starts.read_text()):
+        part = slice(step - args.context + 1, step + 1)
+        stored = by_name[name]
+        scenes.append(StartScene(stored.tokens[part].astype(np.int32), stored.actions[part][:-1]))
+    save_starts(args.out, scenes)
+
+    began = time.monotonic()
+    held_out = np.concatenate([clip.frames[::5] for clip in pictures])
+    tokenizer_scores = score_tokenizer(model.tokenizer, held_out, "luanti", cpu)
+    windows, actions = WindowSampler(tokens, 12).spread(48)
+    loss, accuracy = validation_loss(model.transformer, windows, actions, bf16=False)
+    pairs = list(zip(pictures, tokens, strict=True))
+    rollouts = {
+        name: sample_rollouts(model.transformer, model.tokenizer, pairs, args.clips, args.frames, args.context, sampler)
+        for name, sampler in (("sampled", Sampler()), ("greedy", GREEDY))
+    }
+    rollout_picture(rollouts["sampled"][:: max(1, args.clips // 6)][:6], args.out / "rollouts.png")
+    world = NeuralWorld(args.out)
+    first = [to_frames(model.tokenizer.decode(torch.from_numpy(s.tokens[-1:]).long()))[0].numpy() for s in scenes]
+    Image.fromarray(np.concatenate([np.concatenate(first[i : i + 4], 1) for i in range(0, len(first) // 4 * 4, 4)])).save(
+        args.out / "starts.png"
+    )
+    turns = turns_followed(world, range(len(scenes)))
+    write_json(
+        args.out / "scores.json",
+        {
+            "weights_sha256": weights_hash(args.out),
+            "tokenizer": asdict(tokenizer_scores),
+            "validation": {"loss_nats_per_token": loss, "accuracy": accuracy, "windows": len(windows)},
+            "rollouts": {name: asdict(score_rollouts(made)) for name, made in rollouts.items()},
+            "sampler": asdict(Sampler()),
+            "context_frames": args.context,
+            "turns_followed": {name: f"{sum(hits)} of {len(hits)}" for name, hits in turns.items()},
+            "seconds": round(time.monotonic() - began),
+        },
+    )
+    print((args.out / "scores.json").read_text())
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)

@@ -1,0 +1,101 @@
+"""A world without a model: a pattern that moves with the actions. Deterministic, and slow or broken on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from kernels.sampling import Sampler
+from worldmodel.types import Action, Frame, Step
+
+
+class FakeWorld:
+    """A checkered ground under a sky: the camera and the walk move it, a flag shows where the start scene is.
+
+    step_s: seconds that a step takes; fail_at: the step that raises RuntimeError; sampler: as a neural world has it.
+    `actions` keeps every action since the last reset, `resets` every (start, seed).
+    """
+
+    def __init__(
+        self,
+        frame_shape: tuple[int, int] = (112, 192),
+        starts: int = 3,
+        tick_rate: float = 10.0,
+        step_s: float = 0.0,
+        fail_at: int | None = None,
+        neural: bool = True,
+    ) -> None:
+        self.name = "fake"
+        self.frame_shape, self.starts, self.tick_rate = frame_shape, starts, tick_rate
+        self.step_s, self.fail_at = step_s, fail_at
+        self.actions: list[Action] = []
+        self.resets: list[tuple[int, int]] = []
+        self.steps = 0
+        self.closed = threading.Event()
+        if neural:
+            self.sampler = Sampler()
+            self.window, self.filled = 6, 1
+            self.engine, self.device = "fake", "cpu"
+        self._digest = hashlib.sha256()
+
+    @property
+    def tokens_sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def set_sampler(self, **changes: float) -> None:
+        self.sampler = replace(self.sampler, **changes)
+
+    def reset(self, start: int = 0, seed: int = 0) -> Step:
+        self._x, self._z, self._yaw, self._pitch, self._hue = 0.0, 0.0, 0.0, 0.0, start
+        self.actions.clear()
+        self.resets.append((start, seed))
+        self._digest = hashlib.sha256(f"{start} {seed}".encode())
+        if hasattr(self, "filled"):
+            self.filled = 1
+        return Step(self._draw())
+
+    def step(self, action: Action) -> Step:
+        # In short sleeps: a closed world answers at once, as a real game does whose process has ended.
+        until = time.monotonic() + self.step_s
+        while time.monotonic() < until:
+            if self.closed.wait(min(0.02, self.step_s)):
+                raise RuntimeError("the world is closed")
+        self.steps += 1
+        if self.steps == self.fail_at:
+            raise RuntimeError("the ground has gone")
+        held = action.buttons
+        self._x += 0.5 * (("right" in held) - ("left" in held))
+        self._z += 0.5 * (("forward" in held) - ("back" in held)) * (2 if "sprint" in held else 1)
+        self._yaw += action.yaw
+        self._pitch = max(-60.0, min(60.0, self._pitch + action.pitch))
+        self.actions.append(action)
+        self._digest.update(repr((sorted(held), action.pitch, action.yaw)).encode())
+        if hasattr(self, "filled"):
+            self.filled = min(self.window, self.filled + 1)
+        return Step(self._draw(), timings={"decode": self.step_s})
+
+    def close(self) -> None:
+        self.closed.set()
+
+    def _draw(self) -> Frame:
+        """uint8 (H, W, 3)."""
+        H, W = self.frame_shape
+        rows = np.arange(H, dtype=np.float32)[:, None] - H * 0.45 + self._pitch * H / 60
+        columns = np.arange(W, dtype=np.float32)[None] - W / 2
+        depth = H * 1.2 / np.maximum(rows, 1.0)
+        across = columns * depth / W * 2
+        angle = np.deg2rad(self._yaw)
+        east = across * np.cos(angle) + depth * np.sin(angle) + self._x
+        north = depth * np.cos(angle) - across * np.sin(angle) + self._z
+        checks = ((np.floor(east / 2) + np.floor(north / 2)) % 2)[..., None]
+        fog = np.clip(depth / 60, 0, 1)[..., None]
+        green = np.array([[70, 140, 60], [140, 110, 70], [90, 110, 150]], np.float32)[self._hue % 3]
+        sky = np.array([150, 190, 235], np.float32) - np.clip(-rows, 0, H)[..., None] * 0.6
+        ground = green * (0.8 + 0.35 * checks) * (1 - fog) + np.array([190, 205, 220]) * fog
+        return np.ascontiguousarray(
+            np.where(rows[..., None] > 0, ground, sky + 0 * ground).clip(0, 255).astype(np.uint8)
+        )

@@ -1,0 +1,124 @@
+"""The clip reader on small real mp4 files, whole and broken."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import vpt_line, write_clip
+
+from worldmodel.data.clips import ClipError, find_clips, read_actions, read_clip
+from worldmodel.data.frames import build_frame_store, open_frame_store
+
+
+def steps_of(path):
+    return list(read_clip(path, 48, 80))
+
+
+def test_two_ticks_make_a_step(tmp_path):
+    lines = [vpt_line(dx=10, keys=["key.keyboard.w"]), vpt_line(dx=-4, dy=20, buttons=[0]), vpt_line(), vpt_line()]
+    first, second = steps_of(write_clip(tmp_path / "a", lines))
+    assert first.action.buttons == {"forward", "attack"}
+    assert (first.action.pitch, first.action.yaw) == pytest.approx((3.0, 0.9))
+    assert second.action.buttons == frozenset()
+    assert first.frame.shape == (48, 80, 3)
+    assert first.frame.dtype == np.uint8
+    # Step t shows the frame at its first tick: tick 2 is 4 grey levels brighter than tick 0.
+    assert second.frame.mean() - first.frame.mean() == pytest.approx(4, abs=1.5)
+
+
+def test_area_downsampling_averages(tmp_path):
+    frame = steps_of(write_clip(tmp_path / "a", [vpt_line()] * 2))[0].frame.astype(float)
+    ramp = np.linspace(0, 60, 160)[None] + np.linspace(0, 60, 96)[:, None]
+    expected = ramp.reshape(48, 2, 80, 2).mean((1, 3))
+    assert abs(frame.mean(-1) - expected).mean() < 2.5
+
+
+def test_stuck_left_button_at_the_start(tmp_path):
+    stuck = [vpt_line(buttons=[0], new_buttons=[0])] + [vpt_line(buttons=[0])] * 3
+    real = [vpt_line(buttons=[0], new_buttons=[0])] * 2
+    write_clip(tmp_path / "a", stuck + real)
+    assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == [set(), set(), {"attack"}]
+
+
+def test_wheel_becomes_a_hotbar_key(tmp_path):
+    lines = [vpt_line(hotbar=0), vpt_line(hotbar=0), vpt_line(hotbar=3), vpt_line(hotbar=3, keys=["key.keyboard.2"])]
+    write_clip(tmp_path / "a", [*lines, vpt_line(hotbar=1), vpt_line(hotbar=1)])
+    assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == [{"hotbar.4"}, {"hotbar.2"}, set()]
+
+
+def test_gui_frames_are_left_out_and_cut_the_clip(tmp_path):
+    lines = [vpt_line()] * 4 + [vpt_line(gui=True)] * 3 + [vpt_line(dx=2)] * 4
+    steps = steps_of(write_clip(tmp_path / "a", lines))
+    assert [step.segment for step in steps] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("extra", [1, 7])
+def test_a_few_missing_or_extra_lines_at_the_end_are_survived(tmp_path, extra):
+    assert len(steps_of(write_clip(tmp_path / "a", [vpt_line()] * 20, frames=20 - extra))) == (20 - extra) // 2
+    assert len(steps_of(write_clip(tmp_path / "b", [vpt_line()] * (20 - extra), frames=20))) == (20 - extra) // 2
+
+
+def test_missing_frames_are_an_error_with_both_counts(tmp_path):
+    path = write_clip(tmp_path / "a", [vpt_line()] * 60, frames=10)
+    with pytest.raises(ClipError, match="10 frames but 60 lines"):
+        steps_of(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{'mouse': {}}", "a.jsonl:3: not JSON"),
+        ("[1, 2]", 'a.jsonl:3: a VPT line is an object with "mouse"'),
+        ('{"mouse": {"dx": "x", "dy": 0, "buttons": []}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
+        ('{"mouse": {"dx": 1, "dy": 0}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
+    ],
+)
+def test_bad_lines_name_file_and_line(tmp_path, text, message):
+    path = write_clip(tmp_path / "a", [vpt_line()] * 6)
+    lines = path.with_suffix(".jsonl").read_text().splitlines()
+    lines[2] = text
+    path.with_suffix(".jsonl").write_text("\n".join(lines))
+    with pytest.raises(ClipError, match=message):
+        steps_of(path)
+
+
+def test_files_that_are_no_clips(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(ClipError, match=r"no a\.jsonl"):
+        steps_of(tmp_path / "a.mp4")
+    (tmp_path / "a.jsonl").write_text(json.dumps(vpt_line()))
+    with pytest.raises(ClipError, match="not a readable video"):
+        steps_of(tmp_path / "a.mp4")
+    with pytest.raises(ClipError, match="no clips in"):
+        find_clips(tmp_path / "a" if (tmp_path / "a").mkdir() else tmp_path / "a")
+    with pytest.raises(ClipError, match="is not a folder"):
+        find_clips(tmp_path / "nowhere")
+
+
+def test_too_small_a_video_says_both_sizes(tmp_path):
+    path = write_clip(tmp_path / "a", [vpt_line()] * 4, height=32, width=64)
+    with pytest.raises(ClipError, match="64x32 px is smaller than the 80x48"):
+        steps_of(path)
+
+
+def test_a_cut_off_video_is_an_error_or_a_shorter_clip(tmp_path):
+    path = write_clip(tmp_path / "a", [vpt_line()] * 40)
+    path.write_bytes(path.read_bytes()[:3000])
+    with pytest.raises(ClipError):
+        steps_of(path)
+
+
+def test_frame_store_round_trip_and_resume(tmp_path):
+    write_clip(tmp_path / "data" / "a", [vpt_line(dx=5)] * 8)
+    write_clip(tmp_path / "data" / "b", [vpt_line(keys=["key.keyboard.a"])] * 6)
+    names = build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1)
+    first, second = open_frame_store(tmp_path / "store", names)
+    assert first.frames.shape == (4, 48, 80, 3)
+    assert first.actions()[0].yaw == pytest.approx(1.5)
+    assert second.actions()[0].buttons == {"left"}
+    stamp = (tmp_path / "store" / f"{names[0]}.frames.npy").stat().st_mtime_ns
+    (tmp_path / "store" / f"{names[1]}.actions.npz").unlink()  # as if the build had been killed
+    build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1)
+    assert (tmp_path / "store" / f"{names[0]}.frames.npy").stat().st_mtime_ns == stamp
+    with pytest.raises(ClipError, match="give another folder"):
+        build_frame_store([tmp_path / "data"], tmp_path / "store", 96, 160)

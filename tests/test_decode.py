@@ -1,0 +1,194 @@
+"""Decode order, mask, cache and engines: decoding computes exactly what training computed."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_steps, tiny_config, tiny_transformer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels.sampling import GREEDY, Sampler
+from worldmodel.decode_order import START, DecodeOrder, parse_order
+from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.openvino import OpenVinoBackend
+from worldmodel.model.layout import BlockLayout
+from worldmodel.model.transformer import WindowAttention
+
+ORDERS = ["raster", "diagonal-1", "diagonal-2", "diagonal-4", "rows"]
+BACKENDS = {"eager": EagerBackend, "openvino": lambda model: OpenVinoBackend(model, threads=1)}
+
+
+def decoder_of(model, backend="eager"):
+    return FrameDecoder(model.config, InputTables.of(model), BACKENDS[backend](model))
+
+
+def test_passes_follow_the_papers_formula():
+    assert parse_order("diagonal-1", 14, 24).passes == 37
+    assert parse_order("diagonal-2", 14, 24).passes == 50
+    assert parse_order("diagonal-4", 14, 24).passes == 76
+    assert parse_order("raster", 14, 24).passes == 336
+    assert parse_order("rows", 14, 24).passes == 14
+    assert parse_order("diagonal-1", 7, 12).passes == 18
+    assert parse_order("diagonal-24", 14, 24).passes == 336
+
+
+@given(st.sampled_from(["raster", "rows", "diagonal-1", "diagonal-3", "diagonal-9"]), st.integers(1, 9), st.integers(1, 9))
+def test_orders_are_partitions_whose_inputs_are_ready(name, height, width):
+    order = parse_order(name, height, width)
+    assert sorted(order.sequence) == list(range(height * width))
+    for place, source in enumerate(order.source):
+        assert source == START or order.group_of[source] < order.group_of[place]
+    # Every token is seen: as somebody's input or in the tail.
+    assert {s for s in order.source if s != START} | set(order.tail) == set(range(height * width))
+
+
+def test_bad_orders_are_refused():
+    with pytest.raises(ValueError, match="no partition"):
+        DecodeOrder("x", 1, 2, ((0,),), (START, START))
+    with pytest.raises(ValueError, match="not decoded yet"):
+        DecodeOrder("x", 1, 2, ((0, 1),), (START, 0))
+    with pytest.raises(ValueError, match="unknown decode order"):
+        parse_order("spiral", 2, 2)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_nothing_undecoded_is_attended(order):
+    layout = BlockLayout(tiny_config(order).decode_order())
+    decoded: set[int] = set()
+    for part, group in zip(layout.group_slots, layout.order.groups, strict=True):
+        for slot in range(part.start, part.stop):
+            seen = np.flatnonzero(layout.mask[slot])
+            inputs = {int(layout.sources[s]) for s in seen if s < layout.image} - {START}
+            assert inputs <= decoded  # the content behind every attended key is known by now
+            assert seen.max() < part.stop
+        decoded |= set(group)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("order", ORDERS)
+def test_forced_decoding_equals_training_after_the_ring_has_rolled(order, backend):
+    """13 frames through a ring of 3: rolled four times; the reference is one forward pass over all of them."""
+    config = tiny_config(order)
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 13)
+    with torch.no_grad():
+        reference = model(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    decoder = decoder_of(model, backend)
+    decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index in range(2, 13):
+        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert abs(logits - reference[index - 1]).max() < 1e-4
+    assert decoder.filled == 3
+    # The test can fail: another token in the frame before changes the logits.
+    changed = tokens.copy()
+    changed[11, 0] = (changed[11, 0] + 1) % config.image_tokenizer.codebook_size
+    with torch.no_grad():
+        other = model(torch.from_numpy(changed)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    assert abs(other[-1] - reference[-1]).max() > 1e-3
+
+
+def test_the_window_ends_where_it_says():
+    """With one layer, a frame that has left the window has no influence at all; the one before it has."""
+    config = tiny_config(layers=1, window=3)
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 8)
+
+    def last_logits(values):
+        with torch.no_grad():
+            return model(torch.from_numpy(values)[None].long(), torch.from_numpy(actions)[None].long())[0, -1].numpy()
+
+    def changed(frame):
+        other = tokens.copy()
+        other[frame] = (other[frame] + 1) % 16
+        return abs(last_logits(other) - last_logits(tokens)).max()
+
+    # Frame 7 sees blocks 5 and 6; block 5's inputs hold the tokens of frame 4 (previous_frame).
+    assert changed(3) == 0
+    assert changed(4) > 1e-4
+    assert changed(5) > 1e-4
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_input_tables_equal_the_modules_embeddings(plain):
+    extra = {"previous_frame": False, "action_input": False, "place_embedding": False} if plain else {}
+    if plain:
+        extra |= {"rotary": "sequence", "rotary_theta": (10000.0,)}
+    config = tiny_config(**extra)
+    model = tiny_transformer(config)
+    tables, layout = InputTables.of(model), model.layout
+    tokens, actions = random_steps(config, 3)
+    blocks = model.embed_blocks(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    whole = slice(0, layout.image)
+    for index in range(3):
+        previous, action = (tokens[index - 1], actions[index - 1]) if index else (None, None)
+        made = tables.image(layout, whole, tokens[index], previous, action)
+        assert abs(made - blocks[index, : layout.image]).max() < 1e-5
+        assert abs(tables.outro(layout, tokens[index], actions[index]) - blocks[index, layout.image :]).max() < 1e-5
+
+
+def test_plain_mineworld_layout_decodes_exactly_too():
+    config = tiny_config(
+        rotary="sequence", rotary_theta=(10000.0,), previous_frame=False, action_input=False, place_embedding=False
+    )
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 9)
+    with torch.no_grad():
+        reference = model(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    decoder = decoder_of(model)
+    decoder.open(list(tokens[:1]), [])
+    for index in range(1, 9):
+        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert abs(logits - reference[index - 1]).max() < 1e-4
+
+
+def test_reopening_rebuilds_the_same_context():
+    """A context longer than the window opens to what its last frames alone give."""
+    config = tiny_config()
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 7)
+    long, short = decoder_of(model), decoder_of(model)
+    long.open(list(tokens), list(actions[:6]))
+    short.open(list(tokens[-3:]), list(actions[4:6]))
+    a, b = (d.decode(actions[6], GREEDY, 0, 0, forced=tokens[0])[1] for d in (long, short))
+    assert abs(a - b).max() < 1e-5
+    with pytest.raises(ValueError, match="n - 1 actions"):
+        long.open(list(tokens), list(actions))
+
+
+def test_engines_agree_on_greedy_tokens():
+    config = tiny_config()
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 50)
+    made = {}
+    for name in BACKENDS:
+        decoder = decoder_of(model, name)
+        decoder.open(list(tokens[:2]), list(actions[:1]))
+        made[name] = np.stack([decoder.decode(action, GREEDY, 0, i)[0] for i, action in enumerate(actions)])
+    assert (made["eager"] == made["openvino"]).all()
+
+
+def test_same_seed_same_tokens():
+    config = tiny_config()
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 6)
+
+    def play(seed):
+        decoder = decoder_of(model)
+        decoder.open(list(tokens[:1]), [])
+        torch.rand(3)  # whatever else draws random numbers
+        return np.stack([decoder.decode(action, Sampler(), seed, i)[0] for i, action in enumerate(actions)])
+
+    assert (play(1) == play(1)).all()
+    assert (play(1) != play(2)).any()
+
+
+def test_cpu_attention_equals_the_librarys():
+    model = tiny_transformer(tiny_config())
+    attention = WindowAttention(model, 5, torch.device("cpu"))
+    torch.manual_seed(0)
+    q = torch.randn(10, 2, 2 * attention.length, 16)
+    k, v = torch.randn(2, 10, 2, 3 * attention.length, 16)
+    mask = attention.bias.repeat(2, 2, 1).unsqueeze(1)
+    library = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    assert (attention.attend(q, k, v) - library).abs().max() < 1e-5

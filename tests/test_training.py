@@ -1,0 +1,142 @@
+"""Training the world model: it learns, resumes to the same curve, and refuses what cannot work."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip
+
+from worldmodel.checkpoint import config_to_dict, write_checkpoint
+from worldmodel.data.clips import ClipError
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
+from worldmodel.model.loading import load_world_model
+from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.training.common import cosine_lr
+from worldmodel.training.world import WorldTraining, add_noise, train_world
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = WorldTraining(
+    steps=30, batch=2, clip=5, learning_rate=5e-3, warmup=3, bf16=False, eval_steps=1000, rollouts=1, rollout_frames=2,
+    context=2, val_clips=2, average_decay=0.5,
+)  # fmt: skip
+
+
+def token_clip(frames=30):
+    """A world in which each step adds 1 to every token, so that there is something to learn."""
+    _, actions = random_steps(tiny_config(), frames)
+    start = np.arange(15) % 16
+    tokens = (start[None] + np.arange(frames)[:, None]) % 16
+    return TokenClip("c", tokens.astype(np.uint16), actions, np.zeros(frames, np.int32))
+
+
+def stored_clip(frames=30):
+    pictures = np.zeros((frames, 48, 80, 3), np.uint8)
+    return StoredClip(
+        "c", pictures, np.zeros((frames, 23), bool), np.zeros((frames, 2), np.float32), np.zeros(frames, np.int32)
+    )
+
+
+def losses(out):
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [row["loss"] for row in rows if "loss" in row], rows[-1]
+
+
+def run(out, minutes=None):
+    torch.manual_seed(0)
+    tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()
+    clip = token_clip()
+    return train_world(tiny_config(), OPTIONS, tokenizer, [clip], [(stored_clip(), clip)], out, minutes)
+
+
+def test_it_learns_and_resumes_to_the_same_weights(tmp_path):
+    assert run(tmp_path / "whole")
+    curve, last = losses(tmp_path / "whole")
+    assert curve[-1] < 0.6 * curve[0]
+    assert last["val_loss"] < 0.6 * curve[0]
+    assert (tmp_path / "whole" / "rollout_000030.png").exists()
+    assert not run(tmp_path / "cut", 1e-9)  # stops after one step
+    assert run(tmp_path / "cut")
+    whole, cut = (load_world_model(tmp_path / name).transformer.state_dict() for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    assert losses(tmp_path / "cut")[0] == curve
+
+
+def test_short_clips_are_refused_before_any_work(tmp_path):
+    with pytest.raises(ClipError, match="windows of 5 steps are needed, the longest has 4"):
+        WindowSampler([token_clip(4)], 5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_windows_stay_inside_a_segment():
+    clip = token_clip(20)
+    clip.segments[8:] = 1
+    sampler = WindowSampler([clip], 6)
+    assert {start for _, start in sampler.starts} == {0, 1, 2, *range(8, 15)}
+
+
+def test_noise_is_near_and_bounded():
+    tokenizer = ImageTokenizer(TINY_TOKENIZER)
+    tokens = torch.zeros(4, 50, 15, dtype=torch.long)
+    noisy = add_noise(tokens, tokenizer, 0.2, torch.Generator().manual_seed(0))
+    share = (noisy != tokens).float().mean().item()
+    assert share == pytest.approx(0.1, abs=0.03)
+    assert set(noisy.unique().tolist()) == {0, 1, 4}  # one level up in either channel
+
+
+def test_cosine_schedule():
+    assert cosine_lr(0, 100, 10) == pytest.approx(0.1)
+    assert cosine_lr(10, 100, 10) == pytest.approx(1)
+    assert cosine_lr(100, 100, 10) == pytest.approx(0.02)
+
+
+def test_tokens_of_another_tokenizer_are_refused(tmp_path):
+    clip, config, cpu = stored_clip(6), tiny_config(), torch.device("cpu")
+    torch.manual_seed(0)
+    built = build_token_store([clip], ImageTokenizer(TINY_TOKENIZER).eval(), config, tmp_path, cpu)
+    assert built[0].tokens.shape == (6, 15)
+    assert built[0].actions.shape == (6, 11)
+    with pytest.raises(ClipError, match="another tokenizer"):
+        build_token_store([clip], ImageTokenizer(TINY_TOKENIZER).eval(), config, tmp_path, cpu)
+
+
+def script(*arguments, cwd):
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_scripts_train_from_clips_to_a_world(tmp_path):
+    """Both scripts, as a user calls them, on two small clips."""
+    for split in ("train", "val"):
+        write_clip(tmp_path / split / "a", [vpt_line(dx=index % 5) for index in range(40)])
+    common = ["--device", "cpu", "--no-bf16", "--batch", "2"]
+    model = ["--height", "48", "--width", "80", "--levels", "4", "4", "--encoder-channels", "16", "16"]
+    model += ["--encoder-blocks", "1", "1", "--decoder-channels", "16", "16", "--decoder-blocks", "1", "1"]
+    data = ["--data", tmp_path / "train", "--val", tmp_path / "val"]
+    first = script(
+        ROOT / "scripts/train_tokenizer.py", *data, "--out", tmp_path / "tok", "--cache", tmp_path / "frames",
+        "--steps", "3", *model, *common, cwd=tmp_path,
+    )  # fmt: skip
+    assert first.returncode == 0, first.stderr
+    assert json.loads((tmp_path / "tok/scores.json").read_text())["bits_per_frame"] == 60
+    arguments = [ROOT / "scripts/train_world.py", *data, "--tokenizer", tmp_path / "tok", "--cache", tmp_path]
+    small = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
+    small += ["--window", "3", "--steps", "2", "--clip", "4", "--rollouts", "1", "--rollout-frames", "2", "--context", "2"]
+    second = script(*arguments, "--out", tmp_path / "world", *small, *common, cwd=tmp_path)
+    assert second.returncode == 0, second.stderr
+    assert load_world_model(tmp_path / "world").config.transformer.hidden == 32
+    third = script(*arguments, "--out", tmp_path / "other", "--clip", "999", cwd=tmp_path)
+    assert third.returncode != 0
+    assert "windows of 999 steps are needed, the longest has 20" in third.stderr
+    assert "Traceback" not in third.stderr
+
+
+def test_a_tokenizer_alone_is_no_world(tmp_path):
+    tokenizer = ImageTokenizer(TINY_TOKENIZER)
+    write_checkpoint(tmp_path, {"image_tokenizer": config_to_dict(TINY_TOKENIZER)}, {"tokenizer": tokenizer})
+    with pytest.raises(Exception, match="image tokenizer alone"):
+        load_world_model(tmp_path)

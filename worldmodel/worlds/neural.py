@@ -1,0 +1,184 @@
+"""The neural world: a checkpoint, played. Actions in, frames out; the same inputs give the same tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from kernels.sampling import Sampler
+from worldmodel.checkpoint import weights_hash
+from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
+from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
+from worldmodel.tokenizers.image import to_frames, to_pixels
+from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
+
+PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+ENGINES = ("auto", "openvino", "eager")
+
+
+@dataclass(frozen=True, slots=True)
+class NeuralOptions:
+    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; cache: folder of compiled
+    graphs (None: none is kept)."""
+
+    engine: str = "auto"
+    device: str = "auto"
+    threads: int = 0
+    cache: Path | None = None
+
+
+def find_checkpoint(name: str) -> Path:
+    """"nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
+    shipped = PRETRAINED / name
+    if "/" not in name and "\\" not in name and shipped.is_dir():
+        return shipped
+    if Path(name).is_dir():
+        return Path(name)
+    known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
+    raise WorldModelError(f"no world {name!r}: give a checkpoint's folder, \"luanti\", or one of {', '.join(known) or 'none'}")
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto", "cuda", "mps" or "cpu" -> a device that is there. WorldModelError if the asked one is not."""
+    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device("cuda" if have["cuda"] else "cpu")
+    if name not in have:
+        raise WorldModelError(f"unknown device {name!r}; known are auto, {', '.join(have)}")
+    if not have[name]:
+        raise WorldModelError(f"no {name} device here; use --device cpu (or auto)")
+    return torch.device(name)
+
+
+class NeuralWorld:
+    """A world model behind the World protocol.
+
+    Change `sampler` between steps at will. `history` holds the tokens and actions since the last reset's opening.
+    """
+
+    def __init__(self, folder: Path, options: NeuralOptions | None = None, sampler: Sampler | None = None) -> None:
+        options = options or NeuralOptions()
+        if options.engine not in ENGINES:
+            raise WorldModelError(f"unknown engine {options.engine!r}; known are {', '.join(ENGINES)}")
+        self.folder = folder
+        self.name = folder.name
+        self.model: WorldModel = load_world_model(folder)
+        config = self.model.config
+        self.weights = weights_hash(folder)
+        self.scenes = load_starts(folder, config)
+        self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
+        self.tick_rate = config.tick_rate
+        self.sampler = sampler or Sampler()
+        self.actions = config.action_tokenizer()
+        self.device = pick_device(options.device)
+        self.engine, backend, self._pixels = self._engine(options)
+        self.decoder = FrameDecoder(config, InputTables.of(self.model.transformer), backend)
+        self.window = config.transformer.window
+        self.seed = 0
+        self.frame = 0
+        self._digest = hashlib.sha256()
+
+    def _engine(self, options: NeuralOptions):  # noqa: ANN202
+        threads = options.threads or os.cpu_count() or 1
+        wanted = options.engine
+        if wanted == "auto":
+            wanted = "openvino" if self.device.type == "cpu" and _has_openvino() else "eager"
+        if wanted == "openvino":
+            if self.device.type != "cpu":
+                raise WorldModelError(f"the openvino engine runs on the cpu, not on {self.device}; use --device cpu")
+            if not _has_openvino():
+                raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
+            from worldmodel.engine.openvino import OpenVinoBackend, OpenVinoDecoder
+
+            backend = OpenVinoBackend(self.model.transformer, threads, options.cache)
+            return "openvino", backend, OpenVinoDecoder(self.model.tokenizer, threads, options.cache)
+        if self.device.type == "cpu":
+            torch.set_num_threads(threads)
+        self.model.transformer.to(self.device)
+        tokenizer = self.model.tokenizer.to(self.device)
+
+        @torch.inference_mode()
+        def pixels(tokens: NDArray[np.integer]) -> Frame:
+            codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
+            return to_frames(tokenizer.decode(codes))[0].cpu().numpy()
+
+        return "eager", EagerBackend(self.model.transformer), pixels
+
+    @property
+    def starts(self) -> int:
+        return len(self.scenes)
+
+    @property
+    def filled(self) -> int:
+        """Frames in the context."""
+        return self.decoder.filled
+
+    @property
+    def tokens_sha256(self) -> str:
+        """Hash of all tokens made since the last reset."""
+        return self._digest.hexdigest()
+
+    def pixels(self, tokens: Tokens) -> Frame:
+        """Image tokens (places,) -> frame."""
+        return self._pixels(tokens)
+
+    def reset(self, start: int = 0, seed: int = 0) -> Step:
+        """Opens start scene `start` (modulo their number). WorldModelError if the checkpoint has none."""
+        if not self.scenes:
+            raise WorldModelError(f"{self.folder} has no start scenes: give a picture with --start PICTURE")
+        return self.open(self.scenes[start % len(self.scenes)], seed)
+
+    def open(self, scene: StartScene, seed: int = 0) -> Step:
+        """Starts from a given opening context."""
+        began = time.perf_counter()
+        self.decoder.open(list(scene.tokens), list(scene.actions))
+        self.seed, self.frame = seed, 0
+        self._digest = hashlib.sha256()
+        tokens = scene.tokens[-1]
+        frame = self.pixels(tokens)
+        return Step(frame, tokens, {"open": time.perf_counter() - began})
+
+    @torch.inference_mode()
+    def scene_of(self, picture: Frame, repeats: int = 2) -> StartScene:
+        """A picture of the user's own as an opening: it stands still for `repeats` frames.
+
+        picture: uint8 (H, W, 3) of the model's size. WorldModelError for another size.
+        """
+        if picture.shape[:2] != self.frame_shape:
+            raise WorldModelError(f"the start picture is {picture.shape[:2]}, the model's frames are {self.frame_shape}")
+        pixels = to_pixels(torch.from_numpy(np.ascontiguousarray(picture))[None]).to(self.device)
+        tokens = self.model.tokenizer.encode(pixels)[0].cpu().numpy().astype(np.int32)
+        idle = self.actions.encode(Action())
+        return StartScene(np.stack([tokens] * repeats), np.stack([idle] * (repeats - 1)))
+
+    def step(self, action: Action) -> Step:
+        began = time.perf_counter()
+        tokens, _ = self.decoder.decode(self.actions.encode(action), self.sampler, self.seed, self.frame)
+        decoded = time.perf_counter()
+        frame = self.pixels(tokens)
+        done = time.perf_counter()
+        self.frame += 1
+        self._digest.update(tokens.astype("<i4").tobytes())
+        return Step(frame, tokens, {"decode": decoded - began, "pixels": done - decoded})
+
+    def set_sampler(self, **changes: float) -> None:
+        self.sampler = replace(self.sampler, **changes)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        pass
+
+
+def _has_openvino() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("openvino") is not None
+
+
