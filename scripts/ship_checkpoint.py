@@ -1,6 +1,6 @@
 """Packs a trained world model for shipping: half-precision weights, start scenes, scores and pictures.
 
-    python scripts/ship_checkpoint.py --run runs/world --val CLIPS --starts runs/starts.json --out worldmodel/pretrained/nano
+    python scripts/ship_checkpoint.py --run runs/world --val CLIPS --starts FILE --out worldmodel/pretrained/nano
 
 --starts is a JSON list of [clip name in the frame store, step]: the scenes open with the `context` frames before it.
 Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.png and rollouts.png.
@@ -78,9 +78,9 @@ def main(args: Arguments) -> None:
     rollout_picture(rollouts["sampled"][:: max(1, args.clips // 6)][:6], args.out / "rollouts.png")
     world = NeuralWorld(args.out)
     first = [to_frames(model.tokenizer.decode(torch.from_numpy(s.tokens[-1:]).long()))[0].numpy() for s in scenes]
-    Image.fromarray(np.concatenate([np.concatenate(first[i : i + 4], 1) for i in range(0, len(first) // 4 * 4, 4)])).save(
-        args.out / "starts.png"
-    )
+    Image.fromarray(
+        np.concatenate([np.concatenate(first[i : i + 4], 1) for i in range(0, len(first) // 4 * 4, 4)])
+    ).save(args.out / "starts.png")
     turns = turns_followed(world, range(len(scenes)))
     write_json(
         args.out / "scores.json",

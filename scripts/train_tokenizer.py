@@ -46,7 +46,12 @@ def main(args: Arguments) -> None:
     bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
     write_json(
         args.out / "scores.json",
-        {"bits_per_frame": round(float(bits), 1), **asdict(scores), "model": asdict(args.model), "training": asdict(args.training)},
+        {
+            "bits_per_frame": round(float(bits), 1),
+            **asdict(scores),
+            "model": asdict(args.model),
+            "training": asdict(args.training),
+        },
     )
     print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")
 

@@ -89,8 +89,9 @@ def test_files_that_are_no_clips(tmp_path):
     (tmp_path / "a.jsonl").write_text(json.dumps(vpt_line()))
     with pytest.raises(ClipError, match="not a readable video"):
         steps_of(tmp_path / "a.mp4")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ClipError, match="no clips in"):
-        find_clips(tmp_path / "a" if (tmp_path / "a").mkdir() else tmp_path / "a")
+        find_clips(tmp_path / "empty")
     with pytest.raises(ClipError, match="is not a folder"):
         find_clips(tmp_path / "nowhere")
 

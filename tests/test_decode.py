@@ -33,7 +33,9 @@ def test_passes_follow_the_papers_formula():
     assert parse_order("diagonal-24", 14, 24).passes == 336
 
 
-@given(st.sampled_from(["raster", "rows", "diagonal-1", "diagonal-3", "diagonal-9"]), st.integers(1, 9), st.integers(1, 9))
+@given(
+    st.sampled_from(["raster", "rows", "diagonal-1", "diagonal-3", "diagonal-9"]), st.integers(1, 9), st.integers(1, 9)
+)
 def test_orders_are_partitions_whose_inputs_are_ready(name, height, width):
     order = parse_order(name, height, width)
     assert sorted(order.sequence) == list(range(height * width))
@@ -118,7 +120,9 @@ def test_input_tables_equal_the_modules_embeddings(plain):
     model = tiny_transformer(config)
     tables, layout = InputTables.of(model), model.layout
     tokens, actions = random_steps(config, 3)
-    blocks = model.embed_blocks(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    blocks = model.embed_blocks(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[
+        0
+    ].numpy()
     whole = slice(0, layout.image)
     for index in range(3):
         previous, action = (tokens[index - 1], actions[index - 1]) if index else (None, None)

@@ -18,7 +18,11 @@ def test_each_of_seed_frame_and_position_matters():
     base = uniforms(1, 2, np.arange(100))
     assert (uniforms(1, 2, np.arange(100)) == base).all()
     assert (uniforms(1, 2, np.arange(99, -1, -1))[::-1] == base).all()  # in any order
-    for other in (uniforms(2, 2, np.arange(100)), uniforms(1, 3, np.arange(100)), uniforms(1 + 2**32, 2, np.arange(100))):
+    for other in (
+        uniforms(2, 2, np.arange(100)),
+        uniforms(1, 3, np.arange(100)),
+        uniforms(1 + 2**32, 2, np.arange(100)),
+    ):
         assert (other != base).mean() > 0.95
 
 
@@ -63,7 +67,9 @@ def test_greedy_takes_the_most_likely():
     assert (sample(logits, GREEDY, 0, 0, np.arange(5)) == logits.argmax(-1)).all()
 
 
-@pytest.mark.parametrize("values", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"temperature": 99}])
+@pytest.mark.parametrize(
+    "values", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"temperature": 99}]
+)
 def test_bad_settings_are_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):
         Sampler(**values)

@@ -63,9 +63,7 @@ def test_vq_learns_clusters_and_revives_dead_codes():
 
 @pytest.mark.parametrize("quantizer", ["fsq", "vq"])
 def test_shapes_and_determinism(quantizer):
-    config = ImageTokenizerConfig(
-        48, 80, quantizer, (4, 4), 16, 4, (16, 16), (1, 1), (16, 16), (1, 1)
-    )
+    config = ImageTokenizerConfig(48, 80, quantizer, (4, 4), 16, 4, (16, 16), (1, 1), (16, 16), (1, 1))
     model = ImageTokenizer(config).eval()
     frames = torch.randint(0, 256, (2, 48, 80, 3), dtype=torch.uint8)
     codes = model.encode(to_pixels(frames))
@@ -120,3 +118,20 @@ def test_training_learns_resumes_and_writes_samples(tmp_path):
     assert train_tokenizer(TINY_TOKENIZER, options, [clip], clip.frames[:8], tmp_path / "cut", 1e-9) is None
     again = train_tokenizer(TINY_TOKENIZER, options, [clip], clip.frames[:8], tmp_path / "cut")
     assert again == whole
+
+
+def test_openvino_decoder_equals_the_module():
+    from worldmodel.engine.openvino import OpenVinoDecoder
+
+    torch.manual_seed(0)
+    tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()
+    for parameter in tokenizer.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)  # also the blocks that start as the identity
+    fast = OpenVinoDecoder(tokenizer, threads=1)
+    for seed in range(3):
+        codes = torch.randint(0, 16, (15,), generator=torch.Generator().manual_seed(seed))
+        with torch.no_grad():
+            slow = to_frames(tokenizer.decode(codes[None]))[0].numpy()
+        difference = abs(fast(codes.numpy()).astype(int) - slow)
+        assert difference.max() <= 1  # rounding of a value that lies on a half
+        assert (difference > 0).mean() < 0.01

@@ -125,7 +125,20 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     assert json.loads((tmp_path / "tok/scores.json").read_text())["bits_per_frame"] == 60
     arguments = [ROOT / "scripts/train_world.py", *data, "--tokenizer", tmp_path / "tok", "--cache", tmp_path]
     small = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
-    small += ["--window", "3", "--steps", "2", "--clip", "4", "--rollouts", "1", "--rollout-frames", "2", "--context", "2"]
+    small += [
+        "--window",
+        "3",
+        "--steps",
+        "2",
+        "--clip",
+        "4",
+        "--rollouts",
+        "1",
+        "--rollout-frames",
+        "2",
+        "--context",
+        "2",
+    ]
     second = script(*arguments, "--out", tmp_path / "world", *small, *common, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert load_world_model(tmp_path / "world").config.transformer.hidden == 32

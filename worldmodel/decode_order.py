@@ -37,7 +37,9 @@ class DecodeOrder:
         group_of = self.group_of
         for place, source in enumerate(self.source):
             if source != START and group_of[source] >= group_of[place]:
-                raise ValueError(f"{self.name!r}: place {place} takes its input from {source}, which is not decoded yet")
+                raise ValueError(
+                    f"{self.name!r}: place {place} takes its input from {source}, which is not decoded yet"
+                )
 
     @property
     def tokens(self) -> int:
@@ -99,7 +101,7 @@ def rows(height: int, width: int) -> DecodeOrder:
 
 
 def parse_order(name: str, height: int, width: int) -> DecodeOrder:
-    """"raster", "diagonal-K" or "rows" -> DecodeOrder for a grid. ValueError for another name."""
+    """ "raster", "diagonal-K" or "rows" -> DecodeOrder for a grid. ValueError for another name."""
     if name == "raster":
         return raster(height, width)
     if name == "rows":

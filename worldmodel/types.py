@@ -84,8 +84,11 @@ class World(Protocol):
     """height, width of the frames in pixels."""
     tick_rate: float
     """steps a second of game time."""
-    starts: int
-    """how many start scenes `reset` can choose from."""
+
+    @property
+    def starts(self) -> int:
+        """How many start scenes `reset` can choose from."""
+        ...
 
     def reset(self, start: int = 0, seed: int = 0) -> Step: ...
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
 from worldmodel.types import Action, Frame, WorldModelError
@@ -52,8 +53,7 @@ class ClipError(WorldModelError):
 @dataclass(frozen=True, slots=True)
 class ClipStep:
     """frame: uint8 (H, W, 3) at the step's start; action: what was done on it; segment: number of the
-    unbroken run of play that it belongs to (a GUI screen cuts a clip into segments); yaw, pitch: the
-    recorder's absolute view angles in degrees, where the file has them."""
+    unbroken run of play that it belongs to (a GUI screen cuts a clip into segments)."""
 
     frame: Frame
     action: Action
@@ -75,7 +75,9 @@ def find_clips(folder: Path) -> list[Path]:
         raise ClipError(f"{folder} is not a folder; give a folder of VPT clips (<id>.mp4 and <id>.jsonl)")
     clips = sorted(folder.rglob("*.mp4"), key=lambda path: (str(path.parent), len(path.stem), path.stem))
     if not clips:
-        raise ClipError(f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)")
+        raise ClipError(
+            f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)"
+        )
     for clip in clips:
         if not clip.with_suffix(".jsonl").is_file():
             raise ClipError(f"{clip} has no {clip.with_suffix('.jsonl').name} beside it")
@@ -163,16 +165,14 @@ def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
     ticks = _with_wheel(_ticks(lines))
     try:
         container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise ClipError(f"{path}: not a readable video ({error})") from None
     with container:
         if not container.streams.video:
             raise ClipError(f"{path}: has no video stream")
         stream = container.streams.video[0]
         if stream.width < width or stream.height < height:
-            raise ClipError(
-                f"{path}: {stream.width}x{stream.height} px is smaller than the {width}x{height} asked for; record larger"
-            )
+            raise ClipError(f"{path}: {stream.width}x{stream.height} px is smaller than the {width}x{height} asked for")
         pending: list[_Tick] = []
         picture: av.VideoFrame | None = None
         frames, used, segment, in_gui, yielded = 0, 0, 0, False, False
@@ -194,9 +194,9 @@ def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
                 if len(pending) == TICKS_PER_STEP:
                     assert picture is not None, "a step has its first tick's frame"
                     frame = picture.reformat(width, height, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
-                    yield ClipStep(np.ascontiguousarray(frame), fold(pending), segment)
+                    yield ClipStep(np.ascontiguousarray(frame, np.uint8), fold(pending), segment)
                     yielded, pending = True, []
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             raise ClipError(f"{path}: the video breaks off after {frames} frames ({error})") from None
         spare = sum(1 for _ in ticks)
     if frames - used > MAX_MISSING_TICKS or spare > MAX_MISSING_TICKS:

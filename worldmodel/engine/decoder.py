@@ -153,10 +153,10 @@ class FrameDecoder:
                 before = self.visible.copy()  # the outro still sees the frame that now leaves the window
                 self._begin()
                 x = np.concatenate([outro, self.tables.image(layout, part, tokens, previous, action)])
-                rotary = [np.concatenate(pair) for pair in zip(ending_rotary, self._angles(part), strict=True)]
+                cos, sin = (np.concatenate(pair) for pair in zip(ending_rotary, self._angles(part), strict=True))
                 past = np.stack([before] * len(outro) + [self.visible] * (len(x) - len(outro)))
                 slots = [ending, self._slots(part)]
-                logits = self.backend.run(x, *rotary, past, self._first_own, slots, slice(len(outro), len(x)))
+                logits = self.backend.run(x, cos, sin, past, self._first_own, slots, slice(len(outro), len(x)))
                 self.visible[ending] = self.visible[slots[1]] = True
             else:
                 x = self.tables.image(layout, part, tokens, previous, action)

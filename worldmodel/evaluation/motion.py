@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,7 +32,7 @@ def picture_shift(before: Frame, after: Frame, hud: str = "luanti") -> tuple[flo
         window = np.hanning(grey.shape[0])[:, None] * np.hanning(grey.shape[1])[None]
         return (grey - grey.mean()) * window
 
-    shift, _, _ = phase_cross_correlation(view(after), view(before), upsample_factor=4, normalization=None)
+    shift, _, _ = phase_cross_correlation(view(after), view(before), upsample_factor=4, normalization=None)  # type: ignore[arg-type]
     return float(shift[0]), float(shift[1])
 
 
@@ -39,7 +40,7 @@ def turn(world: World, start: int, action: Action, steps: int, seed: int = 0) ->
     """Plays `action` for `steps` steps from start scene `start`: the sum of the picture's shifts (down, right)."""
     frames = [world.reset(start, seed).frame]
     frames += [world.step(action).frame for _ in range(steps)]
-    shifts = [picture_shift(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    shifts = [picture_shift(a, b) for a, b in itertools.pairwise(frames)]
     return sum(down for down, _ in shifts), sum(right for _, right in shifts)
 
 

@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from worldmodel.checkpoint import CheckpointError, config_from_dict, config_to_dict, load_weights, read_config, write_checkpoint
+from worldmodel.checkpoint import (
+    CheckpointError,
+    config_from_dict,
+    config_to_dict,
+    load_weights,
+    read_config,
+    write_checkpoint,
+)
 from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
@@ -103,7 +110,7 @@ def load_starts(folder: Path, config: WorldModelConfig) -> list[StartScene]:
         tokens.shape == (n, frames, places)
         and actions.shape == (n, frames - 1, TOKENS_PER_ACTION)
         and n > 0
-        and 0 <= tokens.min()
+        and tokens.min() >= 0
         and tokens.max() < codes
         and (actions.size == 0 or (codes <= actions.min() and actions.max() < config.action_tokenizer().vocabulary))
     )

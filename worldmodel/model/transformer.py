@@ -118,6 +118,7 @@ class VisualActionTransformer(nn.Module):
         self.lm_head = nn.Linear(t.hidden, self.codes, bias=False)
         self.apply(self._initialise)
         for layer in self.layers:  # residual branches scaled by depth (GPT-2)
+            assert isinstance(layer, Layer)
             for branch in (layer.o_proj, layer.down_proj):
                 nn.init.normal_(branch.weight, std=0.02 / (2 * t.layers) ** 0.5)
         nn.init.normal_(self.start, std=0.02)
@@ -141,7 +142,7 @@ class VisualActionTransformer(nn.Module):
         x = torch.where((sources < 0).unsqueeze(-1), self.start.to(x.dtype), x)
         if self.place is not None:
             x = x + self.place[: self.layout.image]
-        if self.previous_proj is not None:
+        if self.previous_proj is not None and self.no_previous is not None:
             if previous is None:
                 x = x + self.no_previous
             else:

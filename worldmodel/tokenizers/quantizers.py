@@ -23,6 +23,11 @@ class FiniteScalarQuantizer(nn.Module):
     levels: levels per channel, e.g. (8, 8, 8, 8) gives 4096 codes. There is no codebook to collapse.
     """
 
+    _half: Tensor
+    _offset: Tensor
+    _places: Tensor
+    _sizes: Tensor
+
     def __init__(self, levels: tuple[int, ...]) -> None:
         super().__init__()
         if not levels or min(levels) < 2:
@@ -77,6 +82,10 @@ class VectorQuantizer(nn.Module):
     one of the largest dot product. A code that is used less than `dead_below` times a batch (moving
     average) is replaced by a random latent of the batch.
     """
+
+    codebook: Tensor
+    usage: Tensor
+    sums: Tensor
 
     def __init__(
         self,

@@ -160,7 +160,7 @@ def train_tokenizer(
     device = torch.device(options.device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    model = ImageTokenizer(config).to(device, memory_format=torch.channels_last)
+    model = ImageTokenizer(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = torch.optim.AdamW(
         model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
@@ -220,7 +220,9 @@ def train_tokenizer(
         done = step + 1
         if done % options.eval_steps == 0 and done < options.steps:
             scores = report(done)
-            bar.write(f"step {done}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}")
+            bar.write(
+                f"step {done}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}"
+            )
         now = time.monotonic()
         if now - saved > 60 * options.save_minutes:
             save(done)

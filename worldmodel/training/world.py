@@ -149,7 +149,16 @@ def sample_rollouts(
         pictures, stored = clips[index]
         part = slice(start, start + length)
         rollouts.append(
-            roll_out(decoder, tokenizer, pictures.frames[part], stored.tokens[part], stored.actions[part], context, sampler, 0)
+            roll_out(
+                decoder,
+                tokenizer,
+                pictures.frames[part],
+                stored.tokens[part],
+                stored.actions[part],
+                context,
+                sampler,
+                0,
+            )
         )
     return rollouts
 
@@ -192,9 +201,8 @@ def train_world(
         average.load_state_dict(state["average"])
         optimizers.load_state_dict(state["optimizers"])
         first = state["step"]
-    trained: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
-    if options.compile:
-        trained = torch.compile(trained)
+    wrapped: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
+    trained = torch.compile(wrapped) if options.compile else wrapped
     log = RunLog(out / "log.jsonl", first) if rank == 0 else None
     started = saved = time.monotonic()
 
@@ -222,9 +230,13 @@ def train_world(
         rollout_picture(rollouts, out / f"rollout_{step:06d}.png")
         made, repeat = np.mean(scores.psnr_model), np.mean(scores.psnr_repeat)
         log.write(step, val_loss=loss, val_accuracy=accuracy, rollout_psnr=float(made), repeat_psnr=float(repeat))
-        bar.write(f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB")
+        bar.write(
+            f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB"
+        )
 
-    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="world", unit="step", disable=rank > 0)
+    bar = tqdm(
+        range(first, options.steps), initial=first, total=options.steps, desc="world", unit="step", disable=rank > 0
+    )
     for step in bar:
         model.train()
         rng = np.random.default_rng((options.seed, step, rank))

@@ -36,18 +36,20 @@ class NeuralOptions:
 
 
 def find_checkpoint(name: str) -> Path:
-    """"nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
+    """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
     shipped = PRETRAINED / name
     if "/" not in name and "\\" not in name and shipped.is_dir():
         return shipped
     if Path(name).is_dir():
         return Path(name)
     known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
-    raise WorldModelError(f"no world {name!r}: give a checkpoint's folder, \"luanti\", or one of {', '.join(known) or 'none'}")
+    raise WorldModelError(
+        f'no world {name!r}: give a checkpoint\'s folder, "luanti", or one of {", ".join(known) or "none"}'
+    )
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto", "cuda", "mps" or "cpu" -> a device that is there. WorldModelError if the asked one is not."""
+    """ "auto", "cuda", "mps" or "cpu" -> a device that is there. WorldModelError if the asked one is not."""
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device("cuda" if have["cuda"] else "cpu")
@@ -153,7 +155,9 @@ class NeuralWorld:
         picture: uint8 (H, W, 3) of the model's size. WorldModelError for another size.
         """
         if picture.shape[:2] != self.frame_shape:
-            raise WorldModelError(f"the start picture is {picture.shape[:2]}, the model's frames are {self.frame_shape}")
+            raise WorldModelError(
+                f"the start picture is {picture.shape[:2]}, the model's frames are {self.frame_shape}"
+            )
         pixels = to_pixels(torch.from_numpy(np.ascontiguousarray(picture))[None]).to(self.device)
         tokens = self.model.tokenizer.encode(pixels)[0].cpu().numpy().astype(np.int32)
         idle = self.actions.encode(Action())
@@ -180,5 +184,3 @@ def _has_openvino() -> bool:
     from importlib.util import find_spec
 
     return find_spec("openvino") is not None
-
-

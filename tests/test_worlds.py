@@ -1,0 +1,93 @@
+"""The neural world on a tiny checkpoint, and the gymnasium wrapper."""
+
+import numpy as np
+import pytest
+from conftest import random_steps, tiny_config, tiny_transformer
+from gymnasium.utils.env_checker import check_env
+
+from kernels.sampling import GREEDY
+from worldmodel.model.loading import StartScene, save_starts, save_world_model
+from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.types import Action, World, WorldModelError
+from worldmodel.worlds.gym import WorldEnv
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint, pick_device
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny")
+    config = tiny_config()
+    save_world_model(path, config, ImageTokenizer(config.image_tokenizer), tiny_transformer(config))
+    scenes = []
+    for seed in range(3):
+        tokens, actions = random_steps(config, 3, seed)
+        scenes.append(StartScene(tokens, actions[:2]))
+    save_starts(path, scenes)
+    return path
+
+
+@pytest.fixture
+def world(folder):
+    return NeuralWorld(folder, NeuralOptions(threads=1))
+
+
+def test_it_is_a_world(world):
+    assert isinstance(world, World)
+    assert world.engine == "openvino"
+    assert world.starts == 3
+    step = world.reset(1, seed=5)
+    assert step.frame.shape == (48, 80, 3)
+    assert step.frame.dtype == np.uint8
+    step = world.step(Action(frozenset({"forward"}), 2.0, -3.0))
+    assert step.tokens is not None
+    assert step.tokens.dtype == np.int32
+    assert set(step.timings) == {"decode", "pixels"}
+
+
+def test_start_scenes_wrap_around_and_seeds_matter(world):
+    assert (world.reset(0).tokens == world.reset(3).tokens).all()
+    assert (world.reset(0).tokens != world.reset(1).tokens).any()
+
+    def play(seed):
+        world.reset(0, seed)
+        return np.stack([world.step(Action()).tokens for _ in range(4)])
+
+    assert (play(1) == play(1)).all()
+    assert (play(1) != play(2)).any()
+
+
+def test_both_engines_make_the_same_frames(folder):
+    frames = {}
+    for engine in ("eager", "openvino"):
+        world = NeuralWorld(folder, NeuralOptions(engine, "cpu", 1), GREEDY)
+        world.reset(2)
+        frames[engine] = np.stack([world.step(Action(yaw=5.0)).frame for _ in range(5)])
+    assert abs(frames["eager"].astype(int) - frames["openvino"]).max() <= 1
+
+
+def test_users_mistakes_are_one_sentence(world, folder, tmp_path):
+    with pytest.raises(WorldModelError, match="no world 'nowhere'"):
+        find_checkpoint("nowhere")
+    assert find_checkpoint(str(folder)) == folder
+    with pytest.raises(WorldModelError, match="unknown engine 'warp'"):
+        NeuralWorld(folder, NeuralOptions("warp"))
+    with pytest.raises(WorldModelError, match="unknown device"):
+        pick_device("abacus")
+    with pytest.raises(WorldModelError, match=r"\(10, 10\), the model's frames are \(48, 80\)"):
+        world.scene_of(np.zeros((10, 10, 3), np.uint8))
+    config = tiny_config()
+    save_world_model(tmp_path, config, ImageTokenizer(config.image_tokenizer), tiny_transformer(config))
+    with pytest.raises(WorldModelError, match="no start scenes"):
+        NeuralWorld(tmp_path, NeuralOptions(threads=1)).reset()
+
+
+def test_gymnasium_env_passes_the_check(world):
+    env = WorldEnv(world)
+    check_env(env, skip_render_check=True)
+    _first, info = env.reset(seed=4, options={"start": 2})
+    assert info["start"] == 2
+    moved = env.step({**env.idle(), "camera": [0.0, 8.0], "forward": 1})
+    env.reset(seed=4, options={"start": 2})
+    again = env.step({**env.idle(), "camera": [0.0, 8.0], "forward": 1})
+    assert (moved[0]["pov"] == again[0]["pov"]).all()
+    assert moved[1:4] == (0.0, False, False)
