@@ -63,4 +63,5 @@ def main_with_errors(main: Callable[[Any], None], arguments: type) -> None:
     try:
         main(tyro.cli(arguments))
     except WorldModelError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,209 @@
+"""Times the CPU engines on one checkpoint, side by side in one run: eager PyTorch, OpenVINO, ONNX Runtime.
+
+    python scripts/bench_cpu_engines.py --checkpoint worldmodel/pretrained/nano --out benchmarks/cpu_engines.json
+
+ONNX Runtime runs the same pass, exported from the eager module (pip install onnx onnxruntime onnxscript); it is
+measured here to choose by, not shipped. Rounds of the engines alternate, so that a busy machine is shared fairly.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from kernels.sampling import Sampler
+from worldmodel.checkpoint import weights_hash
+from worldmodel.data.frames import write_json
+from worldmodel.engine.decoder import Array, Backend, FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
+from worldmodel.engine.openvino_graphs import pass_widths
+from worldmodel.model.loading import load_starts, load_world_model
+from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.tokenizers.image import to_frames
+from worldmodel.training.common import main_with_errors
+from worldmodel.types import Action
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """rounds: alternations between the engines, of `frames` frames each; threads: 0 is all cores."""
+
+    checkpoint: Path = Path("worldmodel/pretrained/nano")
+    out: Path = Path("benchmarks/cpu_engines.json")
+    rounds: int = 3
+    frames: int = 20
+    threads: int = 0
+
+
+class ExportedPass(nn.Module):
+    """One pass with its cache as inputs, for export: (x, cos, sin, past, own, keys, values) -> logits, new keys
+    and values (layers, kv_heads, width, head_dim). Masks are additive."""
+
+    def __init__(self, model: VisualActionTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, past: Tensor, own: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        t = self.model.config.transformer
+        groups, mask = t.heads // t.kv_heads, torch.cat([past, own], 1)
+        new_keys, new_values = [], []
+
+        def attention(layer: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                k, v = k[0].transpose(0, 1), v[0].transpose(0, 1)
+                new_keys.append(k)
+                new_values.append(v)
+                q = q[0].transpose(0, 1).reshape(t.kv_heads, -1, t.head_dim) * t.head_dim**-0.5
+                scores = q @ torch.cat([keys[layer], k], 1).transpose(1, 2) + mask.repeat(groups, 1)
+                mixed = torch.softmax(scores, -1) @ torch.cat([values[layer], v], 1)
+                return mixed.reshape(t.heads, -1, t.head_dim).transpose(0, 1)[None]
+
+            return attend
+
+        hidden = self.model.run(x[None], cos, sin, [attention(index) for index in range(t.layers)])
+        return self.model.logits(hidden[0]), torch.stack(new_keys), torch.stack(new_values)
+
+
+class OnnxBackend:
+    """ONNX Runtime behind the same Backend protocol."""
+
+    name = "onnxruntime"
+
+    def __init__(self, model: VisualActionTransformer, threads: int) -> None:
+        import onnxruntime
+
+        t, layout = model.config.transformer, model.layout
+        ring = t.window * layout.length
+        self.keys = np.zeros((t.layers, t.kv_heads, ring, t.head_dim), np.float32)
+        self.values = np.zeros_like(self.keys)
+        self.sessions: dict[int, object] = {}
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        names = ["x", "cos", "sin", "past", "own", "keys", "values"]
+        for width in pass_widths(layout):
+            half = t.head_dim // 2
+            shapes = [(width, t.hidden), (width, half), (width, half), (width, ring), (width, width)]
+            example = tuple(torch.zeros(shape) for shape in [*shapes, self.keys.shape, self.keys.shape])
+            buffer = io.BytesIO()
+            torch.onnx.export(ExportedPass(model), example, buffer, input_names=names, opset_version=18, dynamo=False)
+            self.sessions[width] = onnxruntime.InferenceSession(
+                buffer.getvalue(), options, providers=["CPUExecutionProvider"]
+            )
+
+    def run(
+        self,
+        x: Array,
+        cos: Array,
+        sin: Array,
+        past: NDArray[np.bool_],
+        own: NDArray[np.bool_],
+        slots: list[slice],
+        logits: slice,
+    ) -> Array:
+        n = len(x)
+        width = min(w for w in self.sessions if w >= n)
+
+        def padded(array: NDArray[np.floating], fill: float = 0.0) -> Array:
+            out = np.full((width, array.shape[1]), fill, np.float32)
+            out[:n] = array
+            return out
+
+        mask = np.zeros((width, width), np.float32)
+        mask[:, n:] = MASKED
+        mask[:n, :n] = np.where(own, 0, MASKED)
+        feed = {
+            "x": padded(x),
+            "cos": padded(cos),
+            "sin": padded(sin),
+            "past": padded(np.where(past, 0, MASKED), float(MASKED)),
+            "own": mask,
+            "keys": self.keys,
+            "values": self.values,
+        }
+        out, keys, values = self.sessions[width].run(None, feed)  # type: ignore[attr-defined]
+        row = 0
+        for part in slots:
+            count = part.stop - part.start
+            self.keys[:, :, part] = keys[:, :, row : row + count]
+            self.values[:, :, part] = values[:, :, row : row + count]
+            row += count
+        return out[logits]
+
+
+def cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def main(args: Arguments) -> None:
+    threads = args.threads or os.cpu_count() or 1
+    torch.set_num_threads(threads)
+    model = load_world_model(args.checkpoint)
+    scene = load_starts(args.checkpoint, model.config)[0]
+    tables, idle = InputTables.of(model.transformer), model.config.action_tokenizer().encode(Action(yaw=3.0))
+    backends: dict[str, Backend] = {
+        "eager": EagerBackend(model.transformer),
+        "openvino": OpenVinoBackend(model.transformer, threads),
+        "onnxruntime": OnnxBackend(model.transformer, threads),
+    }
+    decoders = {name: FrameDecoder(model.config, tables, backend) for name, backend in backends.items()}
+    for decoder in decoders.values():
+        decoder.open(list(scene.tokens), list(scene.actions))
+        for index in range(model.config.transformer.window):  # fill the context
+            decoder.decode(idle, Sampler(), 0, index)
+    seconds: dict[str, list[float]] = {name: [] for name in decoders}
+    pictures: dict[str, list[float]] = {"eager": [], "openvino": []}
+    fast = OpenVinoDecoder(model.tokenizer, threads)
+    tokens = scene.tokens[-1]
+    for _ in range(args.rounds):
+        for name, decoder in decoders.items():
+            for index in range(args.frames):
+                began = time.perf_counter()
+                decoder.decode(idle, Sampler(), 0, index)
+                seconds[name].append(time.perf_counter() - began)
+        for _ in range(args.frames):
+            began = time.perf_counter()
+            fast(tokens)
+            middle = time.perf_counter()
+            with torch.inference_mode():
+                to_frames(model.tokenizer.decode(torch.from_numpy(tokens)[None].long()))
+            pictures["openvino"].append(middle - began)
+            pictures["eager"].append(time.perf_counter() - middle)
+
+    def summary(times: list[float]) -> dict[str, float]:
+        p50, p95 = np.percentile(np.asarray(times) * 1e3, [50, 95])
+        return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        args.out,
+        {
+            "machine": {"cpu": cpu_name(), "threads": threads},
+            "date": time.strftime("%Y-%m-%d"),
+            "checkpoint_sha256": weights_hash(args.checkpoint),
+            "order": model.config.order,
+            "passes_a_frame": model.config.decode_order().passes,
+            "tokens_of_a_frame": {name: summary(times) for name, times in seconds.items()},
+            "image_decoder": {name: summary(times) for name, times in pictures.items()},
+        },
+    )
+    print(args.out.read_text())
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)

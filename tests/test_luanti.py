@@ -1,0 +1,216 @@
+"""The real game: needs the Debian packages that build.missing_packages() names. Under a minute and a half."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worldmodel.data.clips import read_actions, read_clip
+from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
+from worldmodel.games.luanti.display import Display
+from worldmodel.games.luanti.game import LuantiGame
+from worldmodel.games.luanti.recorder import RecordingOptions, record
+from worldmodel.games.luanti.world import LuantiWorld
+from worldmodel.types import NO_ACTION, Action, World, WorldModelError
+
+pytestmark = [
+    pytest.mark.game,
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing_packages()), reason=f"needs: apt-get install {' '.join(missing_packages())}"),
+]
+
+SEED = 7
+
+
+def difference(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.abs(a.astype(np.int16) - b).mean())
+
+
+def ground(frame: np.ndarray) -> np.ndarray:
+    """The land: no sky with its clouds, no hotbar, coarse enough for grass and leaves that are drawn at random."""
+    height, width, _ = frame.shape
+    part = frame[height * 2 // 5 : height * 4 // 5, : width * 7 // 10].astype(np.float32)
+    rows, columns = part.shape[0] // 8 * 8, part.shape[1] // 8 * 8
+    return part[:rows, :columns].reshape(rows // 8, 8, columns // 8, 8, 3).mean((1, 3))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def display():
+    with Display() as display:
+        yield display.name
+
+
+@pytest.fixture(scope="module")
+def game(display):
+    with LuantiGame.start(display, map_seed=SEED) as game:
+        yield game
+
+
+@pytest.fixture(scope="module")
+def first_frame(game):
+    """Of `game`, before any test moved it."""
+    return game.frame.copy()
+
+
+def test_the_same_seed_has_the_same_land(first_frame, display):
+    with ThreadPoolExecutor(2) as pool:
+        starts = [pool.submit(LuantiGame.start, display, map_seed=seed) for seed in (SEED, SEED + 1)]
+        same, other = (start.result() for start in starts)
+    try:
+        assert difference(ground(first_frame), ground(same.frame)) < 6
+        assert difference(ground(first_frame), ground(other.frame)) > 8
+        pid, folder = same._process.pid, same._folder
+        same.close()
+        assert not is_running(pid)
+        assert not folder.exists()
+        with pytest.raises(WorldModelError, match="closed"):
+            same.tick()
+        pid, folder = other._process.pid, other._folder
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(WorldModelError, match=r"gone away \(the game ended with code -9\); its log ends: "):
+            other.tick()
+        assert not is_running(pid)
+        assert not folder.exists()
+    finally:
+        same.close()
+        other.close()
+
+
+@pytest.mark.usefixtures("first_frame")
+def test_a_camera_move_shows_on_the_next_frame_and_on_no_other(game):
+    before, yaw = game.tick(), game.state.yaw
+    turned = game.tick(dx=100)
+    after = game.tick()
+    assert turned.dtype == np.uint8
+    assert turned.shape == (224, 384, 3)
+    assert difference(before[:180], turned[:180]) > 2
+    assert difference(turned[:180], after[:180]) < 0.5
+    game.tick()
+    assert (game.state.yaw - yaw) % 360 == pytest.approx(15, abs=0.1)
+
+
+@pytest.mark.usefixtures("first_frame")
+def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
+    def play(ticks: int, **controls: object) -> list[str]:
+        events = []
+        for _ in range(ticks):
+            game.tick(**controls)
+            events += [(event.kind, event.node) for event in game.state.events]
+        return events
+
+    play(1, dy=260)
+    play(3, keys=("5",))
+    play(3)
+    assert game.state.slot == 4
+    play(1, wheel=-1)
+    play(4)
+    assert game.state.slot == 5
+    placed = play(2, buttons=(1,)) + play(5)
+    assert placed == [("place", "default:wood")]
+    play(3, keys=("3",))
+    dug = play(30, buttons=(0,)) + play(5)
+    assert ("dig", "default:wood") in dug
+    play(1, dy=-260)
+
+
+@pytest.mark.usefixtures("first_frame")
+def test_sprint_is_faster_than_walking_and_walking_than_sneaking(game):
+    def speed(*keys: str) -> float:
+        for _ in range(8):
+            game.tick()
+        start = game.state
+        for _ in range(16):
+            game.tick(keys=keys)
+        return float(np.hypot(game.state.x - start.x, game.state.z - start.z))
+
+    walk = speed("w")
+    game.tick(dx=1200)  # back, where nothing is in the way
+    sneak, sprint = speed("w", "left.shift"), speed("w", "left.control")
+    assert 0 < sneak < 0.6 * walk
+    assert sprint > 1.2 * walk
+
+
+def test_the_world_is_a_world_and_turning_right_moves_the_picture_left():
+    world = LuantiWorld(starts=2)
+    assert isinstance(world, World)
+    with pytest.raises(WorldModelError, match="reset"):
+        world.step(NO_ACTION)
+    with pytest.raises(ValueError, match=r"0\.\.1"):
+        world.reset(2)
+    try:
+        first = world.reset(1, seed=5).frame
+        assert first.shape == (*world.frame_shape, 3)
+        assert first.dtype == np.uint8
+        moved = world.step(Action(yaw=6)).frame
+        # 6 degrees are about 10 of the 192 columns in the middle of the picture.
+        middle, rows = slice(64, 128), slice(40, 88)
+        shifts = range(-16, 17)
+        errors = [difference(first[rows, 64 + s : 128 + s], moved[rows, middle]) for s in shifts]
+        assert 5 <= list(shifts)[int(np.argmin(errors))] <= 14
+        still = world.step(NO_ACTION).frame
+        assert difference(still[:88], moved[:88]) < 1.5
+        game = world._game
+        pids = [game._process.pid, game._display._process.pid]
+        assert all(is_running(pid) for pid in pids)
+    finally:
+        world.close()
+    assert not any(is_running(pid) for pid in pids)
+    world.close()
+
+
+def test_a_display_ends_with_the_process_that_made_it():
+    code = (
+        "import os, signal; from worldmodel.games.luanti.display import Display; display = Display();"
+        "print(display._process.pid, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    pid = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout)
+    deadline = time.monotonic() + 10
+    while is_running(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(pid)
+
+
+def test_the_library_is_compiled_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with ThreadPoolExecutor(2) as pool:
+        shims = list(pool.map(lambda _: build_shim(), range(2)))
+    assert shims == [cached_shim()] * 2
+    assert list(shims[0].parent.iterdir()) == [shims[0]]
+
+
+def test_a_recording_survives_a_failed_clip_and_goes_on_where_it_stopped(tmp_path):
+    options = RecordingOptions(out=tmp_path / "clips", clips=2, frames=61, seed=2, workers=2)
+    obstacle = options.out / f"{options.clip_id(0)}.mp4.tmp"
+    obstacle.mkdir(parents=True)
+    with pytest.raises(WorldModelError, match=r"1 of 2 clips failed .*luanti-grassland-2-0: .*directory"):
+        record(options)
+    whole = options.out / f"{options.clip_id(1)}.mp4"
+    written = whole.stat().st_mtime_ns
+    obstacle.rmdir()
+
+    clips = record(options)
+    assert whole.stat().st_mtime_ns == written, "a whole clip is not recorded again"
+    names = [f"{options.clip_id(index)}.{kind}" for index in range(2) for kind in ("jsonl", "mp4")]
+    assert sorted(path.name for path in options.out.iterdir()) == [*names, "recording.json"]
+    for clip in clips:
+        steps = list(read_clip(clip, 112, 192))
+        assert len(steps) == 30
+        assert [step.action for step in steps] == read_actions(clip.with_suffix(".jsonl"))
+        assert steps[0].frame.std() > 10
+    assert record(options) == clips
+    with pytest.raises(WorldModelError, match="seed 2 -> 3"):
+        record(dataclasses.replace(options, seed=3))

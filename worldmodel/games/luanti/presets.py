@@ -1,0 +1,103 @@
+"""The game's worlds and settings, in one table. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+TOOL_SLOTS = (0, 1, 2)
+BLOCK_SLOTS = (3, 4, 5, 6, 7, 8)
+KIT = (
+    "default:pick_diamond",
+    "default:shovel_diamond",
+    "default:axe_diamond",
+    "default:dirt 99",
+    "default:cobble 99",
+    "default:wood 99",
+    "default:torch 99",
+    "default:sandstonebrick 99",
+    "default:brick 99",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One kind of world. biomes: those to keep (empty: all of the game's); settings: the map generator's options;
+    kit: item strings of the 9 hotbar slots (tools in TOOL_SLOTS, blocks in BLOCK_SLOTS)."""
+
+    biomes: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    kit: tuple[str, ...] = KIT
+
+
+_GREEN = ("grassland", "deciduous_forest")
+_LAYERS = ("", "_dunes", "_shore", "_ocean", "_under")
+
+PRESETS: dict[str, Preset] = {
+    # Temperate and dry: caves and seas (buried or drowned players see black) spoil a small model's world.
+    "grassland": Preset(
+        biomes=tuple(f"{biome}{layer}" for biome in _GREEN for layer in _LAYERS),
+        settings={
+            "mg_flags": "nocaves,nodungeons,light,decorations,biomes",
+            "mgv7_np_terrain_base": "30, 25, (600, 600, 600), 82341, 5, 0.6, 2.0",
+            "mgv7_np_terrain_alt": "26, 14, (600, 600, 600), 5934, 5, 0.6, 2.0",
+            "mgv7_spflags": "nomountains,noridges,nofloatlands,nocaverns,biomeblend",
+        },
+    ),
+    "default": Preset(),
+}
+
+KEYMAP = {
+    "keymap_forward": "KEY_KEY_W",
+    "keymap_backward": "KEY_KEY_S",
+    "keymap_left": "KEY_KEY_A",
+    "keymap_right": "KEY_KEY_D",
+    "keymap_jump": "KEY_SPACE",
+    "keymap_sneak": "KEY_LSHIFT",
+    "keymap_aux1": "KEY_LCONTROL",
+    "keymap_drop": "KEY_KEY_Q",
+}
+
+SETTINGS = {
+    # An even, cheap picture: no bobbing, no shaders, always noon.
+    "fullscreen": "false",
+    "vsync": "false",
+    "enable_shaders": "false",
+    "smooth_lighting": "false",
+    "enable_clouds": "true",
+    "leaves_style": "simple",
+    "opaque_water": "true",
+    "node_highlighting": "box",
+    "view_bobbing_amount": "0",
+    "arm_inertia": "false",
+    "enable_minimap": "false",
+    "texture_min_size": "16",
+    "fov": "70",
+    "time_speed": "0",
+    "world_start_time": "12000",
+    # Text and hotbar small enough for 384 x 224.
+    "gui_scaling": "0.5",
+    "hud_scaling": "0.5",
+    "font_size": "8",
+    "mono_font_size": "8",
+    "show_debug": "false",
+    # 0.15 degrees of turn a pixel of mouse motion, as in VPT: the engine's factor is not 1.
+    "mouse_sensitivity": "0.155640",
+    "cinematic": "false",
+    "camera_smoothing": "0",
+    # One server step a frame, and no waiting for a clock that stands still.
+    "dedicated_server_step": "0.05",
+    "fps_max": "1000",
+    "fps_max_unfocused": "1000",
+    "pause_on_lost_focus": "false",
+    "enable_sound": "false",
+    "enable_client_modding": "false",
+    "autojump": "false",
+    "doubletap_jump": "false",
+    "creative_mode": "false",
+    "enable_damage": "false",
+    "name": "singleplayer",
+    "bind_address": "127.0.0.1",  # its server is nobody else's
+    "ipv6_server": "false",
+    "mg_name": "v7",
+    **KEYMAP,
+}
