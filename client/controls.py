@@ -1,0 +1,291 @@
+"""Controls: keyboard, mouse and gamepad events -> one Action a step. Pure: no clock, no pygame, no threads.
+
+Keys are physical places on the keyboard (USB scancodes), named as on a US layout. A bindings file is JSON that maps a
+game button to a key or a list of keys; what it does not mention keeps its default:
+
+    {"forward": "Up", "jump": ["Space", "Mouse 4"], "camera.left": [], "drop": "G"}
+
+Camera: degrees, positive pitch looks down, positive yaw looks right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from worldmodel.types import BUTTONS, Action, WorldModelError
+
+DEGREES_PER_PIXEL = 0.15  # MineRL's and VPT's mouse scale: 2400 pixels are a full turn
+KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
+STICK_DEGREES_PER_SECOND = 180.0  # the right stick at its stop
+STICK_DEAD_ZONE = 0.15
+# The left stick and the triggers act as keys: they go down at the first value and up below the second.
+PRESS_AT, RELEASE_AT = 0.5, 0.4
+HOTBAR_SLOTS = 9
+
+SCANCODES: Mapping[str, int] = MappingProxyType(
+    {chr(ord("A") + i): 4 + i for i in range(26)}
+    | {str(digit): 29 + digit for digit in range(1, 10)}
+    | {"0": 39, "Enter": 40, "Escape": 41, "Backspace": 42, "Tab": 43, "Space": 44, "-": 45, "=": 46, "[": 47, "]": 48}
+    | {"\\": 49, ";": 51, "'": 52, "`": 53, ",": 54, ".": 55, "/": 56, "Caps Lock": 57}
+    | {f"F{i}": 57 + i for i in range(1, 13)}
+    | {"Insert": 73, "Home": 74, "Page Up": 75, "Delete": 76, "End": 77, "Page Down": 78}
+    | {"Right": 79, "Left": 80, "Down": 81, "Up": 82}
+    | {"Keypad /": 84, "Keypad *": 85, "Keypad -": 86, "Keypad +": 87, "Keypad Enter": 88}
+    | {f"Keypad {digit}": 88 + digit for digit in range(1, 10)}
+    | {"Keypad 0": 98, "Keypad .": 99}
+    | {"Left Ctrl": 224, "Left Shift": 225, "Left Alt": 226}
+    | {"Right Ctrl": 228, "Right Shift": 229, "Right Alt": 230}
+)
+"""Key name -> USB (and SDL) scancode."""
+_KEY_NAMES = {code: name for name, code in SCANCODES.items()}
+
+MOUSE_KEYS: Mapping[int, str] = MappingProxyType(
+    {1: "Mouse Left", 2: "Mouse Middle", 3: "Mouse Right", 6: "Mouse 4", 7: "Mouse 5"}
+)
+"""pygame's mouse button numbers (4 and 5 are the wheel, which comes as `Wheel`) -> key name."""
+
+PAD_KEYS: tuple[str, ...] = (
+    *("Pad A", "Pad B", "Pad X", "Pad Y", "Pad Back", "Pad Guide", "Pad Start"),
+    *("Pad Left Stick", "Pad Right Stick", "Pad Left Shoulder", "Pad Right Shoulder"),
+    *("Pad D-Up", "Pad D-Down", "Pad D-Left", "Pad D-Right"),
+)
+"""Gamepad buttons, in SDL's order."""
+# Axis -> the keys that it holds down at its negative and at its positive side.
+AXIS_KEYS: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
+    {
+        "left x": ("Pad Stick-Left", "Pad Stick-Right"),
+        "left y": ("Pad Stick-Up", "Pad Stick-Down"),
+        "left trigger": (None, "Pad Left Trigger"),
+        "right trigger": (None, "Pad Right Trigger"),
+    }
+)
+_KNOWN_KEYS = frozenset(
+    (
+        *SCANCODES,
+        *MOUSE_KEYS.values(),
+        *PAD_KEYS,
+        *(key for pair in AXIS_KEYS.values() for key in pair if key is not None),
+    )
+)
+CLIENT_KEYS = frozenset(("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace"))
+"""Keys that the client itself uses: no game button can be bound to them."""
+
+# Direction of each camera key: (pitch, yaw).
+CAMERA: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {"camera.up": (-1, 0), "camera.down": (1, 0), "camera.left": (0, -1), "camera.right": (0, 1)}
+)
+TARGETS = (*BUTTONS, *CAMERA, "hotbar.next", "hotbar.previous")
+
+DEFAULT_BINDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "forward": ("W", "Pad Stick-Up"),
+        "back": ("S", "Pad Stick-Down"),
+        "left": ("A", "Pad Stick-Left"),
+        "right": ("D", "Pad Stick-Right"),
+        "jump": ("Space", "Pad A"),
+        "sneak": ("Left Shift", "Pad B"),
+        "sprint": ("Left Ctrl", "Pad Left Stick"),
+        "attack": ("Mouse Left", "Pad Right Trigger"),
+        "use": ("Mouse Right", "Pad Left Trigger"),
+        "pickItem": ("Mouse Middle", "Pad Right Stick"),
+        "drop": ("Q", "Pad D-Down"),
+        "swapHands": ("F", "Pad X"),
+        "inventory": ("E", "Pad Y"),
+        **{f"hotbar.{slot}": (str(slot),) for slot in range(1, HOTBAR_SLOTS + 1)},
+        "hotbar.previous": ("Pad Left Shoulder",),
+        "hotbar.next": ("Pad Right Shoulder",),
+        "camera.up": ("Up",),
+        "camera.down": ("Down",),
+        "camera.left": ("Left",),
+        "camera.right": ("Right",),
+    }
+)
+"""Game button, camera direction or hotbar move -> the keys that do it."""
+
+
+class BindingsError(WorldModelError):
+    """A bindings file that cannot be used; the message names the file and the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Press:
+    """A key, mouse button or gamepad button went down."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """The mouse moved, in pixels: dx to the right, dy down."""
+
+    dx: float
+    dy: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """The mouse wheel turned; positive is away from the hand and chooses the previous hotbar slot."""
+
+    notches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A gamepad axis moved. name: "left x", "right y", "left trigger", ...; value: -1..1, down and right positive."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAll:
+    """The window lost the keyboard: every key is up, and nothing that was latched counts any more."""
+
+
+Event = Press | Release | Motion | Wheel | Axis | ReleaseAll
+
+
+def key_name(scancode: int) -> str | None:
+    """USB scancode -> the key's name; None for a key that has none here."""
+    return _KEY_NAMES.get(scancode)
+
+
+def table_of(bindings: Mapping[str, tuple[str, ...]], where: str = "bindings") -> dict[str, str]:
+    """Bindings -> key name: what it does. BindingsError for an unknown button or key, a key of the client's own, or a
+    key with two meanings."""
+    table: dict[str, str] = {}
+    for target, keys in bindings.items():
+        if target not in TARGETS:
+            raise BindingsError(f"{where}: unknown button {target!r}; known are {', '.join(TARGETS)}")
+        for key in keys:
+            if key in CLIENT_KEYS:
+                raise BindingsError(f"{where}: {target!r} cannot be on {key!r}, which the client itself uses")
+            if key not in _KNOWN_KEYS:
+                known = "A..Z, 0..9, " + ", ".join(sorted(name for name in _KNOWN_KEYS if len(name) > 1))
+                raise BindingsError(f"{where}: unknown key {key!r} for {target!r}; known are {known}")
+            if table.setdefault(key, target) != target:
+                raise BindingsError(f"{where}: key {key!r} is bound to both {table[key]!r} and {target!r}")
+    return table
+
+
+def read_bindings(path: Path) -> dict[str, str]:
+    """A bindings file laid over the defaults -> key name: what it does. BindingsError with the file's name."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BindingsError(f"no bindings file {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BindingsError(f"{path}: cannot be read ({error})") from None
+    except json.JSONDecodeError as error:
+        raise BindingsError(f"{path}:{error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+    if not isinstance(values, dict):
+        raise BindingsError(f'{path}: bindings are an object such as {{"jump": "Space"}}')
+    chosen: dict[str, tuple[str, ...]] = {}
+    for target, keys in values.items():
+        listed = [keys] if isinstance(keys, str) else keys
+        if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
+            raise BindingsError(f"{path}: {target!r} needs a key or a list of keys, got {keys!r}")
+        chosen[target] = tuple(listed)
+    table_of(chosen, str(path))  # the file's own mistakes first
+    # A key that the file takes is given up by the default that had it.
+    taken = {key for keys in chosen.values() for key in keys}
+    kept = {target: tuple(key for key in keys if key not in taken) for target, keys in DEFAULT_BINDINGS.items()}
+    return table_of({**kept, **chosen}, str(path))
+
+
+@dataclass(slots=True)
+class Controls:
+    """Held keys and what happened since the last step -> Action.
+
+    table: key name -> what it does; sensitivity: factor on the mouse and the sticks; tick_rate: steps a second, for
+    the camera keys. Mouse motion is summed and short presses are latched until `take`. Not thread-safe.
+    """
+
+    table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
+    sensitivity: float = 1.0
+    tick_rate: float = 10.0
+    _held: set[str] = field(default_factory=set)
+    _latched: set[str] = field(default_factory=set)
+    _dx: float = 0.0
+    _dy: float = 0.0
+    _slot: int = 1
+    _wheeled: bool = False
+    _axes: dict[str, float] = field(default_factory=dict)
+
+    def handle(self, event: Event) -> None:
+        """Takes one event in. Keys without a binding are ignored."""
+        match event:
+            case Press(key):
+                self._press(key)
+            case Release(key):
+                self._held.discard(key)
+            case Motion(dx, dy):
+                self._dx += dx
+                self._dy += dy
+            case Wheel(notches):
+                self._turn(-notches)
+            case Axis(name, value):
+                self._axes[name] = value
+                for key, side in zip(AXIS_KEYS.get(name, (None, None)), (-1, 1), strict=True):
+                    if key is not None and side * value >= PRESS_AT and key not in self._held:
+                        self._press(key)
+                    elif key is not None and side * value < RELEASE_AT:
+                        self._held.discard(key)
+            case ReleaseAll():
+                self._held.clear()
+                self._axes.clear()
+                self.take()
+
+    def _press(self, key: str) -> None:
+        target = self.table.get(key)
+        if target is None:
+            return
+        self._held.add(key)
+        self._latched.add(key)
+        if target in ("hotbar.next", "hotbar.previous"):
+            self._turn(1 if target == "hotbar.next" else -1)
+        elif target.startswith("hotbar."):
+            self._slot, self._wheeled = int(target.removeprefix("hotbar.")), False
+
+    def _turn(self, slots: int) -> None:
+        if slots:
+            self._slot, self._wheeled = (self._slot - 1 + slots) % HOTBAR_SLOTS + 1, True
+
+    def held(self) -> frozenset[str]:
+        """Game buttons that are down now, for the display."""
+        return frozenset(self.table[key] for key in self._held) & frozenset(BUTTONS)
+
+    def take(self) -> Action:
+        """The action of the step that starts now. Clears the mouse motion and the latches; held keys stay."""
+        targets = {self.table[key] for key in self._held | self._latched}
+        buttons = targets.intersection(BUTTONS)
+        if self._wheeled:  # several notches in one step: the slot where the wheel stopped
+            buttons.add(f"hotbar.{self._slot}")
+        pitch = self._dy * DEGREES_PER_PIXEL * self.sensitivity
+        yaw = self._dx * DEGREES_PER_PIXEL * self.sensitivity
+        for target in targets & CAMERA.keys():
+            up_down, left_right = CAMERA[target]
+            pitch += up_down * KEY_DEGREES_PER_SECOND / self.tick_rate
+            yaw += left_right * KEY_DEGREES_PER_SECOND / self.tick_rate
+        turn = STICK_DEGREES_PER_SECOND * self.sensitivity / self.tick_rate
+        pitch += turn * _without_dead_zone(self._axes.get("right y", 0.0))
+        yaw += turn * _without_dead_zone(self._axes.get("right x", 0.0))
+        self._latched.clear()
+        self._dx = self._dy = 0.0
+        self._wheeled = False
+        return Action(frozenset(buttons), pitch, yaw)
+
+
+def _without_dead_zone(value: float) -> float:
+    """Stick deflection -1..1 -> the same range, zero inside the dead zone and without a jump at its edge."""
+    depth = max(0.0, abs(value) - STICK_DEAD_ZONE) / (1 - STICK_DEAD_ZONE)
+    return depth if value > 0 else -depth

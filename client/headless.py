@@ -1,0 +1,53 @@
+"""Play without a window: the same game loop, as fast as it goes or at a steady rate."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+from tqdm import tqdm
+
+from client.report import Report, make_report
+from client.runner import Game, Pacer, Source, Start, WorldFactory, facts_of
+from client.stats import Stats
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlessOptions:
+    """frames: steps to make (fewer if the actions end); fps: None is as fast as it goes; started: when the process
+    began, in seconds of `time.monotonic`. The bar goes to stderr where that is a terminal."""
+
+    source: Source
+    frames: int
+    start: Start = 0
+    seed: int = 0
+    fps: float | None = None
+    started: float = 0.0
+
+
+def run_headless(factory: WorldFactory, options: HeadlessOptions) -> Report:
+    """Plays `frames` steps and measures them. Errors of the world are passed on."""
+    with tqdm(total=options.frames, unit="frame", file=sys.stderr, disable=None) as bar:
+        world = factory(bar.set_description)
+        try:
+            game = Game(world, options.start, options.seed)
+            startup = game.restart().made_at - options.started
+            bar.set_description(world.name)
+            stats = Stats(last=None)
+            pacer = Pacer(1 / options.fps if options.fps else 0.0, time.monotonic())
+            if not options.fps:  # at a steady rate, the first tick is due at once: it has no interval
+                stats.gap(pacer.due)
+            for _ in range(options.frames):
+                time.sleep(max(0.0, pacer.due - time.monotonic()))
+                sampled_at = time.monotonic()
+                action = options.source()
+                if action is None:
+                    break
+                made_at = game.advance(action, sampled_at).made_at
+                stats.frame(made_at, made_at - sampled_at)
+                pacer.done(time.monotonic())
+                bar.update()
+            return make_report(stats, stats.frames, startup, pacer.dropped, options.seed, facts_of(world))
+        finally:
+            world.close()

@@ -1,0 +1,462 @@
+"""The window: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.runner`).
+
+`run_window` plays any world. `Client.handle` takes made-up events too, so that tests need no keyboard.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+import pygame
+
+from client.controls import (
+    DEFAULT_BINDINGS,
+    MOUSE_KEYS,
+    PAD_KEYS,
+    Axis,
+    Controls,
+    Event,
+    Motion,
+    Press,
+    Release,
+    ReleaseAll,
+    Wheel,
+    key_name,
+    table_of,
+)
+from client.failure import INTERRUPTED, report_failure
+from client.pictures import save_picture
+from client.report import make_report, write_report
+from client.runner import (
+    ChangeTemperature,
+    MoveStart,
+    Pause,
+    Picture,
+    Restart,
+    Runner,
+    SingleStep,
+    Source,
+    Start,
+    State,
+    WorldFactory,
+)
+from client.screen import Screen, View
+from client.stats import Stats
+from worldmodel.types import Action, WorldModelError
+
+TEMPERATURE_STEP = 0.1
+TOAST_S = 3.0
+FULL_SCREEN_S = 1.0  # that the focus may come and go while the window changes its size
+STOP_S = 2.0  # that a step in progress gets to end once the window is closed
+# How long the loop sleeps when nothing happens: pictures and events wake it at once.
+_IDLE_MS, _LOADING_MS = 250, 100
+_AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """start: scene number or picture; fps: None is the world's rate; scale: window pixels a frame pixel (0: the usual
+    window); smooth: bilinear upscale; table: key name -> what it does; source: plays instead of the keyboard; frames:
+    stops after so many steps; report: file or "-"; output_dir: where pictures go; started: when the process began, in
+    seconds of `time.monotonic` (None: now)."""
+
+    start: Start = 0
+    seed: int = 0
+    fps: float | None = None
+    scale: int = 0
+    smooth: bool = True
+    sensitivity: float = 1.0
+    table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
+    source: Source | None = None
+    frames: int | None = None
+    report: str | None = None
+    output_dir: Path = Path("sessions")
+    started: float | None = None
+
+
+def translate(event: pygame.Event) -> Event | None:
+    """pygame's event -> the controls' event; None for one that is not a game input."""
+    kind = event.type
+    if kind in (pygame.KEYDOWN, pygame.KEYUP):
+        name = key_name(event.scancode)
+        return None if name is None else (Press(name) if kind == pygame.KEYDOWN else Release(name))
+    if kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
+        name = MOUSE_KEYS.get(event.button)
+        return None if name is None else (Press(name) if kind == pygame.MOUSEBUTTONDOWN else Release(name))
+    if kind == pygame.MOUSEMOTION:
+        return Motion(*event.rel)
+    if kind == pygame.MOUSEWHEEL:
+        return Wheel(event.y)
+    if kind in (pygame.CONTROLLERBUTTONDOWN, pygame.CONTROLLERBUTTONUP) and 0 <= event.button < len(PAD_KEYS):
+        name = PAD_KEYS[event.button]
+        return Press(name) if kind == pygame.CONTROLLERBUTTONDOWN else Release(name)
+    if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
+        return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
+    return None
+
+
+def key_labels(table: Mapping[str, str]) -> dict[str, str]:
+    """Game button -> the name of its first key that is not on a gamepad, for the display."""
+    labels: dict[str, str] = {}
+    for key, target in table.items():
+        if not key.startswith("Pad "):
+            labels.setdefault(target, key)
+    return labels
+
+
+class Client:
+    """The main thread's side of play: events, the mouse, what is shown. The display must be open."""
+
+    def __init__(self, runner_of: WorldFactory, options: WindowOptions) -> None:
+        self.options = options
+        self.controls = Controls(options.table, options.sensitivity)
+        self._input = threading.Lock()  # the worker reads the controls that the main thread feeds
+        self._wake = pygame.event.custom_type()
+        self.screen = Screen("worldmodel", key_labels(options.table), options.smooth)
+        self.runner = Runner(
+            runner_of,
+            options.source or self._sample,
+            start=options.start,
+            seed=options.seed,
+            fps=options.fps,
+            frames=options.frames,
+            notify=self._notify,
+        )
+        self.state = State()
+        self.paused = False
+        self.grabbed = False
+        self.over = False
+        self.hud, self.help = True, False
+        self.toast, self._toast_until = "", 0.0
+        self.recent, self.all = Stats(), Stats(last=None)
+        self.startup: float | None = None
+        self._began = time.monotonic()
+        self._seen: Picture | None = None
+        self._counted = 0  # index of the picture that the measures saw last
+        self._dirty = True
+        self._switching_until = 0.0
+        self._pads: list[object] = []
+
+    # --- the worker's two calls
+
+    def _sample(self) -> Action:
+        with self._input:
+            return self.controls.take()
+
+    def _notify(self) -> None:
+        # The window may be closed already while a last step ends.
+        with contextlib.suppress(pygame.error):
+            pygame.event.post(pygame.Event(self._wake))
+
+    # --- events
+
+    def handle(self, event: pygame.Event) -> None:
+        """One pygame event."""
+        kind = event.type
+        if kind == pygame.QUIT:
+            self.over = True
+        elif kind == self._wake:
+            pass
+        elif kind == pygame.VIDEORESIZE:
+            self.screen.resized()
+            self._dirty = True
+        elif kind in (pygame.VIDEOEXPOSE, pygame.WINDOWEXPOSED):
+            self._dirty = True
+        elif kind == pygame.WINDOWFOCUSLOST:
+            self._focus_lost()
+        elif kind == pygame.CONTROLLERDEVICEADDED:
+            self._add_pad(event.device_index)
+        elif kind == pygame.KEYDOWN and self._client_key(event):
+            self._dirty = True
+        elif kind == pygame.CONTROLLERBUTTONDOWN and event.button == pygame.CONTROLLER_BUTTON_START:
+            self.toggle_pause()
+        elif kind == pygame.MOUSEBUTTONDOWN and not self.grabbed and self.options.source is None:
+            if event.button == 1:  # this click takes the mouse: it is no attack
+                self.play()
+        elif kind in (pygame.MOUSEMOTION, pygame.MOUSEWHEEL) and not self.grabbed:
+            pass
+        else:
+            translated = translate(event)
+            if translated is not None:
+                with self._input:
+                    self.controls.handle(translated)
+                self._dirty = self._dirty or kind != pygame.MOUSEMOTION
+
+    def _client_key(self, event: pygame.Event) -> bool:
+        """Does what the client's own keys do; False if the key is not one of them."""
+        match key_name(event.scancode):
+            case "Q" if event.mod & pygame.KMOD_CTRL and not self.grabbed:
+                # With the mouse held, Ctrl is sprint and Q is drop: the two together must never end the game.
+                self.over = True
+            case "Escape":
+                self.pause(free=True)
+            case ".":
+                self.toggle_pause()
+            case ",":
+                if self.paused:
+                    self.runner.send(SingleStep())
+            case "Enter":
+                self._restart(Restart(), "started again")
+            case "Backspace":
+                self._restart(Restart(new_seed=True), "started again with the next seed")
+            case "[":
+                self._restart(MoveStart(-1), "previous start scene")
+            case "]":
+                self._restart(MoveStart(1), "next start scene")
+            case "-":
+                self._change_temperature(-TEMPERATURE_STEP)
+            case "=":
+                self._change_temperature(TEMPERATURE_STEP)
+            case "F1":
+                self.help = not self.help
+            case "F2" | "Tab":
+                self.hud = not self.hud
+            case "F11":
+                self._toggle_full_screen()
+            case "F12":
+                self._save_picture()
+            case _:
+                return False
+        return True
+
+    def pause(self, free: bool) -> None:
+        """Stands still; free: gives the mouse back too."""
+        if not self.paused:
+            self.paused = True
+            self.runner.send(Pause(True))
+            self._gap()
+        if free:
+            self._grab(False)
+            with self._input:
+                self.controls.handle(ReleaseAll())
+        self._dirty = True
+
+    def toggle_pause(self) -> None:
+        if self.paused:
+            self.play()
+        else:
+            self.pause(free=False)
+
+    def play(self) -> None:
+        """Goes on, with the mouse held."""
+        if self.options.source is None and self.state.picture is not None:
+            self._grab(True)
+        if self.paused:
+            self.paused = False
+            self._sample()  # what was pressed and let go during the pause is no input
+            self._gap()
+            self.runner.send(Pause(False))
+        self._dirty = True
+
+    def _toggle_full_screen(self) -> None:
+        self._switching_until = time.monotonic() + FULL_SCREEN_S
+        self.screen.toggle_full_screen()
+        pygame.event.set_grab(self.grabbed)  # a new window forgets it
+        pygame.mouse.set_visible(not self.grabbed)
+
+    def _focus_lost(self) -> None:
+        if time.monotonic() < self._switching_until:
+            return
+        # Keys that go up in another window are never reported here: without this they would stay down.
+        with self._input:
+            self.controls.handle(ReleaseAll())
+        if self.grabbed:
+            self.pause(free=True)
+
+    def _grab(self, on: bool) -> None:
+        """Relative mouse mode: the pointer hides, and its motion has no edge."""
+        if on == self.grabbed:
+            return
+        self.grabbed = on
+        pygame.event.set_grab(on)
+        pygame.mouse.set_visible(not on)
+        pygame.event.clear(pygame.MOUSEMOTION)  # the jump into the window is no look around
+
+    def _add_pad(self, index: int) -> None:
+        from pygame._sdl2 import controller
+
+        self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
+        self._say("gamepad connected")
+
+    def _restart(self, command: Restart | MoveStart, message: str) -> None:
+        self._gap()
+        self.runner.send(command)
+        self._say(message)
+
+    def _change_temperature(self, by: float) -> None:
+        picture = self.state.picture
+        if picture is None or picture.sampler is None:
+            self._say("this world has no temperature")
+        else:
+            self.runner.send(ChangeTemperature(by))
+
+    def _save_picture(self) -> None:
+        if self.state.picture is None:
+            return
+        try:
+            path = save_picture(self.state.picture.frame, self.options.output_dir, datetime.now())
+        except WorldModelError as error:
+            self._say(str(error))
+        else:
+            self._say(f"saved {path}")
+
+    def _say(self, message: str) -> None:
+        self.toast, self._toast_until = message, time.monotonic() + TOAST_S
+        self._dirty = True
+
+    def _gap(self) -> None:
+        self.recent.gap()
+        self.all.gap()
+
+    # --- what is shown
+
+    def update(self) -> None:
+        """Reads the worker's state and paints if anything has changed."""
+        state = self.runner.state
+        if state.tick_rate is not None and state.tick_rate != self.controls.tick_rate:
+            with self._input:
+                self.controls.tick_rate = state.tick_rate
+        picture = state.picture
+        fresh = picture is not None and picture is not self._seen
+        first = fresh and self._seen is None
+        self.state, self._seen = state, picture
+        if first and picture is not None:
+            self._first_picture(picture.frame.shape[1], picture.frame.shape[0])
+        if self.toast and time.monotonic() > self._toast_until:
+            self.toast, self._dirty = "", True
+        if fresh or self._dirty or picture is None:
+            self._dirty = False
+            self.screen.draw(self.view())
+        if fresh and picture is not None:
+            now = time.monotonic()
+            if self.startup is None:
+                self.startup = now - (self.options.started if self.options.started is not None else self._began)
+            for stats in (self.recent, self.all):
+                if picture.sampled_at is None:
+                    stats.gap()
+                elif picture.index != self._counted:  # a changed temperature shows the same step again
+                    stats.frame(now, now - picture.sampled_at)
+            self._counted = picture.index
+
+    def _first_picture(self, width: int, height: int) -> None:
+        if self.options.scale:
+            self.screen.resize((width * self.options.scale, height * self.options.scale))
+        if not self.paused:
+            self.play()
+
+    def view(self) -> View:
+        """All that is on the screen now."""
+        now = time.monotonic()
+        picture = self.state.picture
+        if picture is None:
+            return View(stage=self.state.stage, elapsed=now - self._began, help=self.help)
+        with self._input:
+            held = self.controls.held()
+        by_hand = self.options.source is None
+        return View(
+            frame=picture.frame,
+            lines=self._lines(),
+            lit=(held | picture.action.buttons) if by_hand and not self.paused else picture.action.buttons,
+            badge="paused" if self.paused else "",
+            invitation="click to play" if self.paused and not self.grabbed and by_hand else "",
+            toast=self.toast,
+            hud=self.hud,
+            help=self.help,
+        )
+
+    def _lines(self) -> tuple[tuple[tuple[str, str], ...], ...]:
+        picture = self.state.picture
+        assert picture is not None, "the panel is about a picture"
+        latency = self.recent.latency
+        start = "picture" if picture.start is None else f"{picture.start} of {picture.starts}"
+        first = (("", picture.world), ("start", start), ("seed", str(picture.seed)), ("frame", str(picture.index)))
+        second = (
+            ("", f"{_number(self.recent.fps, 1)} fps"),
+            ("latency", f"{_number(latency.p50 * 1000)} / {_number(latency.p95 * 1000)} ms"),
+            ("dropped", str(picture.dropped)),
+        )
+        third: list[tuple[str, str]] = []
+        if picture.context is not None:
+            third.append(("context", f"{picture.context[0]}/{picture.context[1]}"))
+        if picture.sampler is not None:
+            third.append(("temperature", f"{picture.sampler.temperature:g}"))
+            third.append(("top-p", f"{picture.sampler.top_p:g}"))
+            if picture.sampler.top_k:
+                third.append(("top-k", str(picture.sampler.top_k)))
+        return (first, second, tuple(third)) if third else (first, second)
+
+    # --- the loop
+
+    def run(self) -> None:
+        """Until the user quits or the worker ends. The worker's error, if it had one, is in `state`."""
+        self.update()  # the window is there before anything heavy is imported
+        self.runner.start()
+        while not self.over:
+            loading = self.state.picture is None
+            self.handle(pygame.event.wait(_LOADING_MS if loading else _IDLE_MS))
+            for event in pygame.event.get():
+                self.handle(event)
+            self.update()
+            if self.state.finished:
+                self.over = True
+
+
+def _number(value: float, digits: int = 0) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def run_window(world_factory: WorldFactory, options: WindowOptions | None = None) -> int:
+    """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
+    mistake of the user's. Failures are one sentence on stderr."""
+    options = options or WindowOptions()
+    try:
+        pygame.display.init()
+        if pygame.display.get_driver() in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
+            raise pygame.error("no display answers")  # SDL would play on, unseen
+        if pygame.display.get_driver() == "x11":
+            # Else SDL may push every picture through a software OpenGL, on the cores that the model needs.
+            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
+        pygame.font.init()
+        _start_gamepads()
+        client = Client(world_factory, options)
+    except pygame.error as error:
+        pygame.quit()
+        return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))
+    interrupted = False
+    try:
+        client.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        pygame.display.quit()  # the window is gone at once, whatever the worker is doing
+        client.runner.stop(STOP_S)
+        pygame.quit()
+    state = client.runner.state
+    if client.state.error is not None:
+        return report_failure(client.state.error)
+    if options.report is not None:
+        dropped = state.picture.dropped if state.picture is not None else 0
+        report = make_report(client.all, state.steps, client.startup, dropped, options.seed, state.facts)
+        try:
+            write_report(report, options.report)
+        except WorldModelError as error:
+            return report_failure(error)
+    return INTERRUPTED if interrupted else 0
+
+
+def _start_gamepads() -> None:
+    from pygame._sdl2 import controller
+
+    # A machine without any gamepad support can still be played by keyboard.
+    with contextlib.suppress(pygame.error):
+        controller.init()
