@@ -168,7 +168,7 @@ def world_factory(options: Play) -> WorldFactory:
 
     def luanti(stage) -> World:  # noqa: ANN001
         stage("starting Luanti")
-        from worldmodel.games.luanti.world import LuantiWorld  # pyright: ignore[reportMissingImports]
+        from worldmodel.games.luanti.world import LuantiWorld
 
         return LuantiWorld(frame_shape=LUANTI_FRAME)
 
@@ -179,7 +179,7 @@ def world_factory(options: Play) -> WorldFactory:
         folder = find_checkpoint(options.world)
         stage(f"loading {folder.name}")
         chosen = NeuralOptions(options.engine, options.device, options.threads)
-        return NeuralWorld(folder, chosen, sampler_of(options))  # pyright: ignore[reportReturnType] - `starts`
+        return NeuralWorld(folder, chosen, sampler_of(options))
 
     return luanti if options.world == "luanti" else neural
 

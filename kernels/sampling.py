@@ -1,9 +1,10 @@
-"""Token sampling with counter-based randomness: temperature, top-k, top-p. NumPy, and its PyTorch twin.
+"""Token sampling with counter-based randomness: temperature, top-k, top-p.
 
 The random number of a token depends on (seed, frame, position) alone: same seed, same tokens, whatever else
 runs, in any order and on any device. Generator: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy
 as 1, 2, 3", SC 2011). Sampling inverts the cumulative distribution in code order over the kept codes, so that no
-sort is needed where a device finds the threshold another way. It knows arrays, not worlds.
+sort is needed where a device finds the threshold another way. NumPy; the PyTorch twin is in
+sampling_reference.py. It knows arrays, not worlds.
 """
 
 from __future__ import annotations
@@ -11,9 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 _ROUNDS = 10
 _M0, _M1 = 0xD2511F53, 0xCD9E8D57
@@ -86,28 +85,3 @@ def sample(
     cumulative = weights.cumsum(-1)
     target = uniforms(seed, frame, positions)[:, None] * cumulative[:, -1:]
     return np.minimum((cumulative <= target).sum(-1), codes - 1).astype(np.int32)
-
-
-def sample_reference(logits: Tensor, sampler: Sampler, seed: int, frame: int, positions: Tensor) -> Tensor:
-    """PyTorch twin of `sample`, one token at a time and by the plain definition. -> int32 (N,)."""
-    chosen = []
-    for row, position in zip(logits, positions.tolist(), strict=True):
-        if sampler.temperature == 0:
-            chosen.append(int(row.argmax()))
-            continue
-        probabilities = torch.softmax(row.double() / sampler.temperature, -1)
-        ranked, codes = probabilities.sort(descending=True)
-        mass, keep = 0.0, set()
-        for rank, (probability, code) in enumerate(zip(ranked.tolist(), codes.tolist(), strict=True)):
-            if mass >= sampler.top_p or (sampler.top_k and rank >= sampler.top_k):
-                break
-            mass += probability
-            keep.add(code)
-        target = float(uniforms(seed, frame, np.array([position]))[0]) * mass
-        running = 0.0
-        for code in sorted(keep):
-            running += float(probabilities[code])
-            if running > target:
-                break
-        chosen.append(code)
-    return torch.tensor(chosen, dtype=torch.int32)

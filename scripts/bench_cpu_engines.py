@@ -8,9 +8,9 @@ measured here to choose by, not shipped. Rounds of the engines alternate, so tha
 
 from __future__ import annotations
 
-import io
 import os
 import platform
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,11 +97,10 @@ class OnnxBackend:
             half = t.head_dim // 2
             shapes = [(width, t.hidden), (width, half), (width, half), (width, ring), (width, width)]
             example = tuple(torch.zeros(shape) for shape in [*shapes, self.keys.shape, self.keys.shape])
-            buffer = io.BytesIO()
-            torch.onnx.export(ExportedPass(model), example, buffer, input_names=names, opset_version=18, dynamo=False)
-            self.sessions[width] = onnxruntime.InferenceSession(
-                buffer.getvalue(), options, providers=["CPUExecutionProvider"]
-            )
+            with tempfile.TemporaryDirectory() as folder:
+                path = str(Path(folder) / "pass.onnx")
+                torch.onnx.export(ExportedPass(model), example, path, input_names=names, opset_version=18, dynamo=False)
+                self.sessions[width] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(
         self,

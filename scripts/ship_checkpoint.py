@@ -12,6 +12,7 @@ import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -34,16 +35,31 @@ from worldmodel.worlds.neural import NeuralWorld
 
 @dataclass(frozen=True)
 class Arguments:
-    """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames."""
+    """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
+    tokenizer_run: folder of the tokenizer's run; note: what else to say of the training."""
 
     run: Path
     val: Path
     starts: Path
     out: Path
     cache: Path = Path("runs")
+    tokenizer_run: Path = Path("runs/tokenizer")
+    note: str = ""
     context: int = 4
     clips: int = 24
     frames: int = 15
+
+
+def training_facts(run: Path, parameters: int) -> dict[str, str]:
+    """Steps and hours of a run, from its log (whose seconds start again whenever it was resumed)."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    seconds = [row["seconds"] for row in rows]
+    spent = sum(a for a, b in pairwise([*seconds, 0.0]) if b < a)
+    return {
+        "parameters": f"{parameters / 1e6:.1f} M",
+        "steps": str(rows[-1]["step"]),
+        "hours": f"{spent / 3600:.2f}",
+    }
 
 
 def main(args: Arguments) -> None:
@@ -95,6 +111,13 @@ def main(args: Arguments) -> None:
             "seconds": round(time.monotonic() - began),
         },
     )
+    count = {
+        "tokenizer": sum(p.numel() for p in model.tokenizer.parameters()),
+        "world": sum(p.numel() for p in model.transformer.parameters()),
+    }
+    runs = {"tokenizer": args.tokenizer_run, "world": args.run}
+    facts = {name: training_facts(runs[name], count[name]) for name in runs}
+    write_json(args.out / "training.json", {**facts, "note": args.note})
     print((args.out / "scores.json").read_text())
 
 

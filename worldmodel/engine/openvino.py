@@ -7,7 +7,6 @@ rows are computed and thrown away: their keys are never written. The graphs are 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -23,14 +22,12 @@ from worldmodel.types import Frame
 MASKED = np.float32(-1e9)
 
 
-def _compile(graph: ov.Model, threads: int, cache: Path | None) -> ov.InferRequest:
+def _compile(graph: ov.Model, threads: int) -> ov.InferRequest:
     settings: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # bf16 kernels would not agree with the eager engine
         "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
     }
-    if cache is not None:
-        settings["CACHE_DIR"] = str(cache)
     return ov.Core().compile_model(graph, "CPU", settings).create_infer_request()
 
 
@@ -39,7 +36,7 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, model: VisualActionTransformer, threads: int = 0, cache: Path | None = None) -> None:
+    def __init__(self, model: VisualActionTransformer, threads: int = 0) -> None:
         t, layout = model.config.transformer, model.layout
         self.requests = {}
         self.ring = t.window * layout.length
@@ -48,7 +45,7 @@ class OpenVinoBackend:
         self.values = [np.zeros(shape, np.float32) for _ in range(t.layers)]
         self.inputs: dict[int, dict[str, Array]] = {}
         for width in pass_widths(layout):
-            request = _compile(build_pass(model, width), threads, cache)
+            request = _compile(build_pass(model, width), threads)
             arrays = {
                 "x": np.zeros((width, t.hidden), np.float32),
                 "cos": np.zeros((1, width, t.head_dim // 2), np.float32),
@@ -99,12 +96,12 @@ class OpenVinoBackend:
 class OpenVinoDecoder:
     """The image decoder as a compiled graph: tokens (places,) -> frame uint8 (H, W, 3)."""
 
-    def __init__(self, tokenizer: ImageTokenizer, threads: int = 0, cache: Path | None = None) -> None:
+    def __init__(self, tokenizer: ImageTokenizer, threads: int = 0) -> None:
         config = tokenizer.config
         self.grid = (config.grid_height, config.grid_width)
         self.codebook = tokenizer.quantizer.decode(torch.arange(config.codebook_size)).float().numpy()
         self.latents = np.zeros((1, config.code_dim, *self.grid), np.float32)
-        self.request = _compile(build_image_decoder(tokenizer), threads, cache)
+        self.request = _compile(build_image_decoder(tokenizer), threads)
         self.request.set_input_tensor(ov.Tensor(self.latents, shared_memory=True))
 
     def __call__(self, tokens: NDArray[np.integer]) -> Frame:

@@ -26,13 +26,11 @@ ENGINES = ("auto", "openvino", "eager")
 
 @dataclass(frozen=True, slots=True)
 class NeuralOptions:
-    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; cache: folder of compiled
-    graphs (None: none is kept)."""
+    """engine: "auto" takes the fastest that works here; threads: 0 is all cores."""
 
     engine: str = "auto"
     device: str = "auto"
     threads: int = 0
-    cache: Path | None = None
 
 
 def find_checkpoint(name: str) -> Path:
@@ -100,8 +98,8 @@ class NeuralWorld:
                 raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
             from worldmodel.engine.openvino import OpenVinoBackend, OpenVinoDecoder
 
-            backend = OpenVinoBackend(self.model.transformer, threads, options.cache)
-            return "openvino", backend, OpenVinoDecoder(self.model.tokenizer, threads, options.cache)
+            backend = OpenVinoBackend(self.model.transformer, threads)
+            return "openvino", backend, OpenVinoDecoder(self.model.tokenizer, threads)
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
         self.model.transformer.to(self.device)

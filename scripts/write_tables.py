@@ -1,0 +1,154 @@
+"""Writes the figures in the two READMEs from the JSON files that scripts measured; no figure is typed by hand.
+
+    python scripts/write_tables.py [--check]
+
+Replaces what stands between `<!-- NAME:begin -->` and `<!-- NAME:end -->`. --check only says whether they are current.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from worldmodel.training.common import main_with_errors
+
+ROOT = Path(__file__).resolve().parent.parent
+NANO = ROOT / "worldmodel/pretrained/nano"
+BENCHMARKS = ROOT / "benchmarks"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    check: bool = False
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def nano_scores() -> str:
+    scores = read(NANO / "scores.json")
+    tokenizer, rollout = scores["tokenizer"], scores["rollouts"]["sampled"]
+    turns = scores["turns_followed"]
+    rows = [
+        ["tokenizer PSNR / SSIM (validation clips)", f"{tokenizer['psnr']:.2f} dB / {tokenizer['ssim']:.3f}"],
+        ["tokenizer PSNR, hotbar / crosshair", " / ".join(f"{v:.1f} dB" for v in tokenizer["psnr_hud"].values())],
+        ["codes used / perplexity", f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f} of 4096"],
+        ["tokenizer PSNR with 5% of tokens wrong", f"{tokenizer['psnr_perturbed']:.2f} dB"],
+        ["validation loss", f"{scores['validation']['loss_nats_per_token']:.3f} nats a token"],
+        ["tokens guessed right (greedy, true context)", f"{scores['validation']['accuracy']:.1%}"],
+        [
+            f"15-frame rollouts, PSNR ({rollout['clips']} clips, mean of the frames)",
+            f"{mean(rollout['psnr_model']):.2f} dB; repeating the last frame: {mean(rollout['psnr_repeat']):.2f} dB",
+        ],
+        ["picture follows the mouse (start scenes)", ", ".join(f"{way}: {hits}" for way, hits in turns.items())],
+    ]
+    return table(["measured on the shipped weights", "value"], rows)
+
+
+def nano_rollouts() -> str:
+    scores = read(NANO / "scores.json")["rollouts"]
+    sampled, greedy = scores["sampled"], scores["greedy"]
+    rows = [
+        [str(index + 1), f"{a:.2f}", f"{b:.2f}", f"{c:.2f}"]
+        for index, (a, b, c) in enumerate(
+            zip(sampled["psnr_model"], greedy["psnr_model"], sampled["psnr_repeat"], strict=True)
+        )
+    ]
+    return table(["frame", "model (top-p 0.8)", "model (greedy)", "repeat the last frame"], rows)
+
+
+def nano_training() -> str:
+    facts = read(NANO / "training.json")
+    return table(["", "tokenizer", "world model"], [
+        [name, str(facts["tokenizer"][name]), str(facts["world"][name])] for name in facts["tokenizer"]
+    ]) + f"\n\n{facts['note']}"  # fmt: skip
+
+
+def tokenizer_settings() -> str:
+    rows = [
+        [
+            "x".join(map(str, run["levels"])),
+            str(run["codes"]),
+            f"{run['bits_per_frame']:.0f}",
+            str(run["steps"]),
+            f"{run['psnr']:.2f}",
+            f"{run['ssim']:.3f}",
+            f"{run['hotbar']:.2f}",
+            f"{run['used']:.1%}",
+        ]
+        for run in read(BENCHMARKS / "tokenizer_settings.json")["runs"]
+    ]
+    return table(["FSQ levels", "codes", "bits a frame", "steps", "PSNR", "SSIM", "hotbar PSNR", "codes used"], rows)
+
+
+def cpu_engines() -> str:
+    bench = read(BENCHMARKS / "cpu_engines.json")
+    tokens, pictures = bench["tokens_of_a_frame"], bench["image_decoder"]
+    rows = [
+        [
+            name,
+            f"{times['p50_ms']:.1f} / {times['p95_ms']:.1f}",
+            f"{pictures[name]['p50_ms']:.1f} / {pictures[name]['p95_ms']:.1f}" if name in pictures else "-",
+        ]
+        for name, times in tokens.items()
+    ]
+    machine = f"{bench['machine']['cpu']}, {bench['machine']['threads']} threads"
+    return table([f"engine ({machine})", "84 tokens, ms p50 / p95", "image decoder, ms p50 / p95"], rows)
+
+
+def play_speed() -> str:
+    play = read(BENCHMARKS / "play_headless.json")
+    latency = play["latency_ms"]
+    return table(["200 frames, random actions, two cores", "value"], [
+        ["frames a second, input to picture", f"{play['fps']:.1f}"],
+        ["latency p50 / p95 / p99", f"{latency['p50']:.0f} / {latency['p95']:.0f} / {latency['p99']:.0f} ms"],
+        ["first picture after the command", f"{play['startup_s']:.1f} s"],
+    ])  # fmt: skip
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "nano-scores": nano_scores,
+    "nano-rollouts": nano_rollouts,
+    "nano-training": nano_training,
+    "tokenizer-settings": tokenizer_settings,
+    "cpu-engines": cpu_engines,
+    "play-speed": play_speed,
+}
+
+
+def filled(text: str) -> str:
+    """`text` with every marked block made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        return f"{match[1]}\n\n{BLOCKS[match[2]]()}\n\n{match[3]}"
+
+    return re.sub(r"(<!-- ([a-z-]+):begin -->).*?(<!-- \2:end -->)", block, text, flags=re.DOTALL)
+
+
+def main(args: Arguments) -> None:
+    stale = []
+    for path in (ROOT / "README.md", NANO / "README.md"):
+        text = path.read_text()
+        new = filled(text)
+        if new != text:
+            stale.append(str(path.relative_to(ROOT)))
+            if not args.check:
+                path.write_text(new)
+    if args.check and stale:
+        sys.exit(f"the tables in {', '.join(stale)} are not those of the JSON files: run scripts/write_tables.py")
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)
