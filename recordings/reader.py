@@ -1,0 +1,159 @@
+"""Reads session files: as a stream, or whole. A file without its end opens up to its last whole record."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from recordings.format import (
+    FOOTER,
+    HEADER,
+    INDEX,
+    MAGIC,
+    MAJOR,
+    MARKER,
+    PREAMBLE,
+    RECORD,
+    STEP,
+    Header,
+    Marker,
+    RecordingError,
+    StepRecord,
+    payload_limit,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A whole session. lost: bytes after the last whole record (0: nothing was lost); ended: the index stands at the
+    end, i.e. the recording was closed; it is not for files that a crash cut off."""
+
+    header: Header
+    steps: tuple[StepRecord, ...]
+    markers: tuple[Marker, ...]
+    lost: int
+    ended: bool
+
+    def path_to(self, step: int) -> list[StepRecord]:
+        """The steps that lead to step `step`, from the last reset on, through every branch. ValueError out of range."""
+        if not 0 <= step < len(self.steps):
+            raise ValueError(f"there is no step {step}: the session has {len(self.steps)}")
+        parents: dict[int, int | None] = {}
+        for marker in self.markers:
+            if marker.kind == "reset":
+                parents[marker.index] = None
+            elif marker.kind == "branch":
+                parents[marker.index] = marker.back_to if marker.back_to is not None and marker.back_to >= 0 else None
+        path: list[StepRecord] = []
+        at: int | None = step
+        while at is not None:
+            path.append(self.steps[at])
+            parent = parents[at] if at in parents else (at - 1 if at else None)
+            at = parent if parent is None or parent < at else None
+        return path[::-1]
+
+
+class SessionReader:
+    """A stream over a session file. RecordingError if it is no session, of a newer version, or has no whole header.
+
+    Iterating yields StepRecord and Marker in file order, and stops at the first byte that is no whole record: `lost`
+    then says how many bytes were left behind. Unknown record types (of a newer minor version) are passed over.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lost = 0
+        self.ended = False
+        try:
+            self._file: BinaryIO = path.open("rb")
+        except OSError as error:
+            raise RecordingError(f"{path} cannot be read: {error.strerror}") from None
+        try:
+            self._size = os.fstat(self._file.fileno()).st_size
+            self._preamble()
+            kind, payload = self._record() or (0, b"")
+            if kind != HEADER:
+                raise RecordingError(f"{path}: no whole header; nothing was recorded")
+            try:
+                self.header = Header.unpack(payload)
+            except RecordingError as error:
+                raise RecordingError(f"{path}: {error}") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[StepRecord | Marker]:
+        expected = 0
+        while True:
+            start = self._file.tell()
+            found = self._record()
+            if found is None:
+                self.lost = self._size - start
+                return
+            kind, payload = found
+            if kind == INDEX:
+                self.ended = self._is_end(start)
+                self.lost = 0 if self.ended else self._size - start
+                return
+            try:
+                if kind == STEP:
+                    step = StepRecord.unpack(payload)
+                    if step.index != expected:
+                        raise RecordingError(f"step {step.index} stands where step {expected} should")
+                    expected += 1
+                    yield step
+                elif kind == MARKER:
+                    yield Marker.unpack(payload)
+            except RecordingError as error:
+                # Its CRC is right: no crash writes this.
+                raise RecordingError(f"{self.path}: the record at byte {start}: {error}") from None
+
+    def _preamble(self) -> None:
+        data = self._file.read(PREAMBLE.size)
+        if len(data) < PREAMBLE.size:
+            raise RecordingError(f"{self.path}: {len(data)} bytes are no session file")
+        magic, major, _ = PREAMBLE.unpack(data)
+        if magic != MAGIC:
+            raise RecordingError(f"{self.path} is no session file (a .wms of `worldmodel play --record`)")
+        if major != MAJOR:
+            raise RecordingError(f"{self.path} is of format {major}; this version reads format {MAJOR}")
+
+    def _record(self) -> tuple[int, bytes] | None:
+        """The next record's type and payload; None where no whole one stands."""
+        head = self._file.read(RECORD.size)
+        if len(head) < RECORD.size:
+            return None
+        length, crc, kind = RECORD.unpack(head)
+        if length > min(payload_limit(kind), self._size - self._file.tell()):
+            return None  # before memory is taken for it
+        payload = self._file.read(length)
+        if len(payload) < length or zlib.crc32(payload, zlib.crc32(bytes([kind]))) != crc:
+            return None
+        return kind, payload
+
+    def _is_end(self, start: int) -> bool:
+        data = self._file.read(FOOTER.size + 1)
+        return len(data) == FOOTER.size and FOOTER.unpack(data) == (start, MAGIC)
+
+
+def read_session(path: Path) -> Session:
+    """The whole file. Steps of nano take about 300 bytes; an hour is 11 MB."""
+    reader = SessionReader(path)
+    try:
+        steps: list[StepRecord] = []
+        markers: list[Marker] = []
+        for record in reader:
+            if isinstance(record, StepRecord):
+                steps.append(record)
+            else:
+                markers.append(record)
+        return Session(reader.header, tuple(steps), tuple(markers), reader.lost, reader.ended)
+    finally:
+        reader.close()

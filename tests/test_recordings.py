@@ -1,0 +1,344 @@
+"""Session files: round trips, crashes, truncation, random damage, limits, branches."""
+
+import os
+import random
+import struct
+import subprocess
+import sys
+import textwrap
+import tracemalloc
+import zlib
+from dataclasses import replace
+
+import msgpack
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recordings.format import (
+    MAJOR,
+    MAX_PAYLOAD,
+    PREAMBLE,
+    RECORD,
+    STEP,
+    Header,
+    Marker,
+    Opening,
+    RecordingError,
+    SamplerSettings,
+    StepRecord,
+    pack_record,
+)
+from recordings.index import Index
+from recordings.reader import SessionReader, read_session
+from recordings.recorder import Recorder
+from recordings.writer import SessionWriter
+from worldmodel.types import BUTTONS, Action
+
+finite = st.floats(-1e6, 1e6)
+actions = st.builds(Action, st.frozensets(st.sampled_from(BUTTONS)), finite, finite)
+tokens = st.lists(st.integers(0, 2**31 - 1), max_size=90).map(lambda v: np.array(v, np.int32))
+events = st.lists(st.tuples(st.text(max_size=9), st.integers(-(2**31), 2**31) | finite), max_size=4).map(tuple)
+samplers = st.builds(SamplerSettings, st.floats(0, 10), st.integers(0, 99), st.floats(0, 1))
+
+
+def opening(frames=3, places=84):
+    rng = np.random.default_rng(frames)
+    draw = rng.integers(0, 4096, (frames, places), dtype=np.int32)
+    return Opening(draw, rng.integers(4096, 4160, (frames - 1, 11), dtype=np.int32))
+
+
+def header(**changes):
+    values = {
+        "world": "nano",
+        "checkpoint": "pretrained/nano",
+        "weights": "ab" * 32,
+        "config": {"order": "diagonal-1", "levels": [8, 8]},
+        "order": "diagonal-1",
+        "sampler": SamplerSettings(1.0, 0, 0.8),
+        "seed": 2**63,
+        "tick_rate": 10.0,
+        "engine": "openvino",
+        "device": "cpu",
+        "created": 1.7e9,
+        "opening": opening(),
+    }
+    return Header(**{**values, **changes})
+
+
+def step(index, places=84):
+    rng = np.random.default_rng(index)
+    action = Action(frozenset({"forward"}), 0.15 * index, -1.5)
+    return StepRecord(index, index, index / 10, action, rng.integers(0, 4096, places, dtype=np.int32), 0.07)
+
+
+def write(path, count=5, markers=(), close=True):
+    writer = SessionWriter(path, header())
+    for index in range(count):
+        for marker in markers:
+            if marker.index == index:
+                writer.mark(marker)
+        writer.step(step(index))
+    if close:
+        writer.close()
+    return path
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(st.tuples(actions, tokens | st.none(), finite, st.floats(0, 9), events), max_size=6),
+    sampler=samplers,
+    label=st.text(max_size=20),
+    seed=st.integers(0, 2**64 - 1),
+)
+def test_round_trip(tmp_path_factory, steps, sampler, label, seed):
+    path = tmp_path_factory.mktemp("s") / "a.wms"
+    head = header(sampler=sampler, seed=seed, opening=None)
+    records = [StepRecord(i, i, when, a, t, late, ev) for i, (a, t, when, late, ev) in enumerate(steps)]
+    marks = [
+        Marker("bookmark", 0, 0.5, label),
+        Marker("reset", 0, 1.0, seed=seed, sampler=sampler, opening=opening(2)),
+        Marker("branch", len(records), 2.0, back_to=-1),
+    ]
+    with SessionWriter(path, head) as writer:
+        for mark in marks:
+            writer.mark(mark)
+        for record in records:
+            writer.step(record)
+    session = read_session(path)
+    assert session.header == head
+    assert list(session.steps) == records
+    assert list(session.markers) == marks
+    assert session.ended
+    assert session.lost == 0
+
+
+def test_a_step_of_nano_is_small(tmp_path):
+    sizes = [write(tmp_path / f"{n}.wms", n).stat().st_size for n in (100, 200)]
+    assert (sizes[1] - sizes[0]) / 100 <= 400
+
+
+def test_every_truncation_opens_to_the_last_whole_record(tmp_path):
+    path = write(tmp_path / "whole.wms", 3)
+    data = path.read_bytes()
+    ends = [PREAMBLE.size]
+    while ends[-1] + RECORD.size <= len(data):
+        length, _, _ = RECORD.unpack_from(data, ends[-1])
+        ends.append(ends[-1] + RECORD.size + length)
+        if len(ends) == 6:  # header, three steps, index
+            break
+    cut = tmp_path / "cut.wms"
+    for length in range(len(data)):
+        cut.write_bytes(data[:length])
+        if length < ends[1]:
+            with pytest.raises(RecordingError):
+                read_session(cut)
+            continue
+        session = read_session(cut)
+        whole = sum(end <= length for end in ends[2:5])
+        assert len(session.steps) == whole
+        assert not session.ended
+        if length < ends[4]:
+            assert session.lost == length - ends[1 + whole]
+
+
+def test_random_damage_is_found_or_harmless(tmp_path):
+    """20,000 random byte flips: a clear error or a correct beginning, in little memory and no time."""
+    original = read_session(write(tmp_path / "a.wms", 4, [Marker("bookmark", 2, 0.1, "x")]))
+    data = (tmp_path / "a.wms").read_bytes()
+    rng = random.Random(0)
+    path = tmp_path / "b.wms"
+    tracemalloc.start()
+    for _ in range(20_000):
+        damaged = bytearray(data)
+        for _ in range(rng.choice((1, 1, 1, 3))):
+            damaged[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        path.write_bytes(damaged)
+        try:
+            session = read_session(path)
+        except RecordingError:
+            continue
+        assert session.steps == original.steps[: len(session.steps)]
+        assert session.header == original.header
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+
+
+def test_hostile_sizes_take_no_memory(tmp_path):
+    path = tmp_path / "a.wms"
+    base = write(path, 1, close=False).read_bytes()
+    bombs = [
+        RECORD.pack(2**32 - 1, 0, STEP),
+        pack_record(STEP, b"\xdd\xff\xff\xff\xff"),  # a list of 4 billion
+        pack_record(STEP, b"\xc6\xff\xff\xff\xff"),  # 4 GB of bytes
+        pack_record(STEP, b"\x91" * 5000),  # nested beyond any depth
+        pack_record(STEP, msgpack.packb([1, 1, 0.0, [0, 0, 0], [[2**16], 2, b""], 0.0, []])),
+        pack_record(STEP, msgpack.packb([1, 1, float("nan"), [0, 0, 0], None, 0.0, []])),
+        pack_record(STEP, msgpack.packb([2**40, 1, 0.0, [0, 0, 0], None, 0.0, []])),
+        pack_record(STEP, (b"\xdc\x0f\xff" + b"\x90" * 4095) * (MAX_PAYLOAD // 4098)),
+    ]
+    for bomb in bombs:
+        path.write_bytes(base + bomb)
+        tracemalloc.start()
+        try:
+            session = read_session(path)
+            assert len(session.steps) == 1
+            assert session.lost == len(bomb)
+        except RecordingError:
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+        tracemalloc.stop()
+
+
+def test_versions(tmp_path):
+    path = write(tmp_path / "a.wms", 2)
+    data = bytearray(path.read_bytes())
+    data[8:10] = struct.pack("<H", MAJOR + 1)
+    path.write_bytes(data)
+    with pytest.raises(RecordingError, match=f"format {MAJOR + 1}; this version reads format {MAJOR}"):
+        read_session(path)
+    data[8:12] = struct.pack("<HH", MAJOR, 7)  # a newer minor version with a record type of its own
+    head_end = PREAMBLE.size + RECORD.size + RECORD.unpack_from(data, PREAMBLE.size)[0]
+    payload = b"news"
+    unknown = RECORD.pack(len(payload), zlib.crc32(payload, zlib.crc32(b"\x63")), 0x63) + payload
+    path.write_bytes(bytes(data[:head_end]) + unknown + bytes(data[head_end:]))
+    assert len(read_session(path).steps) == 2
+
+
+def test_files_that_are_no_sessions(tmp_path):
+    with pytest.raises(RecordingError, match="cannot be read"):
+        read_session(tmp_path / "nowhere.wms")
+    (tmp_path / "a").write_bytes(b"PK\x03\x04" + b"x" * 100)
+    with pytest.raises(RecordingError, match="is no session file"):
+        read_session(tmp_path / "a")
+    path = write(tmp_path / "b.wms")
+    with pytest.raises(RecordingError, match="never written over"):
+        SessionWriter(path, header())
+
+
+def test_branches_and_resets_lead_the_right_way(tmp_path):
+    marks = [Marker("branch", 3, 0.0, back_to=0), Marker("reset", 5, 0.0, seed=1), Marker("branch", 7, 0.0, back_to=-1)]
+    session = read_session(write(tmp_path / "a.wms", 9, marks))
+
+    def path(to):
+        return [record.index for record in session.path_to(to)]
+
+    assert path(2) == [0, 1, 2]
+    assert path(4) == [0, 3, 4]  # 1 and 2 were rewound
+    assert path(6) == [5, 6]
+    assert path(8) == [7, 8]
+    with pytest.raises(ValueError, match="the session has 9"):
+        session.path_to(9)
+
+
+def test_the_index_round_trips():
+    index = Index((30, 400, 1000), (700,))
+    assert Index.unpack(index.pack()) == index
+    for bad in (b"", b"\xff" * 8, index.pack()[:-1]):
+        with pytest.raises(RecordingError):
+            Index.unpack(bad)
+
+
+def test_a_full_disk_leaves_a_valid_file(tmp_path):
+    path = tmp_path / "a.wms"
+    writer = SessionWriter(path, header())
+    writer.step(step(0))
+    good = path.read_bytes()
+    real = writer._file
+
+    class Full:
+        """Takes half of what it is given, then has no space left."""
+
+        def __init__(self):
+            self.calls = 0
+
+        def write(self, data):
+            self.calls += 1
+            if self.calls > 1:
+                raise OSError(28, "No space left on device")
+            return real.write(data[: len(data) // 2])
+
+        def truncate(self, size):
+            return real.truncate(size)
+
+        def close(self):
+            real.close()
+
+    writer._file = Full()
+    with pytest.raises(OSError, match="No space"):
+        writer.step(step(1))
+    writer.close()
+    assert path.read_bytes() == good
+    session = read_session(path)
+    assert (len(session.steps), session.lost, session.ended) == (1, 0, False)
+
+
+def test_the_recorder_says_why_it_stopped(tmp_path):
+    recorder = Recorder(tmp_path / "a.wms", header())
+    recorder.step(step(0))
+    recorder.step(replace(step(1), tokens=np.array([-1], np.int32)))  # cannot be stored
+    recorder.close()
+    assert recorder.problem is not None
+    assert "recording stopped" in recorder.problem
+    assert len(read_session(tmp_path / "a.wms").steps) == 1
+
+
+@pytest.mark.slow
+def test_kills_lose_no_step_that_was_written(tmp_path):
+    """One interpreter start a kill is dear: each child is forked from a warm one, 200 times."""
+    program = textwrap.dedent("""
+    import os, random, signal, sys, time
+    from pathlib import Path
+    sys.path.insert(0, sys.argv[2])
+    from test_recordings import header, step
+    from recordings.reader import read_session
+    from recordings.writer import SessionWriter
+    rng = random.Random(0)
+    records = [step(index) for index in range(3000)]
+    for kill in range(200):
+        path = Path(sys.argv[1]) / f"{kill}.wms"
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if child == 0:
+            writer = SessionWriter(path, header())
+            for record in records:
+                writer.step(record)
+                os.write(theirs, b"x")
+            time.sleep(60)
+        os.close(theirs)
+        os.read(ours, 1)
+        time.sleep(rng.random() * 0.02)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        said = 1
+        while data := os.read(ours, 1 << 16):
+            said += len(data)
+        os.close(ours)
+        session = read_session(path)
+        assert len(session.steps) >= said, (kill, len(session.steps), said)
+        assert all(a == b for a, b in zip(session.steps, records))
+        path.unlink()
+    print("200 kills")
+    """)
+    tests = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), tests], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stdout.strip() == "200 kills", done.stderr
+
+
+def test_importing_it_loads_nothing_heavy():
+    heavy = "[name for name in ('torch', 'cupy', 'pygame') if name in sys.modules]"
+    program = f"import sys, recordings.reader, recordings.recorder; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_stream_can_be_read_while_it_is_written(tmp_path):
+    path = tmp_path / "a.wms"
+    with SessionWriter(path, header()) as writer:
+        writer.step(step(0))
+        reader = SessionReader(path)
+        assert [record.index for record in reader] == [0]
+        reader.close()
