@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from client.controls import DEFAULT_BINDINGS, read_bindings, table_of
+from tyro.conf import Positional
+
+from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
 from client.failure import INTERRUPTED, report_failure
 from client.runner import Source, Start, WorldFactory
 from client.stats import process_start
@@ -70,8 +72,28 @@ class Play:
     """Who plays: "random", "idle" or a recorded FILE.jsonl. Default: you in a window; random with --headless."""
     report: str | None = None
     """File for one line of JSON on the run, or - for standard output. Default with --headless: -."""
+    record: Path | None = None
+    """Record the session into this file (.wms). In a window, R starts and ends a recording at any time."""
     output_dir: Path = Path("sessions")
-    """Folder for saved pictures."""
+    """Folder for saved pictures and for recordings that R starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Watch a recording, compare it with a new simulation (--verify), or write it as a video (--export)."""
+
+    file: Positional[Path]
+    """The recording (.wms)."""
+    verify: bool = False
+    """Simulate again from start, seed and actions, and compare the tokens; exit code 1 if they differ."""
+    export: Path | None = None
+    """Write the recording as .mp4 or .gif."""
+    world: str | None = None
+    """The checkpoint it was played on, if it is no longer where it was."""
+    engine: Literal["auto", "openvino", "eager"] = "auto"
+    """What simulates; tokens are certain to be equal only on the engine that recorded."""
+    threads: int = 0
+    """CPU threads; 0 is all cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,8 @@ def check(options: Play) -> None:
             problems.append(f"no actions file {options.actions}")
     if options.report not in (None, "-") and not Path(options.report).parent.is_dir():
         problems.append(f"--report {options.report}: there is no folder {Path(options.report).parent}")
+    if options.record is not None and options.record.exists():
+        problems.append(f"{options.record} exists: a recording is never written over; give another name")
     if options.headless:
         window_only = {"--scale": options.scale, "--sensitivity": options.sensitivity, "--bindings": options.bindings}
         given = [flag for flag, value in window_only.items() if value is not None]
@@ -125,6 +149,7 @@ def check(options: Play) -> None:
             "--device": options.device != "auto",
             "--threads": options.threads != 0,
             "--start PICTURE": isinstance(start, Path),
+            "--record": options.record is not None,
         }
         given = [flag for flag, wrong in neural_only.items() if wrong]
         if given:
@@ -163,8 +188,11 @@ def check_display() -> None:
         raise WorldModelError("there is no display to open a window on; use --headless")
 
 
-def world_factory(options: Play) -> WorldFactory:
-    """Makes the world that the options name. Slow imports happen when it is called, in the caller's thread."""
+def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory:
+    """Makes the world that the options name. Slow imports happen when it is called, in the caller's thread.
+
+    inputs: where a window notes the raw inputs of each step, for the recording.
+    """
 
     def luanti(stage) -> World:  # noqa: ANN001
         stage("starting Luanti")
@@ -174,12 +202,16 @@ def world_factory(options: Play) -> WorldFactory:
 
     def neural(stage) -> World:  # noqa: ANN001
         stage("loading PyTorch")
+        from client.recording import RecordedWorld
         from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
         folder = find_checkpoint(options.world)
         stage(f"loading {folder.name}")
         chosen = NeuralOptions(options.engine, options.device, options.threads)
-        return NeuralWorld(folder, chosen, sampler_of(options))
+        world = RecordedWorld(NeuralWorld(folder, chosen, sampler_of(options)), inputs.taken if inputs else tuple)
+        if options.record is not None:
+            world.record(options.record)
+        return world
 
     return luanti if options.world == "luanti" else neural
 
@@ -217,7 +249,8 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         check_display()
     table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
     source, frames = actions_of(options)
-    factory = factory or world_factory(options)
+    inputs = InputLog()
+    factory = factory or world_factory(options, None if options.headless else inputs)
     start = parse_start(options.start)
     if options.headless:
         from client.headless import HeadlessOptions, run_headless
@@ -245,22 +278,44 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             report=options.report,
             output_dir=options.output_dir,
             started=started,
+            inputs=inputs,
         ),
     )
+
+
+def replay(options: Replay) -> int:
+    """Runs the command and returns its exit code: 0; 1 if --verify found a difference."""
+    from client.replay import ReplayOptions, ReplayWorld, open_session, run_export, run_verify
+
+    if options.verify and options.export is not None:
+        raise WorldModelError("--verify and --export are two commands: give one of them")
+    chosen = ReplayOptions(options.file, options.world, options.verify, options.export, options.engine, options.threads)
+    if options.verify:
+        return run_verify(chosen)
+    if options.export is not None:
+        return run_export(chosen)
+    check_display()
+    from client.actions import source_of
+    from client.loop import WindowOptions, run_window
+
+    session, folder = open_session(chosen)
+    actions = [record.action for record in session.steps]
+    window = WindowOptions(source=source_of(actions), frames=len(actions), started=process_start(_IMPORTED_AT))
+    return run_window(lambda stage: ReplayWorld(session, folder, options.threads), window)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke."""
     import tyro
 
-    commands = {"play": Play, "doctor": Doctor}
+    commands = {"play": Play, "replay": Replay, "doctor": Doctor}
     options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
     try:
         if isinstance(options, Doctor):
             from client.doctor import doctor
 
             return doctor()
-        code = play(options)
+        code = replay(options) if isinstance(options, Replay) else play(options)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

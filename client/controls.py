@@ -25,6 +25,7 @@ STICK_DEAD_ZONE = 0.15
 # The left stick and the triggers act as keys: they go down at the first value and up below the second.
 PRESS_AT, RELEASE_AT = 0.5, 0.4
 HOTBAR_SLOTS = 9
+MAX_INPUTS = 1024  # raw inputs that are kept of one step
 
 SCANCODES: Mapping[str, int] = MappingProxyType(
     {chr(ord("A") + i): 4 + i for i in range(26)}
@@ -71,7 +72,9 @@ _KNOWN_KEYS = frozenset(
         *(key for pair in AXIS_KEYS.values() for key in pair if key is not None),
     )
 )
-CLIENT_KEYS = frozenset(("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace"))
+CLIENT_KEYS = frozenset(
+    ("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace", "R")
+)
 """Keys that the client itself uses: no game button can be bound to them."""
 
 # Direction of each camera key: (pitch, yaw).
@@ -202,6 +205,25 @@ def read_bindings(path: Path) -> dict[str, str]:
     return table_of({**kept, **chosen}, str(path))
 
 
+class InputLog:
+    """The raw inputs of the step that was taken last, for a recording. Fed by Controls, read by the worker."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[str | int | float, ...]] = []
+        self._taken: tuple[tuple[str | int | float, ...], ...] = ()
+
+    def note(self, event: Event) -> None:
+        if len(self._waiting) < MAX_INPUTS:
+            self._waiting.append((type(event).__name__, *(getattr(event, name) for name in event.__dataclass_fields__)))
+
+    def take(self) -> None:
+        self._taken, self._waiting = tuple(self._waiting), []
+
+    def taken(self) -> tuple[tuple[str | int | float, ...], ...]:
+        """[(kind, values...), ...] of the last step."""
+        return self._taken
+
+
 @dataclass(slots=True)
 class Controls:
     """Held keys and what happened since the last step -> Action.
@@ -213,6 +235,7 @@ class Controls:
     table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
     sensitivity: float = 1.0
     tick_rate: float = 10.0
+    inputs: InputLog = field(default_factory=InputLog)
     _held: set[str] = field(default_factory=set)
     _latched: set[str] = field(default_factory=set)
     _dx: float = 0.0
@@ -223,6 +246,7 @@ class Controls:
 
     def handle(self, event: Event) -> None:
         """Takes one event in. Keys without a binding are ignored."""
+        self.inputs.note(event)
         match event:
             case Press(key):
                 self._press(key)
@@ -266,6 +290,7 @@ class Controls:
 
     def take(self) -> Action:
         """The action of the step that starts now. Clears the mouse motion and the latches; held keys stay."""
+        self.inputs.take()
         targets = {self.table[key] for key in self._held | self._latched}
         buttons = targets.intersection(BUTTONS)
         if self._wheeled:  # several notches in one step: the slot where the wheel stopped

@@ -26,6 +26,7 @@ from client.controls import (
     Axis,
     Controls,
     Event,
+    InputLog,
     Motion,
     Press,
     Release,
@@ -48,6 +49,7 @@ from client.runner import (
     Source,
     Start,
     State,
+    ToggleRecording,
     WorldFactory,
 )
 from client.screen import Screen, View
@@ -57,6 +59,7 @@ from worldmodel.types import Action, WorldModelError
 TEMPERATURE_STEP = 0.1
 TOAST_S = 3.0
 FULL_SCREEN_S = 1.0  # that the focus may come and go while the window changes its size
+SESSION_NAME = "session-%Y%m%d-%H%M%S.wms"
 STOP_S = 2.0  # that a step in progress gets to end once the window is closed
 # How long the loop sleeps when nothing happens: pictures and events wake it at once.
 _IDLE_MS, _LOADING_MS = 250, 100
@@ -68,7 +71,7 @@ class WindowOptions:
     """start: scene number or picture; fps: None is the world's rate; scale: window pixels a frame pixel (0: the usual
     window); smooth: bilinear upscale; table: key name -> what it does; source: plays instead of the keyboard; frames:
     stops after so many steps; report: file or "-"; output_dir: where pictures go; started: when the process began, in
-    seconds of `time.monotonic` (None: now)."""
+    seconds of `time.monotonic` (None: now); inputs: where the raw inputs of each step are noted."""
 
     start: Start = 0
     seed: int = 0
@@ -82,6 +85,7 @@ class WindowOptions:
     report: str | None = None
     output_dir: Path = Path("sessions")
     started: float | None = None
+    inputs: InputLog = field(default_factory=InputLog)
 
 
 def translate(event: pygame.Event) -> Event | None:
@@ -119,7 +123,7 @@ class Client:
 
     def __init__(self, runner_of: WorldFactory, options: WindowOptions) -> None:
         self.options = options
-        self.controls = Controls(options.table, options.sensitivity)
+        self.controls = Controls(options.table, options.sensitivity, inputs=options.inputs)
         self._input = threading.Lock()  # the worker reads the controls that the main thread feeds
         self._wake = pygame.event.custom_type()
         self.screen = Screen("worldmodel", key_labels(options.table), options.smooth)
@@ -225,6 +229,8 @@ class Client:
                 self._toggle_full_screen()
             case "F12":
                 self._save_picture()
+            case "R":
+                self.runner.send(ToggleRecording(self.options.output_dir / datetime.now().strftime(SESSION_NAME)))
             case _:
                 return False
         return True
@@ -379,7 +385,14 @@ class Client:
         assert picture is not None, "the panel is about a picture"
         latency = self.recent.latency
         start = "picture" if picture.start is None else f"{picture.start} of {picture.starts}"
-        first = (("", picture.world), ("start", start), ("seed", str(picture.seed)), ("frame", str(picture.index)))
+        recording = (("rec", picture.recording),) if picture.recording is not None else ()
+        first = (
+            *recording,
+            ("", picture.world),
+            ("start", start),
+            ("seed", str(picture.seed)),
+            ("frame", str(picture.index)),
+        )
         second = (
             ("", f"{_number(self.recent.fps, 1)} fps"),
             ("latency", f"{_number(latency.p50 * 1000)} / {_number(latency.p95 * 1000)} ms"),

@@ -39,7 +39,8 @@ class Picture:
 
     index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
     made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
-    the user's own; context: frames in the context and at most, where the world has one; dropped: ticks dropped so far.
+    the user's own; context: frames in the context and at most, where the world has one; recording: what is recorded,
+    or why it stopped; dropped: ticks dropped so far.
     """
 
     frame: Frame
@@ -53,6 +54,7 @@ class Picture:
     seed: int
     context: tuple[int, int] | None
     sampler: Sampler | None
+    recording: str | None = None
     dropped: int = 0
 
 
@@ -111,6 +113,7 @@ class Game:
             seed=self.seed,
             context=(int(getattr(world, "filled", 0)), int(window)) if window is not None else None,
             sampler=getattr(world, "sampler", None),
+            recording=getattr(world, "recording", None),
         )
 
 
@@ -184,11 +187,18 @@ class ChangeTemperature:
 
 
 @dataclass(frozen=True, slots=True)
+class ToggleRecording:
+    """Ends the recording, or starts one into `path`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Wakes the worker to see that it is over."""
 
 
-Command = Restart | MoveStart | Pause | SingleStep | ChangeTemperature | Stop
+Command = Restart | MoveStart | Pause | SingleStep | ChangeTemperature | ToggleRecording | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +319,8 @@ class Runner:
                     pacer.restart(time.monotonic())
                 case ChangeTemperature(by):
                     self._change_temperature(game.world, by)
+                case ToggleRecording(path):
+                    self._toggle_recording(game.world, path)
                 case Stop():
                     return
                 case None:
@@ -332,6 +344,20 @@ class Runner:
         picture = replace(game.advance(action, sampled_at), dropped=dropped)
         self._update(picture=picture, steps=self._state.steps + 1)
         return True
+
+    def _toggle_recording(self, world: Any, path: Path) -> None:
+        picture = self.state.picture
+        if picture is None or not hasattr(world, "record"):
+            return  # a real game and a replay are not recorded
+        if picture.recording is None:
+            try:
+                world.record(path)
+            except WorldModelError as error:
+                self._update(picture=replace(picture, recording=str(error)))
+                return
+        else:
+            world.finish()
+        self._update(picture=replace(picture, recording=world.recording))
 
     def _change_temperature(self, world: Any, by: float) -> None:
         sampler, picture = getattr(world, "sampler", None), self.state.picture

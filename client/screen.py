@@ -32,6 +32,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("Tab or F2", "panel on and off"),
     ("F11", "full screen"),
     ("F12", "save a picture"),
+    ("R", "record, or end the recording"),
     ("Ctrl+Q", "quit (with the mouse free)"),
 )
 

@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
+from worldmodel.model.loading import StartScene, save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.tokenizers.image import ImageTokenizer
 
 TINY_TOKENIZER = ImageTokenizerConfig(
     height=48,
@@ -86,3 +88,17 @@ def write_clip(path: Path, lines: list[dict], frames: int | None = None, height:
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A checkpoint folder of random weights with three start scenes."""
+    path = tmp_path_factory.mktemp("tiny")
+    config = tiny_config()
+    save_world_model(path, config, ImageTokenizer(config.image_tokenizer), tiny_transformer(config))
+    scenes = []
+    for seed in range(3):
+        tokens, actions = random_steps(config, 3, seed)
+        scenes.append(StartScene(tokens, actions[:2]))
+    save_starts(path, scenes)
+    return path

@@ -2,33 +2,20 @@
 
 import numpy as np
 import pytest
-from conftest import random_steps, tiny_config, tiny_transformer
+from conftest import tiny_config, tiny_transformer
 from gymnasium.utils.env_checker import check_env
 
 from kernels.sampling import GREEDY
-from worldmodel.model.loading import StartScene, save_starts, save_world_model
+from worldmodel.model.loading import save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint, pick_device
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny")
-    config = tiny_config()
-    save_world_model(path, config, ImageTokenizer(config.image_tokenizer), tiny_transformer(config))
-    scenes = []
-    for seed in range(3):
-        tokens, actions = random_steps(config, 3, seed)
-        scenes.append(StartScene(tokens, actions[:2]))
-    save_starts(path, scenes)
-    return path
-
-
 @pytest.fixture
-def world(folder):
-    return NeuralWorld(folder, NeuralOptions(threads=1))
+def world(tiny_folder):
+    return NeuralWorld(tiny_folder, NeuralOptions(threads=1))
 
 
 def test_it_is_a_world(world):
@@ -56,21 +43,21 @@ def test_start_scenes_wrap_around_and_seeds_matter(world):
     assert (play(1) != play(2)).any()
 
 
-def test_both_engines_make_the_same_frames(folder):
+def test_both_engines_make_the_same_frames(tiny_folder):
     frames = {}
     for engine in ("eager", "openvino"):
-        world = NeuralWorld(folder, NeuralOptions(engine, "cpu", 1), GREEDY)
+        world = NeuralWorld(tiny_folder, NeuralOptions(engine, "cpu", 1), GREEDY)
         world.reset(2)
         frames[engine] = np.stack([world.step(Action(yaw=5.0)).frame for _ in range(5)])
     assert abs(frames["eager"].astype(int) - frames["openvino"]).max() <= 1
 
 
-def test_users_mistakes_are_one_sentence(world, folder, tmp_path):
+def test_users_mistakes_are_one_sentence(world, tiny_folder, tmp_path):
     with pytest.raises(WorldModelError, match="no world 'nowhere'"):
         find_checkpoint("nowhere")
-    assert find_checkpoint(str(folder)) == folder
+    assert find_checkpoint(str(tiny_folder)) == tiny_folder
     with pytest.raises(WorldModelError, match="unknown engine 'warp'"):
-        NeuralWorld(folder, NeuralOptions("warp"))
+        NeuralWorld(tiny_folder, NeuralOptions("warp"))
     with pytest.raises(WorldModelError, match="unknown device"):
         pick_device("abacus")
     with pytest.raises(WorldModelError, match=r"\(10, 10\), the model's frames are \(48, 80\)"):

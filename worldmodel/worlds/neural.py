@@ -5,19 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
-from worldmodel.tokenizers.image import to_frames, to_pixels
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION
+from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
@@ -61,7 +62,7 @@ def pick_device(name: str) -> torch.device:
 class NeuralWorld:
     """A world model behind the World protocol.
 
-    Change `sampler` between steps at will. `history` holds the tokens and actions since the last reset's opening.
+    Change `sampler` between steps at will. `opening` is the context that play last started from.
     """
 
     def __init__(self, folder: Path, options: NeuralOptions | None = None, sampler: Sampler | None = None) -> None:
@@ -84,6 +85,7 @@ class NeuralWorld:
         self.window = config.transformer.window
         self.seed = 0
         self.frame = 0
+        self.opening: StartScene | None = None
         self._digest = hashlib.sha256()
 
     def _engine(self, options: NeuralOptions):  # noqa: ANN202
@@ -96,21 +98,14 @@ class NeuralWorld:
                 raise WorldModelError(f"the openvino engine runs on the cpu, not on {self.device}; use --device cpu")
             if not _has_openvino():
                 raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
-            from worldmodel.engine.openvino import OpenVinoBackend, OpenVinoDecoder
+            from worldmodel.engine.openvino import OpenVinoBackend
 
             backend = OpenVinoBackend(self.model.transformer, threads)
-            return "openvino", backend, OpenVinoDecoder(self.model.tokenizer, threads)
+            return "openvino", backend, pixel_decoder(self.model.tokenizer, threads)
         if self.device.type == "cpu":
             torch.set_num_threads(threads)
         self.model.transformer.to(self.device)
-        tokenizer = self.model.tokenizer.to(self.device)
-
-        @torch.inference_mode()
-        def pixels(tokens: NDArray[np.integer]) -> Frame:
-            codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.device)
-            return to_frames(tokenizer.decode(codes))[0].cpu().numpy()
-
-        return "eager", EagerBackend(self.model.transformer), pixels
+        return "eager", EagerBackend(self.model.transformer), eager_pixels(self.model.tokenizer.to(self.device))
 
     @property
     def starts(self) -> int:
@@ -140,11 +135,17 @@ class NeuralWorld:
         """Starts from a given opening context."""
         began = time.perf_counter()
         self.decoder.open(list(scene.tokens), list(scene.actions))
-        self.seed, self.frame = seed, 0
+        self.seed, self.frame, self.opening = seed, 0, scene
         self._digest = hashlib.sha256()
         tokens = scene.tokens[-1]
         frame = self.pixels(tokens)
         return Step(frame, tokens, {"open": time.perf_counter() - began})
+
+    def context(self) -> StartScene:
+        """The frames that attention reaches, and the actions between them: play can go on from them with `open`."""
+        frames, actions = self.decoder.frames, self.decoder.actions
+        between = np.stack(actions) if actions else np.zeros((0, TOKENS_PER_ACTION), np.int32)
+        return StartScene(np.stack(frames), between)
 
     @torch.inference_mode()
     def scene_of(self, picture: Frame, repeats: int = 2) -> StartScene:
@@ -176,6 +177,27 @@ class NeuralWorld:
 
     def close(self) -> None:
         pass
+
+
+def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
+    """tokens (places,) -> frame, by the module itself, on its device."""
+    device = next(tokenizer.parameters()).device
+
+    @torch.inference_mode()
+    def pixels(tokens: Tokens) -> Frame:
+        codes = torch.from_numpy(tokens.astype(np.int64))[None].to(device)
+        return to_frames(tokenizer.decode(codes))[0].cpu().numpy()
+
+    return pixels
+
+
+def pixel_decoder(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
+    """tokens (places,) -> frame, the fastest way that works on this CPU."""
+    if not _has_openvino():
+        return eager_pixels(tokenizer)
+    from worldmodel.engine.openvino import OpenVinoDecoder
+
+    return OpenVinoDecoder(tokenizer, threads)
 
 
 def _has_openvino() -> bool:

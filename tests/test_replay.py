@@ -1,0 +1,157 @@
+"""Record, replay, verify, export: through the command line, on a tiny checkpoint."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from client.cli import main
+from client.recording import RecordedWorld, verify
+from client.replay import ReplayWorld
+from recordings.reader import Session, read_session
+from worldmodel.types import Action, World, WorldModelError
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+
+
+@pytest.fixture
+def recorded(tiny_folder, tmp_path):
+    """A session of 20 random steps, recorded headless."""
+    path = tmp_path / "s.wms"
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "20", "--seed", "5", "--threads", "1"]
+    assert main([*arguments, "--record", str(path), "--report", str(tmp_path / "report.json")]) == 0
+    return path
+
+
+def play(world, steps):
+    rng = np.random.default_rng(0)
+    return [world.step(Action(frozenset({"forward"}), *rng.normal(0, 4, 2).round(2))) for _ in range(steps)]
+
+
+def test_a_headless_session_verifies(recorded, tmp_path, capsys):
+    session = read_session(recorded)
+    assert session.ended
+    assert [record.index for record in session.steps] == list(range(20))
+    assert session.header.engine == "openvino"
+    capsys.readouterr()
+    assert main(["replay", str(recorded), "--verify", "--threads", "1"]) == 0
+    assert "20 of 20 frames identical" in capsys.readouterr().out
+
+
+def test_a_changed_token_is_named(recorded, tiny_folder):
+    session = read_session(recorded)
+    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    steps = list(session.steps)
+    wrong = steps[7].tokens.copy()
+    wrong[4] = (wrong[4] + 1) % 16
+    steps[7] = replace(steps[7], tokens=wrong)
+    changed = Session(session.header, tuple(steps), session.markers, 0, True)
+    result = verify(changed, world)
+    assert (result.steps, result.equal, result.first) == (20, 19, (7, 4))
+    with pytest.raises(WorldModelError, match="played on weights 000000"):
+        verify(replace(session, header=replace(session.header, weights="0" * 64)), world)
+
+
+def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
+    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    assert isinstance(world, World)
+    world.record(tmp_path / "a.wms")
+    world.reset(0, 1)
+    play(world, 5)
+    world.sampler = replace(world.sampler, temperature=0.5)
+    play(world, 4)
+    world.reset(2, 99)
+    play(world, 3)
+    world.close()
+    session = read_session(tmp_path / "a.wms")
+    assert [marker.kind for marker in session.markers] == ["reset", "sampler", "reset"]
+    fresh = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    result = verify(session, fresh)
+    assert (result.steps, result.equal) == (12, 12)
+
+
+def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):
+    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world.reset(1, 3)
+    play(world, 7)
+    assert world.recording is None
+    world.record(tmp_path / "a.wms")
+    play(world, 5)
+    assert world.recording.startswith("a.wms")
+    world.finish()
+    play(world, 2)
+    session = read_session(tmp_path / "a.wms")
+    assert len(session.steps) == 5
+    assert len(session.header.opening.tokens) == 3  # the window
+    assert verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1))).equal == 5
+
+
+def test_a_replay_is_a_world_that_shows_what_was_seen(recorded, tiny_folder):
+    session = read_session(recorded)
+    world = ReplayWorld(session, tiny_folder, threads=1)
+    assert isinstance(world, World)
+    live = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    live.reset(0, 5)
+    world.reset()
+    for record in session.steps:
+        assert (world.step(Action()).frame == live.step(record.action).frame).all()
+
+
+def test_exports(recorded, tmp_path, capsys):
+    for name in ("a.mp4", "a.gif"):
+        assert main(["replay", str(recorded), "--export", str(tmp_path / name), "--threads", "1"]) == 0
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec.name, stream.width, stream.height, stream.average_rate) == ("h264", 80, 48, 10)
+        assert sum(1 for _ in container.decode(stream)) == 21
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.size == (160, 96)
+    assert main(["replay", str(recorded), "--export", str(tmp_path / "a.avi")]) == 2
+    assert "writes .mp4 or .gif" in capsys.readouterr().err
+
+
+def test_users_mistakes(recorded, tmp_path, capsys):
+    for arguments, message in (
+        (["replay", str(tmp_path / "none.wms"), "--verify"], "cannot be read"),
+        (["replay", str(recorded), "--verify", "--export", "a.mp4"], "two commands"),
+        (["play", "--headless", "--record", str(recorded)], "never written over"),
+        (["play", "--world", "luanti", "--headless", "--record", str(tmp_path / "b.wms")], "for a neural world"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_a_killed_player_leaves_a_session_that_verifies(tiny_folder, tmp_path):
+    path = tmp_path / "k.wms"
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "100000", "--threads", "1"]
+    child = subprocess.Popen([sys.executable, "-m", "client.cli", *arguments, "--record", str(path)])
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and (not path.exists() or path.stat().st_size < 20_000):
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    session = read_session(path)
+    assert not session.ended
+    assert len(session.steps) > 20
+    done = subprocess.run(
+        [sys.executable, "-m", "client.cli", "replay", str(path), "--verify", "--threads", "1"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"{len(session.steps)} of {len(session.steps)} frames identical" in done.stdout
+    assert "cut off" in done.stderr
+
+
+def test_the_report_of_a_recorded_run(recorded, tmp_path):
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["frames"] == 20
+    assert len(report["tokens_sha256"]) == 64
