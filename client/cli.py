@@ -19,7 +19,7 @@ from tyro.conf import Positional
 
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
 from client.failure import INTERRUPTED, report_failure
-from client.runner import Source, Start, WorldFactory
+from client.runner import Resume, Source, Start, WorldFactory
 from client.stats import process_start
 from worldmodel.types import Action, World, WorldModelError
 
@@ -40,6 +40,8 @@ class Play:
     """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game)."""
     start: str = "0"
     """Number of a start scene, or a picture file to start from (its centre is cropped to the frame's shape)."""
+    resume: str | None = None
+    """Go on from a recording: FILE.wms or FILE.wms@STEP (default: after its last step)."""
     seed: int = 0
     """Same world, start, seed and actions: same game. Also the seed of --actions random."""
     fps: float | None = None
@@ -106,6 +108,12 @@ def parse_start(text: str) -> Start:
     return int(text) if text.removeprefix("-").isdigit() else Path(text)
 
 
+def resume_of(text: str) -> Resume:
+    """FILE or FILE@STEP."""
+    file, _, step = text.rpartition("@")
+    return Resume(Path(file), int(step)) if file and step.isdigit() else Resume(Path(text))
+
+
 def check(options: Play) -> None:
     """All that can be wrong with the options, before any work. WorldModelError with everything in one sentence."""
     problems: list[str] = []
@@ -137,6 +145,10 @@ def check(options: Play) -> None:
         given = [flag for flag, value in window_only.items() if value is not None]
         if given:
             problems.append(f"{' and '.join(given)} need a window, not --headless")
+    if options.resume is not None and options.start != "0":
+        problems.append("--resume and --start are two beginnings: give one of them")
+    if options.resume is not None and not resume_of(options.resume).file.is_file():
+        problems.append(f"no recording {resume_of(options.resume).file}")
     start = parse_start(options.start)
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
@@ -150,6 +162,7 @@ def check(options: Play) -> None:
             "--threads": options.threads != 0,
             "--start PICTURE": isinstance(start, Path),
             "--record": options.record is not None,
+            "--resume": options.resume is not None,
         }
         given = [flag for flag, wrong in neural_only.items() if wrong]
         if given:
@@ -251,7 +264,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     source, frames = actions_of(options)
     inputs = InputLog()
     factory = factory or world_factory(options, None if options.headless else inputs)
-    start = parse_start(options.start)
+    start = resume_of(options.resume) if options.resume is not None else parse_start(options.start)
     if options.headless:
         from client.headless import HeadlessOptions, run_headless
         from client.report import write_report

@@ -73,7 +73,7 @@ _KNOWN_KEYS = frozenset(
     )
 )
 CLIENT_KEYS = frozenset(
-    ("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace", "R")
+    ("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace", "R", "N", "B", "H")
 )
 """Keys that the client itself uses: no game button can be bound to them."""
 

@@ -39,11 +39,14 @@ from client.failure import INTERRUPTED, report_failure
 from client.pictures import save_picture
 from client.report import make_report, write_report
 from client.runner import (
+    Anchor,
+    Bookmark,
     ChangeTemperature,
     MoveStart,
     Pause,
     Picture,
     Restart,
+    Rewind,
     Runner,
     SingleStep,
     Source,
@@ -138,6 +141,7 @@ class Client:
         )
         self.state = State()
         self.paused = False
+        self.rewinding = False
         self.grabbed = False
         self.over = False
         self.hud, self.help = True, False
@@ -180,6 +184,8 @@ class Client:
             self._focus_lost()
         elif kind == pygame.CONTROLLERDEVICEADDED:
             self._add_pad(event.device_index)
+        elif kind == pygame.KEYUP and key_name(event.scancode) == "Backspace":
+            self._rewind(False)
         elif kind == pygame.KEYDOWN and self._client_key(event):
             self._dirty = True
         elif kind == pygame.CONTROLLERBUTTONDOWN and event.button == pygame.CONTROLLER_BUTTON_START:
@@ -211,8 +217,15 @@ class Client:
                     self.runner.send(SingleStep())
             case "Enter":
                 self._restart(Restart(), "started again")
-            case "Backspace":
+            case "N":
                 self._restart(Restart(new_seed=True), "started again with the next seed")
+            case "Backspace":
+                self._rewind(True)
+            case "B":
+                self.runner.send(Bookmark())
+                self._say("bookmark: H comes back to this picture")
+            case "H":
+                self._restart(Anchor(), "the last bookmark's picture (or the opening) is the context again")
             case "[":
                 self._restart(MoveStart(-1), "previous start scene")
             case "]":
@@ -276,6 +289,7 @@ class Client:
         # Keys that go up in another window are never reported here: without this they would stay down.
         with self._input:
             self.controls.handle(ReleaseAll())
+        self._rewind(False)
         if self.grabbed:
             self.pause(free=True)
 
@@ -294,7 +308,14 @@ class Client:
         self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
         self._say("gamepad connected")
 
-    def _restart(self, command: Restart | MoveStart, message: str) -> None:
+    def _rewind(self, on: bool) -> None:
+        if on != self.rewinding:
+            self.rewinding = on
+            self._gap()
+            self.runner.send(Rewind(on))
+            self._dirty = True
+
+    def _restart(self, command: Restart | MoveStart | Anchor, message: str) -> None:
         self._gap()
         self.runner.send(command)
         self._say(message)
@@ -373,7 +394,7 @@ class Client:
             frame=picture.frame,
             lines=self._lines(),
             lit=(held | picture.action.buttons) if by_hand and not self.paused else picture.action.buttons,
-            badge="paused" if self.paused else "",
+            badge="rewinding" if self.rewinding else ("paused" if self.paused else ""),
             invitation="click to play" if self.paused and not self.grabbed and by_hand else "",
             toast=self.toast,
             hud=self.hud,

@@ -13,16 +13,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from client.pictures import load_picture
-from worldmodel.types import NO_ACTION, Action, Frame, World, WorldModelError
+from worldmodel.types import NO_ACTION, Action, Frame, Step, World, WorldModelError
 
 if TYPE_CHECKING:
     from kernels.sampling import Sampler
 
-Start = int | Path
-"""A start scene's number, or a picture file of the user's own."""
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Go on from a recording, after step `step` (None: its last)."""
+
+    file: Path
+    step: int | None = None
+
+
+Start = int | Path | Resume
+"""A start scene's number, a picture file of the user's own, or a moment of a recording."""
 
 Source = Callable[[], Action | None]
 """Called when a step is due: its action, or None when there are no more."""
@@ -30,6 +39,7 @@ Source = Callable[[], Action | None]
 WorldFactory = Callable[[Callable[[str], None]], World]
 """Makes the world; the argument takes a line of text on what is being done."""
 
+REWIND_STEPS = 2  # a tick: backwards at twice the speed
 TEMPERATURE_LIMITS = (0.0, 2.0)  # that the keys can reach
 
 
@@ -76,6 +86,8 @@ class Game:
         """Back to the opening of the chosen start scene."""
         if isinstance(self.start, int):
             step = self.world.reset(self.start, self.seed)
+        elif isinstance(self.start, Resume):
+            step = self._resume(self.start)
         else:
             world: Any = self.world  # only a neural world can start from a picture
             if not hasattr(world, "scene_of"):
@@ -92,18 +104,50 @@ class Game:
         self._index += 1
         return self._picture(step.frame, action, sampled_at)
 
+    def _resume(self, point: Resume) -> Step:
+        from client.recording import check_weights, context_at
+        from recordings.reader import read_session
+
+        world: Any = self.world
+        session = read_session(point.file)
+        if not session.steps:
+            raise WorldModelError(f"{point.file} holds no step to go on from")
+        at = len(session.steps) - 1 if point.step is None else point.step
+        if not 0 <= at < len(session.steps):
+            raise WorldModelError(f"{point.file} has no step {at}: it has {len(session.steps)}, numbered from 0")
+        check_weights(session, world)
+        scene = context_at(session, at, world.actions.encode, world.window)
+        return world.open(scene, self.seed, session.steps[at].frame + 1)
+
+    def peek(self, back: int) -> Picture:
+        """The picture `back` steps ago, while rewinding."""
+        world: Any = self.world
+        return self._picture(world.peek(back).frame, NO_ACTION, None, self._index - back)
+
+    def rewind(self, back: int) -> Picture:
+        """Goes `back` steps back: play goes on from there."""
+        world: Any = self.world
+        step = world.rewind(back)
+        self._index = max(0, self._index - back)
+        return self._picture(step.frame, NO_ACTION, None)
+
+    def anchor(self) -> Picture:
+        """Goes on from the last bookmark's picture."""
+        world: Any = self.world
+        return self._picture(world.anchor().frame, NO_ACTION, None)
+
     def move_start(self, by: int) -> Picture:
         """The next (1) or previous (-1) start scene, in a circle; from a picture, the first or the last."""
         count = max(1, self.world.starts)
         self.start = (self.start + by) % count if isinstance(self.start, int) else (0 if by > 0 else count - 1)
         return self.restart()
 
-    def _picture(self, frame: Frame, action: Action, sampled_at: float | None) -> Picture:
+    def _picture(self, frame: Frame, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
         world = self.world
         window = getattr(world, "window", None)
         return Picture(
             frame=frame,
-            index=self._index,
+            index=self._index if index is None else max(0, index),
             action=action,
             sampled_at=sampled_at,
             made_at=time.monotonic(),
@@ -187,6 +231,23 @@ class ChangeTemperature:
 
 
 @dataclass(frozen=True, slots=True)
+class Rewind:
+    """Runs backwards while on; play goes on from where it is let go."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Marks this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Against drift: goes on from the last bookmark's picture."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToggleRecording:
     """Ends the recording, or starts one into `path`."""
 
@@ -198,7 +259,9 @@ class Stop:
     """Wakes the worker to see that it is over."""
 
 
-Command = Restart | MoveStart | Pause | SingleStep | ChangeTemperature | ToggleRecording | Stop
+Command = (
+    Restart | MoveStart | Pause | SingleStep | ChangeTemperature | Rewind | Bookmark | Anchor | ToggleRecording | Stop
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +363,10 @@ class Runner:
         fps = self._fps if self._fps is not None else game.world.tick_rate
         pacer = Pacer(1 / fps, time.monotonic())
         paused = False
+        back: int | None = None  # steps gone back so far, while rewinding
         while not self._over.is_set() and self._state.steps != self._frames:
-            command = self._next_command(None if paused else pacer.due - time.monotonic())
+            idle = paused and back is None
+            command = self._next_command(None if idle else pacer.due - time.monotonic())
             match command:
                 case Pause(on):
                     paused = on
@@ -311,18 +376,39 @@ class Runner:
                         return
                     pacer.restart(time.monotonic())
                 case Restart(new_seed):
+                    back = None
                     game.seed += 1 if new_seed else 0
                     self._update(picture=replace(game.restart(), dropped=pacer.dropped))
                     pacer.restart(time.monotonic())
                 case MoveStart(by):
+                    back = None
                     self._update(picture=replace(game.move_start(by), dropped=pacer.dropped))
                     pacer.restart(time.monotonic())
                 case ChangeTemperature(by):
                     self._change_temperature(game.world, by)
+                case Rewind(on):
+                    if on and back is None and getattr(game.world, "length", 0):
+                        back = 0
+                        pacer.restart(time.monotonic())
+                    elif not on and back is not None:
+                        self._update(picture=replace(game.rewind(back), dropped=pacer.dropped))
+                        back = None
+                        pacer.restart(time.monotonic())
+                case Bookmark():
+                    if hasattr(game.world, "bookmark"):
+                        cast(Any, game.world).bookmark()
+                case Anchor():
+                    if hasattr(game.world, "anchor"):
+                        self._update(picture=replace(game.anchor(), dropped=pacer.dropped))
+                        pacer.restart(time.monotonic())
                 case ToggleRecording(path):
                     self._toggle_recording(game.world, path)
                 case Stop():
                     return
+                case None if back is not None:
+                    back = min(back + REWIND_STEPS, cast(Any, game.world).length)
+                    self._update(picture=replace(game.peek(back), dropped=pacer.dropped))
+                    pacer.done(time.monotonic())
                 case None:
                     if not self._step(game, pacer.dropped):
                         return

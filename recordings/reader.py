@@ -21,6 +21,7 @@ from recordings.format import (
     STEP,
     Header,
     Marker,
+    Opening,
     RecordingError,
     StepRecord,
     payload_limit,
@@ -37,6 +38,11 @@ class Session:
     markers: tuple[Marker, ...]
     lost: int
     ended: bool
+
+    def opening_of(self, step: int) -> Opening | None:
+        """What the stretch that contains step `step` started from: the last reset's opening, or the header's."""
+        openings = [m.opening for m in self.markers if m.kind == "reset" and m.index <= step]
+        return openings[-1] if openings else self.header.opening
 
     def path_to(self, step: int) -> list[StepRecord]:
         """The steps that lead to step `step`, from the last reset on, through every branch. ValueError out of range."""

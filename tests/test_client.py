@@ -135,7 +135,7 @@ def test_step_key_does_nothing_while_playing(play):
 def test_restart_start_scenes_and_seed(play):
     p = play(start=1, seed=4)
     p.until(lambda: p.index() > 1)
-    for name in ("Enter", "]", "]", "[", "Backspace"):
+    for name in ("Enter", "]", "]", "[", "N"):
         resets = len(p.world.resets)
         p.press(name)
         p.until(lambda count=resets: len(p.world.resets) > count)

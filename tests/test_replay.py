@@ -155,3 +155,105 @@ def test_the_report_of_a_recorded_run(recorded, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["frames"] == 20
     assert len(report["tokens_sha256"]) == 64
+
+
+def test_rewind_branches_and_the_branch_verifies(tiny_folder, tmp_path):
+    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world.record(tmp_path / "a.wms")
+    world.reset(0, 1)
+    first = play(world, 6)
+    assert (world.peek(2).tokens == first[3].tokens).all()
+    assert world.length == 6  # a look back changes nothing
+    back = world.rewind(2)
+    assert (back.tokens == first[3].tokens).all()
+    play(world, 4)
+    assert world.length == 8
+    world.rewind(99)  # at most to the opening
+    assert world.length == 0
+    play(world, 3)
+    world.close()
+    session = read_session(tmp_path / "a.wms")
+    assert [marker.kind for marker in session.markers] == ["reset", "branch", "reset"]
+    assert [record.index for record in session.path_to(9)] == [0, 1, 2, 3, 6, 7, 8, 9]
+    assert [record.frame for record in session.path_to(9)] == list(range(8))
+    result = verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    assert (result.steps, result.equal, result.first) == (13, 13, None)
+
+
+def test_bookmark_and_anchor(tiny_folder, tmp_path):
+    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world.reset(0, 1)
+    world.record(tmp_path / "a.wms")
+    marked = play(world, 3)[-1].tokens
+    world.bookmark()
+    play(world, 4)
+    assert (world.anchor().tokens == marked).all()
+    play(world, 2)
+    world.close()
+    session = read_session(tmp_path / "a.wms")
+    assert [(marker.kind, marker.index) for marker in session.markers] == [("bookmark", 3), ("reset", 7)]
+    assert verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1))).equal == 9
+
+
+def test_resume_goes_on_from_the_recorded_frame(recorded, tiny_folder, tmp_path, capsys):
+    session = read_session(recorded)
+    arguments = [
+        "play",
+        "--world",
+        str(tiny_folder),
+        "--headless",
+        "--threads",
+        "1",
+        "--report",
+        str(tmp_path / "r.json"),
+    ]
+    second = tmp_path / "second.wms"
+    assert main([*arguments, "--resume", f"{recorded}@7", "--frames", "5", "--record", str(second)]) == 0
+    resumed = read_session(second)
+    assert resumed.steps[0].frame == 8
+    assert (resumed.markers[0].opening.tokens[-1] == session.steps[7].tokens).all()
+    assert main(["replay", str(second), "--verify", "--threads", "1"]) == 0
+    for wrong, message in (
+        (f"{recorded}@20", "has no step 20: it has 20"),
+        ("nowhere.wms", "no recording nowhere.wms"),
+    ):
+        assert main([*arguments, "--resume", wrong]) == 2
+        assert message in capsys.readouterr().err
+    assert main([*arguments, "--resume", str(recorded), "--start", "1"]) == 2
+
+
+def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
+    """Through the game loop: run, rewind, let go, and the picture is one that was seen before."""
+    from client.actions import random_actions, source_of
+    from client.runner import Rewind, Runner
+
+    runner = Runner(
+        lambda stage: RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1))),
+        source_of(random_actions(1)),
+        fps=50,
+    )
+    seen = {}
+
+    def wait(condition):
+        deadline = time.monotonic() + 30
+        while not condition():
+            picture = runner.state.picture
+            if picture is not None and not rewinding:
+                seen[picture.index] = picture.frame
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    rewinding = False
+    runner.start()
+    try:
+        wait(lambda: runner.state.picture is not None and runner.state.picture.index >= 12)
+        rewinding = True
+        runner.send(Rewind(True))
+        wait(lambda: runner.state.picture.index <= 6)
+        runner.send(Rewind(False))
+        steps = runner.state.steps
+        wait(lambda: runner.state.steps > steps)
+        assert runner.state.picture.index <= 12
+    finally:
+        assert runner.stop(5)
+    assert runner.state.error is None

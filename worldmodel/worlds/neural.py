@@ -131,15 +131,15 @@ class NeuralWorld:
             raise WorldModelError(f"{self.folder} has no start scenes: give a picture with --start PICTURE")
         return self.open(self.scenes[start % len(self.scenes)], seed)
 
-    def open(self, scene: StartScene, seed: int = 0) -> Step:
-        """Starts from a given opening context."""
+    def open(self, scene: StartScene, seed: int = 0, frame: int = 0) -> Step:
+        """Starts from a given opening context. frame: number of the next step, which keys its random numbers."""
         began = time.perf_counter()
         self.decoder.open(list(scene.tokens), list(scene.actions))
-        self.seed, self.frame, self.opening = seed, 0, scene
+        self.seed, self.frame, self.opening = seed, frame, scene
         self._digest = hashlib.sha256()
         tokens = scene.tokens[-1]
-        frame = self.pixels(tokens)
-        return Step(frame, tokens, {"open": time.perf_counter() - began})
+        picture = self.pixels(tokens)
+        return Step(picture, tokens, {"open": time.perf_counter() - began})
 
     def context(self) -> StartScene:
         """The frames that attention reaches, and the actions between them: play can go on from them with `open`."""
@@ -159,6 +159,10 @@ class NeuralWorld:
             )
         pixels = to_pixels(torch.from_numpy(np.ascontiguousarray(picture))[None]).to(self.device)
         tokens = self.model.tokenizer.encode(pixels)[0].cpu().numpy().astype(np.int32)
+        return self.still(tokens, repeats)
+
+    def still(self, tokens: Tokens, repeats: int = 2) -> StartScene:
+        """A frame that has stood still for `repeats` frames, as an opening."""
         idle = self.actions.encode(Action())
         return StartScene(np.stack([tokens] * repeats), np.stack([idle] * (repeats - 1)))
 
