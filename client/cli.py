@@ -89,13 +89,21 @@ class Replay:
     verify: bool = False
     """Simulate again from start, seed and actions, and compare the tokens; exit code 1 if they differ."""
     export: Path | None = None
-    """Write the recording as .mp4 or .gif."""
+    """Write the recording as .mp4, as .gif, or, given a folder, as a VPT clip (training data)."""
     world: str | None = None
     """The checkpoint it was played on, if it is no longer where it was."""
     engine: Literal["auto", "openvino", "eager"] = "auto"
     """What simulates; tokens are certain to be equal only on the engine that recorded."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """List the recordings in a folder."""
+
+    folder: Positional[Path] = Path("sessions")
+    """Where to look, folders below included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,13 +329,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke."""
     import tyro
 
-    commands = {"play": Play, "replay": Replay, "doctor": Doctor}
+    commands = {"play": Play, "replay": Replay, "sessions": Sessions, "doctor": Doctor}
     options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
     try:
         if isinstance(options, Doctor):
             from client.doctor import doctor
 
             return doctor()
+        if isinstance(options, Sessions):
+            from client.sessions import list_sessions
+
+            return list_sessions(options.folder)
         code = replay(options) if isinstance(options, Replay) else play(options)
     except KeyboardInterrupt:
         return INTERRUPTED

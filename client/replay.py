@@ -120,8 +120,8 @@ def run_verify(options: ReplayOptions) -> int:
 def run_export(options: ReplayOptions) -> int:
     """Writes the recording as .mp4 (H.264) or .gif."""
     assert options.export is not None, "asked for"
-    if options.export.suffix not in (".mp4", ".gif"):
-        raise WorldModelError(f"--export writes .mp4 or .gif, got {options.export}")
+    if options.export.suffix not in (".mp4", ".gif", ""):
+        raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {options.export}")
     session, folder = open_session(options)
     world = ReplayWorld(session, folder, options.threads)
 
@@ -130,10 +130,31 @@ def run_export(options: ReplayOptions) -> int:
         for record in tqdm(session.steps, unit="frame", desc="exporting", file=sys.stderr, disable=None):
             yield world.step(record.action).frame
 
+    if not options.export.suffix:
+        print(_write_vpt(options.export, options.file.stem, frames(), [record.action for record in session.steps]))
+        return 0
     write = _write_mp4 if options.export.suffix == ".mp4" else _write_gif
     write(options.export, frames(), world.tick_rate)
     print(options.export)
     return 0
+
+
+def _write_vpt(folder: Path, name: str, frames: Iterator[Frame], actions: list[Action]) -> Path:
+    """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Line t is the action taken on frame t, so the last frame
+    stays out. The jsonl comes last: a clip without it is not whole."""
+    from itertools import islice
+
+    from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, action_lines
+
+    folder.mkdir(parents=True, exist_ok=True)
+    video = folder / f"{name}.mp4"
+    doubled = (frame for frame in islice(frames, len(actions)) for _ in range(TICKS_PER_STEP))
+    _write_mp4(video, doubled, TICKS_PER_SECOND)
+    lines = video.with_suffix(".jsonl")
+    temporary = lines.with_name(f".{lines.name}.tmp")
+    temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")
+    temporary.replace(lines)
+    return video
 
 
 def _write_mp4(path: Path, frames: Iterator[Frame], rate: float) -> None:

@@ -17,7 +17,7 @@ from client.recording import RecordedWorld, verify
 from client.replay import ReplayWorld
 from recordings.reader import Session, read_session
 from worldmodel.types import Action, World, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
 
 @pytest.fixture
@@ -257,3 +257,37 @@ def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     finally:
         assert runner.stop(5)
     assert runner.state.error is None
+
+
+def test_an_exported_clip_is_training_data(recorded, tmp_path):
+    """Session -> VPT clip -> reader: the actions are equal, the frames within the codec's error."""
+    from worldmodel.data.clips import read_clip
+
+    assert main(["replay", str(recorded), "--export", str(tmp_path / "clips"), "--threads", "1"]) == 0
+    session = read_session(recorded)
+    steps = list(read_clip(tmp_path / "clips" / "s.mp4", 48, 80))
+    assert len(steps) == len(session.steps)
+    for step, record in zip(steps, session.steps, strict=True):
+        assert step.action.buttons == record.action.buttons
+        assert step.action.pitch == pytest.approx(record.action.pitch)
+        assert step.action.yaw == pytest.approx(record.action.yaw)
+    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    frames = [world.reset().frame, *(world.step(record.action).frame for record in session.steps)]
+    for step, frame in zip(steps, frames, strict=False):
+        assert abs(step.frame.astype(int) - frame).mean() < 20  # random weights make noise, which no codec keeps
+
+
+def test_the_list_of_sessions(recorded, tmp_path, capsys):
+    data = recorded.read_bytes()
+    (tmp_path / "cut.wms").write_bytes(data[: len(data) // 2])
+    (tmp_path / "bad.wms").write_bytes(b"nothing")
+    capsys.readouterr()
+    assert main(["sessions", str(tmp_path)]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "0:02" in lines["s.wms"]
+    assert lines["s.wms"].endswith("whole")
+    assert "recovered" in lines["cut.wms"]
+    assert "no session file" in lines["bad.wms"]
+    (tmp_path / "empty").mkdir()
+    assert main(["sessions", str(tmp_path / "empty")]) == 2
+    assert "no recordings" in capsys.readouterr().err

@@ -11,7 +11,7 @@ Format source: the VPT repository's README (openai/Video-Pre-Training) and arXiv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,49 @@ def fold(ticks: list[_Tick]) -> Action:
     pitch = sum(tick.dy for tick in ticks) * DEGREES_PER_PIXEL
     yaw = sum(tick.dx for tick in ticks) * DEGREES_PER_PIXEL
     return Action(buttons, pitch, yaw)
+
+
+def action_lines(actions: Sequence[Action]) -> Iterator[str]:
+    """The inverse of `fold`: VPT lines (JSON, without line ends), TICKS_PER_STEP for each 10 Hz action.
+
+    The mouse moves in the first tick, buttons are held in all of them. The camera is exact: `dx` need not be whole.
+    """
+    key_of, mouse_of = (
+        {name: key for key, name in KEYS.items()},
+        {name: number for number, name in MOUSE_BUTTONS.items()},
+    )
+    tick, hotbar = 0, 0
+    keys_before: set[str] = set()
+    mouse_before: set[int] = set()
+    for action in actions:
+        keys = {key_of[name] for name in action.buttons if name in key_of}
+        mouse = {mouse_of[name] for name in action.buttons if name in mouse_of}
+        for part in range(TICKS_PER_STEP):
+            dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
+            yield json.dumps(
+                {
+                    "mouse": {
+                        "x": 0.0,
+                        "y": 0.0,
+                        "dx": dx,
+                        "dy": dy,
+                        "scaledX": 0.0,
+                        "scaledY": 0.0,
+                        "dwheel": 0.0,
+                        "buttons": sorted(mouse),
+                        "newButtons": sorted(mouse - mouse_before),
+                    },
+                    "keyboard": {"keys": sorted(keys), "newKeys": sorted(keys - keys_before), "chars": ""},
+                    "hotbar": hotbar,
+                    "isGuiOpen": False,
+                    "tick": tick,
+                    "milli": tick * 1000 // TICKS_PER_SECOND,
+                }
+            )
+            pressed = [int(name.removeprefix("hotbar.")) - 1 for name in action.buttons if name.startswith("hotbar.")]
+            hotbar = min(pressed) if pressed else hotbar
+            keys_before, mouse_before = keys, mouse
+            tick += 1
 
 
 def read_actions(path: Path) -> list[Action]:

@@ -1,0 +1,51 @@
+"""`worldmodel sessions`: a table of the recordings in a folder."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from recordings.format import RecordingError
+from recordings.reader import read_session
+from worldmodel.types import WorldModelError
+
+SUFFIX = ".wms"
+COLUMNS = ("file", "steps", "length", "size", "world", "weights", "date", "state")
+
+
+def row_of(path: Path, folder: Path) -> tuple[str, ...]:
+    """One line of the table. A file that cannot be read says so in its state."""
+    name = str(path.relative_to(folder))
+    size = f"{path.stat().st_size / 1024:.0f} KiB"
+    try:
+        session = read_session(path)
+    except RecordingError as error:
+        return (name, "-", "-", size, "-", "-", "-", str(error))
+    header = session.header
+    seconds = round(len(session.steps) / header.tick_rate) if header.tick_rate > 0 else 0
+    bookmarks = sum(marker.kind == "bookmark" for marker in session.markers)
+    state = "whole" if session.ended else f"recovered, {session.lost} bytes lost"
+    return (
+        name,
+        str(len(session.steps)),
+        f"{seconds // 60}:{seconds % 60:02d}",
+        size,
+        header.world,
+        header.weights[:8],
+        datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M"),
+        f"{state}, {bookmarks} bookmarks" if bookmarks else state,
+    )
+
+
+def list_sessions(folder: Path) -> int:
+    """Prints the table. WorldModelError if there is no such folder or nothing in it."""
+    if not folder.is_dir():
+        raise WorldModelError(f"there is no folder {folder}: R in the window, or --record FILE, makes recordings")
+    paths = sorted(folder.rglob(f"*{SUFFIX}"))
+    if not paths:
+        raise WorldModelError(f"no recordings (*{SUFFIX}) in {folder}")
+    rows = [COLUMNS, *(row_of(path, folder) for path in paths)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
