@@ -22,7 +22,7 @@ _MASK = 0xFFFFFFFF
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """temperature: 0 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
+    """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
     most likely codes whose probability reaches top_p. ValueError for values out of range."""
 
     temperature: float = 1.0
@@ -36,6 +36,11 @@ class Sampler:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+
+    @property
+    def greedy(self) -> bool:
+        """Whether the most likely code is always taken: colder than 0.01, float32 weights would say the same."""
+        return self.temperature < 0.01
 
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0)
@@ -67,21 +72,33 @@ def sample(
     logits: NDArray[np.float32], sampler: Sampler, seed: int, frame: int, positions: NDArray[np.integer]
 ) -> NDArray[np.int32]:
     """logits: (N, codes); positions: (N,) places of the tokens -> codes int32 (N,)."""
-    if sampler.temperature == 0:
+    if sampler.greedy:
         return logits.argmax(-1).astype(np.int32)
-    scaled = logits.astype(np.float64) / sampler.temperature
-    scaled -= scaled.max(-1, keepdims=True)
-    weights = np.exp(scaled)
-    weights /= weights.sum(-1, keepdims=True)
-    codes = weights.shape[-1]
-    if 0 < sampler.top_k < codes or sampler.top_p < 1:
-        ranked = -np.sort(-weights, axis=-1)
-        # The last code that is kept: the first at which the mass before it has reached top_p.
-        kept = np.minimum((ranked.cumsum(-1) < sampler.top_p).sum(-1) + 1, codes)
-        if sampler.top_k:
-            kept = np.minimum(kept, sampler.top_k)
-        threshold = np.take_along_axis(ranked, kept[:, None] - 1, -1)
-        weights[weights < threshold] = 0
-    cumulative = weights.cumsum(-1)
-    target = uniforms(seed, frame, positions)[:, None] * cumulative[:, -1:]
-    return np.minimum((cumulative <= target).sum(-1), codes - 1).astype(np.int32)
+    logits = logits.astype(np.float32, copy=False)
+    weights = np.exp((logits - logits.max(-1, keepdims=True)) * np.float32(1 / sampler.temperature))
+    totals = weights.sum(-1, dtype=np.float64)
+    drawn = uniforms(seed, frame, positions)
+    chosen = np.empty(len(logits), np.int32)
+    for index, (row, total, uniform) in enumerate(zip(weights, totals, drawn, strict=True)):
+        kept = _kept(row, float(total), sampler)
+        cumulative = row[kept].cumsum(dtype=np.float64)
+        pick = np.searchsorted(cumulative, float(uniform) * cumulative[-1], side="right")
+        chosen[index] = kept[min(int(pick), len(kept) - 1)]
+    return chosen
+
+
+def _kept(row: NDArray[np.float32], total: float, sampler: Sampler) -> NDArray[np.intp]:
+    """The codes that top-p and top-k keep, in code order. row: (codes,) weights that sum to `total`.
+
+    All codes below (1 - top_p) / codes together have less than 1 - top_p: the kept set lies above, and is nearly always
+    small, so that hardly anything needs to be sorted.
+    """
+    candidates = np.flatnonzero(row >= (1 - sampler.top_p) * total / len(row))
+    if sampler.top_p == 1 and not sampler.top_k:
+        return candidates
+    ranked = -np.sort(-row[candidates])
+    # The last code that is kept: the first at which the mass before it has reached top_p.
+    count = int((ranked.cumsum(dtype=np.float64) < sampler.top_p * total).sum()) + 1
+    if sampler.top_k:
+        count = min(count, sampler.top_k)
+    return candidates[row[candidates] >= ranked[min(count, len(ranked)) - 1]]

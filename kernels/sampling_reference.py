@@ -13,7 +13,7 @@ def sample_reference(logits: Tensor, sampler: Sampler, seed: int, frame: int, po
     """logits: (N, codes); positions: (N,) -> int32 (N,). Twin of `sample`."""
     chosen = []
     for row, position in zip(logits, positions.tolist(), strict=True):
-        if sampler.temperature == 0:
+        if sampler.greedy:
             chosen.append(int(row.argmax()))
             continue
         probabilities = torch.softmax(row.double() / sampler.temperature, -1)
