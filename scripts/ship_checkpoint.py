@@ -21,12 +21,13 @@ from PIL import Image
 
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import weights_hash
+from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.evaluation.motion import turns_followed
 from worldmodel.evaluation.rollout import rollout_picture
-from worldmodel.model.loading import StartScene, load_world_model, save_starts, save_world_model
-from worldmodel.tokenizers.image import to_frames
+from worldmodel.model.loading import StartScene, WorldModel, load_world_model, save_starts, save_world_model
+from worldmodel.tokenizers.image import to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
@@ -62,6 +63,19 @@ def training_facts(run: Path, parameters: int) -> dict[str, str]:
     }
 
 
+def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> StartScene:
+    """The `context` frames up to `step` of a stored clip, and the actions between them, as a start scene."""
+    stores = [path.parent for path in (args.cache / "frames").glob(f"*/{name}.frames.npy")]
+    if not stores:
+        raise ClipError(f"--starts names {name!r}, of which no frames are stored below {args.cache / 'frames'}")
+    clip = open_frame_store(stores[0], [name])[0]
+    part = slice(step - args.context + 1, step + 1)
+    frames = torch.from_numpy(np.ascontiguousarray(clip.frames[part]))
+    encode = model.config.action_tokenizer().encode
+    actions = [encode(action) for action in clip.actions()[part][:-1]]
+    return StartScene(model.tokenizer.encode(to_pixels(frames)).numpy().astype(np.int32), np.stack(actions))
+
+
 def main(args: Arguments) -> None:
     model = load_world_model(args.run)
     config = model.config
@@ -73,12 +87,7 @@ def main(args: Arguments) -> None:
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:  # the shipped tokenizer's tokens, not the training run's
         tokens = build_token_store(pictures, model.tokenizer, config, Path(folder), cpu)
-    by_name = {clip.name: clip for clip in tokens}
-    scenes = []
-    for name, step in json.loads(args.starts.read_text()):
-        part = slice(step - args.context + 1, step + 1)
-        stored = by_name[name]
-        scenes.append(StartScene(stored.tokens[part].astype(np.int32), stored.actions[part][:-1]))
+    scenes = [cut_scene(args, model, name, step) for name, step in json.loads(args.starts.read_text())]
     save_starts(args.out, scenes)
 
     began = time.monotonic()
@@ -86,17 +95,16 @@ def main(args: Arguments) -> None:
     tokenizer_scores = score_tokenizer(model.tokenizer, held_out, "luanti", cpu)
     windows, actions = WindowSampler(tokens, 12).spread(48)
     loss, accuracy = validation_loss(model.transformer, windows, actions, bf16=False)
+    world = NeuralWorld(args.out)
     pairs = list(zip(pictures, tokens, strict=True))
     rollouts = {
-        name: sample_rollouts(model.transformer, model.tokenizer, pairs, args.clips, args.frames, args.context, sampler)
+        name: sample_rollouts(world.decoder, model.tokenizer, pairs, args.clips, args.frames, args.context, sampler)
         for name, sampler in (("sampled", Sampler()), ("greedy", GREEDY))
     }
     rollout_picture(rollouts["sampled"][:: max(1, args.clips // 6)][:6], args.out / "rollouts.png")
-    world = NeuralWorld(args.out)
     first = [to_frames(model.tokenizer.decode(torch.from_numpy(s.tokens[-1:]).long()))[0].numpy() for s in scenes]
-    Image.fromarray(
-        np.concatenate([np.concatenate(first[i : i + 4], 1) for i in range(0, len(first) // 4 * 4, 4)])
-    ).save(args.out / "starts.png")
+    rows = [np.concatenate(first[i : i + 5], 1) for i in range(0, len(first) - len(first) % 5, 5)]
+    Image.fromarray(np.concatenate(rows)).save(args.out / "starts.png")
     turns = turns_followed(world, range(len(scenes)))
     write_json(
         args.out / "scores.json",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.evaluation.motion import picture_shift, turns_followed
+from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.types import Action, World
 from worldmodel.worlds.neural import PRETRAINED, NeuralOptions, NeuralWorld
 
@@ -30,20 +30,18 @@ def test_it_is_small_and_has_scenes(nano):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", [0, 1])
-def test_turning_the_mouse_turns_the_view(nano, way):
-    """The picture moves against the mouse, in at least 9 of 10 start scenes, whatever the seed."""
-    for name, hits in turns_followed(nano, range(nano.starts), steps=3 + way).items():
+def test_turning_the_mouse_turns_the_view(nano):
+    """The picture moves against the mouse, in at least 9 of 10 start scenes, in each of the four ways."""
+    for name, hits in turns_followed(nano, range(nano.starts)).items():
         assert sum(hits) >= 0.9 * len(hits), f"{name}: {hits}"
 
 
 def test_the_measure_itself_can_tell():
     rng = np.random.default_rng(0)
     wide = np.kron(rng.integers(0, 255, (16, 30, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    down, right = picture_shift(wide[:112, :192], wide[:112, 8:200])
-    assert (round(down), round(right)) == (0, -8)
-    down, right = picture_shift(wide[6:118, :192], wide[:112, :192])
-    assert (round(down), round(right)) == (6, 0)
+    assert picture_shift(wide[:112, :192], wide[:112, 8:200], RIGHT) == -8
+    assert picture_shift(wide[6:118, :192], wide[:112, :192], DOWN) == 6
+    assert picture_shift(wide[:112, :192], wide[:112, :192], DOWN) == 0
 
 
 def play(world, frames, seed=3):

@@ -126,7 +126,7 @@ def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Ten
 
 
 def sample_rollouts(
-    model: VisualActionTransformer,
+    decoder: FrameDecoder,
     tokenizer: ImageTokenizer,
     clips: Sequence[tuple[StoredClip, TokenClip]],
     count: int,
@@ -134,8 +134,7 @@ def sample_rollouts(
     context: int,
     sampler: Sampler,
 ) -> list[Rollout]:
-    """`count` rollouts from evenly spread places of the validation clips, on the eager engine."""
-    decoder = FrameDecoder(model.config, InputTables.of(model), EagerBackend(model))
+    """`count` rollouts from evenly spread places of the validation clips."""
     length = context + frames
     places = [
         (index, start)
@@ -223,8 +222,9 @@ def train_world(
         if log is None:
             return
         loss, accuracy = validation_loss(average, val_tokens, val_actions, options.bf16)
+        decoder = FrameDecoder(config, InputTables.of(average), EagerBackend(average))
         rollouts = sample_rollouts(
-            average, tokenizer, val, options.rollouts, options.rollout_frames, options.context, Sampler()
+            decoder, tokenizer, val, options.rollouts, options.rollout_frames, options.context, Sampler()
         )
         scores = score_rollouts(rollouts)
         rollout_picture(rollouts, out / f"rollout_{step:06d}.png")
