@@ -99,7 +99,7 @@ class OnnxBackend:
             example = tuple(torch.zeros(shape) for shape in [*shapes, self.keys.shape, self.keys.shape])
             with tempfile.TemporaryDirectory() as folder:
                 path = str(Path(folder) / "pass.onnx")
-                torch.onnx.export(ExportedPass(model), example, path, input_names=names, opset_version=18, dynamo=False)
+                torch.onnx.export(ExportedPass(model), example, path, input_names=names, opset_version=18, dynamo=True)
                 self.sessions[width] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(

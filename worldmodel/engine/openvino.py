@@ -41,7 +41,8 @@ class OpenVinoBackend:
         self.requests = {}
         self.ring = t.window * layout.length
         shape = (t.kv_heads, self.ring, t.head_dim)
-        self.keys = [np.zeros(shape, np.float32) for _ in range(t.layers)]
+        # Keys lie transposed, as the product with the queries reads them.
+        self.keys = [np.zeros((t.kv_heads, t.head_dim, self.ring), np.float32) for _ in range(t.layers)]
         self.values = [np.zeros(shape, np.float32) for _ in range(t.layers)]
         self.inputs: dict[int, dict[str, Array]] = {}
         for width in pass_widths(layout):
@@ -87,7 +88,7 @@ class OpenVinoBackend:
             row = 0
             for part in slots:
                 count = part.stop - part.start
-                self.keys[layer][:, part] = keys[:, row : row + count]
+                self.keys[layer][:, :, part] = keys[:, row : row + count].transpose(0, 2, 1)
                 self.values[layer][:, part] = values[:, row : row + count]
                 row += count
         return request.get_output_tensor(0).data[logits].copy()

@@ -51,8 +51,8 @@ def build_pass(model: VisualActionTransformer, width: int) -> openvino.Model:
     """One pass over `width` rows as an OpenVINO model.
 
     Inputs: x (width, hidden); cos, sin (1, width, head_dim/2); past (width, ring) and own (width, width) additive
-    masks; then keys and values (kv_heads, ring, head_dim) of each layer. Outputs: logits (width, codes), then the new
-    keys and values (kv_heads, width, head_dim) of each layer.
+    masks; then keys (kv_heads, head_dim, ring) and values (kv_heads, ring, head_dim) of each layer. Outputs: logits
+    (width, codes), then the new keys and values (kv_heads, width, head_dim) of each layer.
     """
     t = model.config.transformer
     ring = t.window * model.layout.length
@@ -86,16 +86,20 @@ def build_pass(model: VisualActionTransformer, width: int) -> openvino.Model:
     x = x_in
     for index, layer in enumerate(model.layers):
         assert isinstance(layer, Layer)
-        keys = _parameter(f"keys.{index}", t.kv_heads, ring, t.head_dim)
+        keys = _parameter(f"keys.{index}", t.kv_heads, t.head_dim, ring)
         values = _parameter(f"values.{index}", t.kv_heads, ring, t.head_dim)
         inputs += [keys, values]
         h = rms_norm(x, layer.input_layernorm.weight)
-        q = rotate(heads(_linear(h, layer.q_proj.weight * t.head_dim**-0.5), t.heads))
-        k = rotate(heads(_linear(h, layer.k_proj.weight), t.kv_heads))
-        v = heads(_linear(h, layer.v_proj.weight), t.kv_heads)
+        weights = [layer.q_proj.weight * t.head_dim**-0.5, layer.k_proj.weight, layer.v_proj.weight]
+        joint = _linear(h, torch.cat(weights))
+        q, k, v = op.variadic_split(
+            joint, op.constant(np.int64(1)), _integers(*(len(weight) for weight in weights))
+        ).outputs()
+        q, k = rotate(heads(q, t.heads)), rotate(heads(k, t.kv_heads))
+        v = heads(v, t.kv_heads)
         q = op.reshape(q, packed, False)
         scores = op.concat(
-            [op.add(op.matmul(q, keys, False, True), past_rows), op.add(op.matmul(q, k, False, True), own_rows)], 2
+            [op.add(op.matmul(q, keys, False, False), past_rows), op.add(op.matmul(q, k, False, True), own_rows)], 2
         )
         share_past, share_own = op.variadic_split(
             op.softmax(scores, 2), op.constant(np.int64(2)), _integers(ring, width)
