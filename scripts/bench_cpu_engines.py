@@ -83,7 +83,7 @@ class OnnxBackend:
     name = "onnxruntime"
 
     def __init__(self, model: VisualActionTransformer, threads: int) -> None:
-        import onnxruntime
+        import onnxruntime  # pyright: ignore[reportMissingImports] - not shipped
 
         t, layout = model.config.transformer, model.layout
         ring = t.window * layout.length

@@ -36,9 +36,10 @@ def picture_shift(before: Frame, after: Frame, axis: int, hud: str = "luanti") -
 
     before, after: uint8 (H, W, 3).
     """
-    length = before.shape[axis]
+    height, width = before.shape[:2]
+    length = (height, width)[axis]
     a, b = (np.moveaxis(frame.astype(np.float64), axis, 0) for frame in (before, after))
-    weights = np.moveaxis(_weights(*before.shape[:2], hud), axis, 0)
+    weights = np.moveaxis(_weights(height, width, hud), axis, 0)
 
     def error(shift: int) -> float:
         old, new = slice(max(0, -shift), length - max(0, shift)), slice(max(0, shift), length - max(0, -shift))
