@@ -113,7 +113,7 @@ def test_exports(recorded, tmp_path, capsys):
     with Image.open(tmp_path / "a.gif") as gif:
         assert gif.size == (160, 96)
     assert main(["replay", str(recorded), "--export", str(tmp_path / "a.avi")]) == 2
-    assert "writes .mp4 or .gif" in capsys.readouterr().err
+    assert "writes .mp4, .gif or a folder" in capsys.readouterr().err
 
 
 def test_users_mistakes(recorded, tmp_path, capsys):
@@ -273,8 +273,12 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert step.action.yaw == pytest.approx(record.action.yaw)
     world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
     frames = [world.reset().frame, *(world.step(record.action).frame for record in session.steps)]
-    for step, frame in zip(steps, frames, strict=False):
-        assert abs(step.frame.astype(int) - frame).mean() < 20  # random weights make noise, which no codec keeps
+    # Random weights make coloured noise, of which the codec keeps the brightness alone.
+    grey = [frame.astype(float).mean(-1) for frame in frames]
+    for index, step in enumerate(steps):
+        errors = [abs(step.frame.astype(float).mean(-1) - other).mean() for other in grey]
+        assert errors[index] < 10
+        assert errors[index] == min(errors)
 
 
 def test_the_list_of_sessions(recorded, tmp_path, capsys):
