@@ -35,7 +35,7 @@ class Arguments:
     """starts: start scenes to play one after the other; scale: integer upscaling of the pictures."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
-    starts: tuple[int, ...] = (0, 1)
+    starts: tuple[int, ...] = (3, 6)
     seed: int = 0
     scale: int = 2
 
