@@ -16,9 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from worldmodel.types import BUTTONS, Action, WorldModelError
+from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
 
-DEGREES_PER_PIXEL = 0.15  # MineRL's and VPT's mouse scale: 2400 pixels are a full turn
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
 STICK_DEGREES_PER_SECOND = 180.0  # the right stick at its stop
 STICK_DEAD_ZONE = 0.15

@@ -87,8 +87,8 @@ class RecordedWorld:
         if self._recorder is not None:
             raise RecordingError(f"{self._recorder.path} is being recorded")
         world = self._world
-        if world.opening is not None and self._past:
-            world.open(world.context(), world.seed, world.frame)
+        if self._past:
+            world.open(self._context(), world.seed, world.frame)
         self._recorder = Recorder(path, header_of(world))
         self._settings = settings_of(world)
         self._steps, self._began = 0, time.monotonic()
@@ -134,11 +134,8 @@ class RecordedWorld:
             return self.peek(0)
         frame = self._past[-back].frame
         self._past = self._past[:-back]
-        kept, opening = self._past, self._opening
-        between = [*opening.actions, *(moment.action for moment in kept)]
-        step = self._world.open(context_of(self._frames(), between, self._world.window), self._world.seed, frame)
-        self._opening = opening  # rewinding further stays possible
-        index = kept[-1].index if kept else None
+        step = self._world.open(self._context(), self._world.seed, frame)
+        index = self._past[-1].index if self._past else None
         if self._recorder is not None and index is not None:
             self._recorder.mark(Marker("branch", self._steps, self._now(), back_to=index))
         else:
@@ -163,6 +160,11 @@ class RecordedWorld:
 
     def _frames(self) -> list[Tokens]:
         return [*self._opening.tokens, *(moment.tokens for moment in self._past)]
+
+    def _context(self) -> StartScene:
+        """What the model sees now, as an opening. `_opening` stays: the whole stretch can still be rewound."""
+        between = [*self._opening.actions, *(moment.action for moment in self._past)]
+        return context_of(self._frames(), between, self._world.window)
 
     def _now(self) -> float:
         return time.monotonic() - self._began
@@ -202,9 +204,7 @@ def context_of(frames: Sequence[Tokens], actions: Sequence[Tokens], window: int)
 def context_at(session: Session, step: int, encode: Callable[[Action], Tokens], window: int) -> StartScene:
     """The opening from which play goes on after step `step` of a session. encode: the action tokenizer's."""
     path = session.path_to(step)
-    opening = session.opening_of(path[0].index)
-    if opening is None:
-        raise WorldModelError("the session does not say what it started from")
+    opening = known(session.opening_of(path[0].index))
     frames, actions = list(opening.tokens), list(opening.actions)
     for record in path:
         if record.tokens is None:
@@ -212,6 +212,13 @@ def context_at(session: Session, step: int, encode: Callable[[Action], Tokens], 
         frames.append(record.tokens)
         actions.append(encode(record.action))
     return context_of(frames, actions, window)
+
+
+def known(opening: Opening | None) -> Opening:
+    """WorldModelError if the session does not have it."""
+    if opening is None:
+        raise WorldModelError("the session does not say what it started from")
+    return opening
 
 
 def check_weights(session: Session, world: NeuralWorld) -> None:
@@ -275,11 +282,6 @@ def verify(session: Session, world: NeuralWorld, progress: Callable[[], object] 
     def use(settings: SamplerSettings) -> None:
         world.sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
 
-    def scene_of(opening: Opening | None) -> StartScene:
-        if opening is None:
-            raise WorldModelError("the session does not say what it started from")
-        return StartScene(opening.tokens, opening.actions)
-
     use(header.sampler)
     markers = sorted(session.markers, key=lambda marker: marker.index)
     equal, tokens_equal, tokens_all = 0, 0, 0
@@ -298,9 +300,10 @@ def verify(session: Session, world: NeuralWorld, progress: Callable[[], object] 
             elif marker.kind == "branch":
                 branch, pending = marker.back_to, True
         if pending:
-            there = branch is not None and branch >= 0
-            window = world.window
-            scene = context_at(session, branch or 0, world.actions.encode, window) if there else scene_of(opening)
+            if branch is not None and branch >= 0:
+                scene = context_at(session, branch, world.actions.encode, world.window)
+            else:
+                scene = StartScene(known(opening).tokens, known(opening).actions)
             world.open(scene, seed, record.frame)
             pending = False
         made = world.step(record.action).tokens

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from tqdm import tqdm
 
 from recordings.reader import Session, read_session
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from worldmodel.worlds.neural import NeuralWorld
 
 DIVERGED = 1  # exit code of --verify
-GIF_SCALE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +117,8 @@ def run_verify(options: ReplayOptions) -> int:
 
 def run_export(options: ReplayOptions) -> int:
     """Writes the recording as .mp4 (H.264) or .gif."""
+    from worldmodel.data.animation import write_gif
+
     assert options.export is not None, "asked for"
     if options.export.suffix not in (".mp4", ".gif", ""):
         raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {options.export}")
@@ -133,8 +133,10 @@ def run_export(options: ReplayOptions) -> int:
     if not options.export.suffix:
         print(_write_vpt(options.export, options.file.stem, frames(), [record.action for record in session.steps]))
         return 0
-    write = _write_mp4 if options.export.suffix == ".mp4" else _write_gif
-    write(options.export, frames(), world.tick_rate)
+    if options.export.suffix == ".mp4":
+        _write_mp4(options.export, frames(), world.tick_rate)
+    else:
+        write_gif(options.export, list(frames()), world.tick_rate)
     print(options.export)
     return 0
 
@@ -170,19 +172,4 @@ def _write_mp4(path: Path, frames: Iterator[Frame], rate: float) -> None:
                 stream.height, stream.width = frame.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
-    temporary.replace(path)
-
-
-def _write_gif(path: Path, frames: Iterator[Frame], rate: float) -> None:
-    from PIL import Image
-
-    pictures = list(frames)
-    # One palette for all frames: an own one each would flicker.
-    palette = Image.fromarray(np.concatenate(pictures[:: max(1, len(pictures) // 16)])).quantize(128)
-    height, width = pictures[0].shape[:2]
-    size = (width * GIF_SCALE, height * GIF_SCALE)
-    enlarged = (Image.fromarray(frame).resize(size, Image.Resampling.NEAREST) for frame in pictures)
-    small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in enlarged]
-    temporary = path.with_name(f".{path.name}.tmp")
-    small[0].save(temporary, "GIF", save_all=True, append_images=small[1:], duration=round(1000 / rate), loop=0)
     temporary.replace(path)

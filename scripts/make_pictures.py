@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from worldmodel.data.animation import write_gif
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import Action, Frame
 from worldmodel.worlds.neural import NeuralWorld
@@ -48,15 +48,7 @@ def main(args: Arguments) -> None:
         for steps, buttons, pitch, yaw in SCRIPT:
             frames += [world.step(Action(frozenset(buttons), pitch, yaw)).frame for _ in range(steps)]
     height, width = world.frame_shape
-    size = (width * args.scale, height * args.scale)
-    images = [Image.fromarray(frame).resize(size, Image.Resampling.NEAREST) for frame in frames]
-    # One palette for all frames: an own one each would flicker.
-    palette = Image.fromarray(np.concatenate(frames[::4], 0)).quantize(128)
-    small = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    duration = round(1000 / world.tick_rate)
-    small[0].save(
-        args.checkpoint / "play.gif", save_all=True, append_images=small[1:], duration=duration, loop=0, optimize=True
-    )
+    write_gif(args.checkpoint / "play.gif", frames, world.tick_rate, args.scale)
     Image.fromarray(frames[8]).resize((width * 4, height * 4), Image.Resampling.NEAREST).save(
         args.checkpoint / "picture.png", optimize=True
     )

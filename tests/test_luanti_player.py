@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from worldmodel.data.clips import DEGREES_PER_PIXEL, read_actions, read_clip
+from worldmodel.data.clips import read_actions, read_clip
 from worldmodel.games.luanti import build
 from worldmodel.games.luanti.controls import (
     BUTTON_OF_KEY,

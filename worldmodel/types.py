@@ -39,6 +39,8 @@ BUTTONS: tuple[str, ...] = (
 )
 _KNOWN = frozenset(BUTTONS)
 
+DEGREES_PER_PIXEL = 360 / 2400  # MineRL's and VPT's mouse scale: 0.15 degrees a pixel
+
 
 @dataclass(frozen=True, slots=True)
 class Action:

@@ -21,9 +21,8 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
-from worldmodel.types import Action, Frame, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, Action, Frame, WorldModelError
 
-DEGREES_PER_PIXEL = 360 / 2400  # VPT's mouse scale: 0.15 degrees a pixel
 TICKS_PER_SECOND = 20
 TICKS_PER_STEP = 2
 # Real files end with a few lines or frames too many. More than two seconds is a broken file.

@@ -92,8 +92,8 @@ class InputTables:
 class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
 
-    Block b of the session lies in ring slot b % window. `frames` and `actions` hold the last frames and the actions
-    between them, from which the cache can be rebuilt (`open`).
+    Block b of the session lies in ring slot b % window. `frames` holds the last frames; with the actions between them
+    the cache can be rebuilt (`open`).
     """
 
     def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
@@ -109,7 +109,6 @@ class FrameDecoder:
         self._rotary: dict[int, tuple[Array, Array]] = {}
         self.block = -1
         self.frames: list[Tokens] = []
-        self.actions: list[Tokens] = []
 
     @property
     def filled(self) -> int:
@@ -125,7 +124,7 @@ class FrameDecoder:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
         self.visible[:] = False
         self.block = -1
-        self.frames, self.actions = [], []
+        self.frames = []
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
             if index:
@@ -136,7 +135,6 @@ class FrameDecoder:
             x = self.tables.image(self.layout, part, tokens, previous, action)
             self._run(x, part, self.layout.mask[part, part], slice(0, 0))
             self.frames.append(tokens.astype(np.int32))
-        self.actions = [np.asarray(action, np.int32) for action in actions]
 
     def decode(
         self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
@@ -169,7 +167,6 @@ class FrameDecoder:
             if forced is not None:
                 rows.append(logits)
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
-        self.actions = [*self.actions, np.asarray(action, np.int32)][-(self.window - 1) :]
         return tokens, np.concatenate(rows) if rows else None
 
     def _begin(self) -> None:

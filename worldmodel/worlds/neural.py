@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
-from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
@@ -141,12 +140,6 @@ class NeuralWorld:
         picture = self.pixels(tokens)
         return Step(picture, tokens, {"open": time.perf_counter() - began})
 
-    def context(self) -> StartScene:
-        """The frames that attention reaches, and the actions between them: play can go on from them with `open`."""
-        frames, actions = self.decoder.frames, self.decoder.actions
-        between = np.stack(actions) if actions else np.zeros((0, TOKENS_PER_ACTION), np.int32)
-        return StartScene(np.stack(frames), between)
-
     @torch.inference_mode()
     def scene_of(self, picture: Frame, repeats: int = 2) -> StartScene:
         """A picture of the user's own as an opening: it stands still for `repeats` frames.
@@ -175,9 +168,6 @@ class NeuralWorld:
         self.frame += 1
         self._digest.update(tokens.astype("<i4").tobytes())
         return Step(frame, tokens, {"decode": decoded - began, "pixels": done - decoded})
-
-    def set_sampler(self, **changes: float) -> None:
-        self.sampler = replace(self.sampler, **changes)  # type: ignore[arg-type]
 
     def close(self) -> None:
         pass

@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from worldmodel.data.clips import DEGREES_PER_PIXEL, KEYS, MOUSE_BUTTONS
-from worldmodel.types import Action
+from worldmodel.data.clips import KEYS, MOUSE_BUTTONS
+from worldmodel.types import DEGREES_PER_PIXEL, Action
 
 KEY_PREFIX = "key.keyboard."
 LEFT, RIGHT, MIDDLE = 0, 1, 2  # attack, use, pickItem

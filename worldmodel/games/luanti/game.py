@@ -25,7 +25,7 @@ from typing import Self
 
 import numpy as np
 
-from worldmodel.data.clips import DEGREES_PER_PIXEL, TICKS_PER_SECOND
+from worldmodel.data.clips import TICKS_PER_SECOND
 from worldmodel.games.luanti.build import GAME_NAMES, build_shim, program, require_packages
 from worldmodel.games.luanti.controls import (
     IDLE,
@@ -39,7 +39,7 @@ from worldmodel.games.luanti.controls import (
 )
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.presets import PRESETS, SETTINGS, Preset
-from worldmodel.types import Frame, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
 TICK_SECONDS = 1 / TICKS_PER_SECOND
 MOD_SOURCE = Path(__file__).with_name("mod.lua")

@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from worldmodel.data.clips import DEGREES_PER_PIXEL
 from worldmodel.games.luanti.controls import (
     HOTBAR_SLOTS,
     IDLE,
@@ -24,6 +23,7 @@ from worldmodel.games.luanti.controls import (
     next_slot,
 )
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, TOOL_SLOTS
+from worldmodel.types import DEGREES_PER_PIXEL
 
 Habit = Iterator[frozenset[str]]
 

@@ -28,7 +28,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from tqdm import tqdm
 
-from worldmodel.data.clips import DEGREES_PER_PIXEL, TICKS_PER_SECOND, ClipError, parse_line
+from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, parse_line
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.controls import (
     BUTTON_OF_KEY,
@@ -44,7 +44,7 @@ from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import TICK_SECONDS, GameOptions, LuantiGame
 from worldmodel.games.luanti.player import Player, PlayerOptions
 from worldmodel.games.luanti.world import derive_map_seed
-from worldmodel.types import Frame, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
 MANIFEST = "recording.json"
 PROGRESS_TICKS = 20
