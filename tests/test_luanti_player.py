@@ -29,7 +29,7 @@ from worldmodel.games.luanti.player import MAX_PITCH, Player, PlayerOptions
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, PRESETS, TOOL_SLOTS
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, clip_stats
 from worldmodel.games.luanti.world import derive_map_seed
-from worldmodel.types import BUTTONS, Action, WorldModelError
+from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
 
 TICKS = 20_000
 
