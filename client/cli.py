@@ -19,7 +19,8 @@ from tyro.conf import Positional
 
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
 from client.failure import INTERRUPTED, report_failure
-from client.runner import Resume, Source, Start, WorldFactory
+from client.game import Resume, Start
+from client.runner import Source, WorldFactory
 from client.stats import process_start
 from worldmodel.types import Action, World, WorldModelError
 
@@ -282,7 +283,8 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         report = run_headless(factory, HeadlessOptions(source, frames, start, options.seed, options.fps, started))
         write_report(report, options.report or "-")
         return 0
-    from client.loop import WindowOptions, run_window
+    from client.loop import WindowOptions
+    from client.window import run_window
 
     return run_window(
         factory,
@@ -317,7 +319,8 @@ def replay(options: Replay) -> int:
         return run_export(chosen)
     check_display()
     from client.actions import source_of
-    from client.loop import WindowOptions, run_window
+    from client.loop import WindowOptions
+    from client.window import run_window
 
     session, folder = open_session(chosen)
     actions = [record.action for record in session.steps]

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
+from client.game import Game, Start, facts_of
 from client.report import Report, make_report
-from client.runner import Game, Pacer, Source, Start, WorldFactory, facts_of
+from client.runner import Pacer, Source, WorldFactory
 from client.stats import Stats
 
 

@@ -1,13 +1,11 @@
-"""The window: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.runner`).
+"""The window's loop: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.runner`).
 
-`run_window` plays any world. `Client.handle` takes made-up events too, so that tests need no keyboard.
+`client.window` opens it. `Client.handle` takes made-up events too, so that tests need no keyboard.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import threading
 import time
 from collections.abc import Mapping
@@ -15,46 +13,25 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-
 import pygame
 
-from client.controls import (
-    DEFAULT_BINDINGS,
-    MOUSE_KEYS,
-    PAD_KEYS,
-    Axis,
-    Controls,
-    Event,
-    InputLog,
-    Motion,
-    Press,
-    Release,
-    ReleaseAll,
-    Wheel,
-    key_name,
-    table_of,
-)
-from client.failure import INTERRUPTED, report_failure
-from client.pictures import save_picture
-from client.report import make_report, write_report
-from client.runner import (
+from client.commands import (
     Anchor,
     Bookmark,
     ChangeTemperature,
     MoveStart,
     Pause,
-    Picture,
     Restart,
     Rewind,
-    Runner,
     SingleStep,
-    Source,
-    Start,
-    State,
     ToggleRecording,
-    WorldFactory,
 )
+from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_name, table_of
+from client.game import Picture, Start
+from client.inputs import key_labels, translate
+from client.panel import panel_lines
+from client.pictures import save_picture
+from client.runner import Runner, Source, State, WorldFactory
 from client.screen import Screen, View
 from client.stats import Stats
 from worldmodel.types import Action, WorldModelError
@@ -63,10 +40,8 @@ TEMPERATURE_STEP = 0.1
 TOAST_S = 3.0
 FULL_SCREEN_S = 1.0  # that the focus may come and go while the window changes its size
 SESSION_NAME = "session-%Y%m%d-%H%M%S.wms"
-STOP_S = 2.0  # that a step in progress gets to end once the window is closed
 # How long the loop sleeps when nothing happens: pictures and events wake it at once.
 _IDLE_MS, _LOADING_MS = 250, 100
-_AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,36 +64,6 @@ class WindowOptions:
     output_dir: Path = Path("sessions")
     started: float | None = None
     inputs: InputLog = field(default_factory=InputLog)
-
-
-def translate(event: pygame.Event) -> Event | None:
-    """pygame's event -> the controls' event; None for one that is not a game input."""
-    kind = event.type
-    if kind in (pygame.KEYDOWN, pygame.KEYUP):
-        name = key_name(event.scancode)
-        return None if name is None else (Press(name) if kind == pygame.KEYDOWN else Release(name))
-    if kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
-        name = MOUSE_KEYS.get(event.button)
-        return None if name is None else (Press(name) if kind == pygame.MOUSEBUTTONDOWN else Release(name))
-    if kind == pygame.MOUSEMOTION:
-        return Motion(*event.rel)
-    if kind == pygame.MOUSEWHEEL:
-        return Wheel(event.y)
-    if kind in (pygame.CONTROLLERBUTTONDOWN, pygame.CONTROLLERBUTTONUP) and 0 <= event.button < len(PAD_KEYS):
-        name = PAD_KEYS[event.button]
-        return Press(name) if kind == pygame.CONTROLLERBUTTONDOWN else Release(name)
-    if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
-        return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
-    return None
-
-
-def key_labels(table: Mapping[str, str]) -> dict[str, str]:
-    """Game button -> the name of its first key that is not on a gamepad, for the display."""
-    labels: dict[str, str] = {}
-    for key, target in table.items():
-        if not key.startswith("Pad "):
-            labels.setdefault(target, key)
-    return labels
 
 
 class Client:
@@ -392,7 +337,7 @@ class Client:
         by_hand = self.options.source is None
         return View(
             frame=picture.frame,
-            lines=self._lines(),
+            lines=panel_lines(picture, self.recent),
             lit=(held | picture.action.buttons) if by_hand and not self.paused else picture.action.buttons,
             badge="rewinding" if self.rewinding else ("paused" if self.paused else ""),
             invitation="click to play" if self.paused and not self.grabbed and by_hand else "",
@@ -400,34 +345,6 @@ class Client:
             hud=self.hud,
             help=self.help,
         )
-
-    def _lines(self) -> tuple[tuple[tuple[str, str], ...], ...]:
-        picture = self.state.picture
-        assert picture is not None, "the panel is about a picture"
-        latency = self.recent.latency
-        start = "picture" if picture.start is None else f"{picture.start} of {picture.starts}"
-        recording = (("rec", picture.recording),) if picture.recording is not None else ()
-        first = (
-            *recording,
-            ("", picture.world),
-            ("start", start),
-            ("seed", str(picture.seed)),
-            ("frame", str(picture.index)),
-        )
-        second = (
-            ("", f"{_number(self.recent.fps, 1)} fps"),
-            ("latency", f"{_number(latency.p50 * 1000)} / {_number(latency.p95 * 1000)} ms"),
-            ("dropped", str(picture.dropped)),
-        )
-        third: list[tuple[str, str]] = []
-        if picture.context is not None:
-            third.append(("context", f"{picture.context[0]}/{picture.context[1]}"))
-        if picture.sampler is not None:
-            third.append(("temperature", f"{picture.sampler.temperature:g}"))
-            third.append(("top-p", f"{picture.sampler.top_p:g}"))
-            if picture.sampler.top_k:
-                third.append(("top-k", str(picture.sampler.top_k)))
-        return (first, second, tuple(third)) if third else (first, second)
 
     # --- the loop
 
@@ -443,54 +360,3 @@ class Client:
             self.update()
             if self.state.finished:
                 self.over = True
-
-
-def _number(value: float, digits: int = 0) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def run_window(world_factory: WorldFactory, options: WindowOptions | None = None) -> int:
-    """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
-    mistake of the user's. Failures are one sentence on stderr."""
-    options = options or WindowOptions()
-    try:
-        pygame.display.init()
-        if pygame.display.get_driver() in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
-            raise pygame.error("no display answers")  # SDL would play on, unseen
-        if pygame.display.get_driver() == "x11":
-            # Else SDL may push every picture through a software OpenGL, on the cores that the model needs.
-            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
-        pygame.font.init()
-        _start_gamepads()
-        client = Client(world_factory, options)
-    except pygame.error as error:
-        pygame.quit()
-        return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))
-    interrupted = False
-    try:
-        client.run()
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        pygame.display.quit()  # the window is gone at once, whatever the worker is doing
-        client.runner.stop(STOP_S)
-        pygame.quit()
-    state = client.runner.state
-    if client.state.error is not None:
-        return report_failure(client.state.error)
-    if options.report is not None:
-        dropped = state.picture.dropped if state.picture is not None else 0
-        report = make_report(client.all, state.steps, client.startup, dropped, options.seed, state.facts)
-        try:
-            write_report(report, options.report)
-        except WorldModelError as error:
-            return report_failure(error)
-    return INTERRUPTED if interrupted else 0
-
-
-def _start_gamepads() -> None:
-    from pygame._sdl2 import controller
-
-    # A machine without any gamepad support can still be played by keyboard.
-    with contextlib.suppress(pygame.error):
-        controller.init()

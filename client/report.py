@@ -37,7 +37,7 @@ class Report:
 def make_report(
     stats: Stats, frames: int, startup_s: float | None, dropped: int, seed: int, facts: dict[str, Any]
 ) -> Report:
-    """stats: of the whole run; facts: from `runner.facts_of`."""
+    """stats: of the whole run; facts: from `game.facts_of`."""
     latency = stats.latency
     return Report(
         frames=frames,

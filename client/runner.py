@@ -1,8 +1,7 @@
-"""The game loop: one stepping function (`Game.advance`) for the window and for headless runs, and a worker thread that
-drives it at a steady pace beside the window's event loop.
+"""The worker thread: it drives a game at a steady pace beside the window's event loop.
 
 The worker owns the world: it is made, stepped and closed there. The main thread sends commands and reads the newest
-picture. It knows worlds and actions; nothing of pygame.
+picture. It knows games and actions; nothing of pygame.
 """
 
 from __future__ import annotations
@@ -13,25 +12,23 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from client.pictures import load_picture
-from worldmodel.types import NO_ACTION, Action, Frame, Step, World, WorldModelError
-
-if TYPE_CHECKING:
-    from kernels.sampling import Sampler
-
-
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Go on from a recording, after step `step` (None: its last)."""
-
-    file: Path
-    step: int | None = None
-
-
-Start = int | Path | Resume
-"""A start scene's number, a picture file of the user's own, or a moment of a recording."""
+from client.commands import (
+    Anchor,
+    Bookmark,
+    ChangeTemperature,
+    Command,
+    MoveStart,
+    Pause,
+    Restart,
+    Rewind,
+    SingleStep,
+    Stop,
+    ToggleRecording,
+)
+from client.game import Game, Picture, Start, facts_of
+from worldmodel.types import Action, World, WorldModelError
 
 Source = Callable[[], Action | None]
 """Called when a step is due: its action, or None when there are no more."""
@@ -41,137 +38,6 @@ WorldFactory = Callable[[Callable[[str], None]], World]
 
 REWIND_STEPS = 2  # a tick: backwards at twice the speed
 TEMPERATURE_LIMITS = (0.0, 2.0)  # that the keys can reach
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A frame and what was true when it was made.
-
-    index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
-    made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
-    the user's own; context: frames in the context and at most, where the world has one; recording: what is recorded,
-    or why it stopped; dropped: ticks dropped so far.
-    """
-
-    frame: Frame
-    index: int
-    action: Action
-    sampled_at: float | None
-    made_at: float
-    world: str
-    start: int | None
-    starts: int
-    seed: int
-    context: tuple[int, int] | None
-    sampler: Sampler | None
-    recording: str | None = None
-    dropped: int = 0
-
-
-class Game:
-    """A world with its start and seed. WorldModelError if the world has no such start scene."""
-
-    def __init__(self, world: World, start: Start = 0, seed: int = 0) -> None:
-        if isinstance(start, int) and 0 < world.starts <= start:
-            raise WorldModelError(
-                f"there is no start scene {start}: {world.name} has {world.starts}, numbered 0 to {world.starts - 1}"
-            )
-        self.world = world
-        self.start = start
-        self.seed = seed
-        self._scene: Any = None  # the user's picture, encoded once
-        self._index = 0
-
-    def restart(self) -> Picture:
-        """Back to the opening of the chosen start scene."""
-        if isinstance(self.start, int):
-            step = self.world.reset(self.start, self.seed)
-        elif isinstance(self.start, Resume):
-            step = self._resume(self.start)
-        else:
-            world: Any = self.world  # only a neural world can start from a picture
-            if not hasattr(world, "scene_of"):
-                raise WorldModelError(f"{world.name} cannot start from a picture; use --start with a scene's number")
-            if self._scene is None:
-                self._scene = world.scene_of(load_picture(self.start, world.frame_shape))
-            step = world.open(self._scene, self.seed)
-        self._index = 0
-        return self._picture(step.frame, NO_ACTION, None)
-
-    def advance(self, action: Action, sampled_at: float) -> Picture:
-        """One step: the game loop's only stepping function."""
-        step = self.world.step(action)
-        self._index += 1
-        return self._picture(step.frame, action, sampled_at)
-
-    def _resume(self, point: Resume) -> Step:
-        from client.recording import check_weights, context_at
-        from recordings.reader import read_session
-
-        world: Any = self.world
-        session = read_session(point.file)
-        if not session.steps:
-            raise WorldModelError(f"{point.file} holds no step to go on from")
-        at = len(session.steps) - 1 if point.step is None else point.step
-        if not 0 <= at < len(session.steps):
-            raise WorldModelError(f"{point.file} has no step {at}: it has {len(session.steps)}, numbered from 0")
-        check_weights(session, world)
-        scene = context_at(session, at, world.actions.encode, world.window)
-        return world.open(scene, self.seed, session.steps[at].frame + 1)
-
-    def peek(self, back: int) -> Picture:
-        """The picture `back` steps ago, while rewinding."""
-        world: Any = self.world
-        return self._picture(world.peek(back).frame, NO_ACTION, None, self._index - back)
-
-    def rewind(self, back: int) -> Picture:
-        """Goes `back` steps back: play goes on from there."""
-        world: Any = self.world
-        step = world.rewind(back)
-        self._index = max(0, self._index - back)
-        return self._picture(step.frame, NO_ACTION, None)
-
-    def anchor(self) -> Picture:
-        """Goes on from the last bookmark's picture."""
-        world: Any = self.world
-        return self._picture(world.anchor().frame, NO_ACTION, None)
-
-    def move_start(self, by: int) -> Picture:
-        """The next (1) or previous (-1) start scene, in a circle; from a picture, the first or the last."""
-        count = max(1, self.world.starts)
-        self.start = (self.start + by) % count if isinstance(self.start, int) else (0 if by > 0 else count - 1)
-        return self.restart()
-
-    def _picture(self, frame: Frame, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
-        world = self.world
-        window = getattr(world, "window", None)
-        return Picture(
-            frame=frame,
-            index=self._index if index is None else max(0, index),
-            action=action,
-            sampled_at=sampled_at,
-            made_at=time.monotonic(),
-            world=world.name,
-            start=self.start if isinstance(self.start, int) else None,
-            starts=world.starts,
-            seed=self.seed,
-            context=(int(getattr(world, "filled", 0)), int(window)) if window is not None else None,
-            sampler=getattr(world, "sampler", None),
-            recording=getattr(world, "recording", None),
-        )
-
-
-def facts_of(world: World) -> dict[str, Any]:
-    """What a report says about a world; None for what it does not have."""
-    device, folder = getattr(world, "device", None), getattr(world, "folder", None)
-    return {
-        "world": world.name,
-        "engine": getattr(world, "engine", None),
-        "device": str(device) if device is not None else None,
-        "checkpoint": str(folder) if folder is not None else None,
-        "weights": getattr(world, "weights", None),
-        "tokens_sha256": getattr(world, "tokens_sha256", None),
-    }
 
 
 @dataclass(slots=True)
@@ -201,67 +67,6 @@ class Pacer:
     def restart(self, now: float) -> None:
         """A new stretch: what lies between is no delay."""
         self.due, self._lost = now, 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Restart:
-    """Back to the opening; new_seed: with the next seed, so that the same actions lead elsewhere."""
-
-    new_seed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MoveStart:
-    by: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    on: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SingleStep:
-    """One step, paused or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeTemperature:
-    by: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rewind:
-    """Runs backwards while on; play goes on from where it is let go."""
-
-    on: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Bookmark:
-    """Marks this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """Against drift: goes on from the last bookmark's picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToggleRecording:
-    """Ends the recording, or starts one into `path`."""
-
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Wakes the worker to see that it is over."""
-
-
-Command = (
-    Restart | MoveStart | Pause | SingleStep | ChangeTemperature | Rewind | Bookmark | Anchor | ToggleRecording | Stop
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,14 @@ pygame = pytest.importorskip("pygame")
 from client import cli  # noqa: E402
 from client.actions import random_actions, source_of  # noqa: E402
 from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.game import Game  # noqa: E402
 from client.headless import HeadlessOptions, run_headless  # noqa: E402
-from client.loop import Client, WindowOptions, run_window  # noqa: E402
+from client.loop import Client, WindowOptions  # noqa: E402
 from client.pictures import load_picture, save_picture  # noqa: E402
-from client.runner import Game, Pacer, Runner  # noqa: E402
+from client.runner import Pacer, Runner  # noqa: E402
 from client.screen import Screen, fit  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
+from client.window import run_window  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
 
 PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once

@@ -225,7 +225,8 @@ def test_resume_goes_on_from_the_recorded_frame(recorded, tiny_folder, tmp_path,
 def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     """Through the game loop: run, rewind, let go, and the picture is one that was seen before."""
     from client.actions import random_actions, source_of
-    from client.runner import Rewind, Runner
+    from client.commands import Rewind
+    from client.runner import Runner
 
     runner = Runner(
         lambda stage: RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1))),

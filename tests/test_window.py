@@ -25,7 +25,8 @@ CENTRE = ("640", "400")
 PLAYER = """
 import json, sys
 from fakes import FakeWorld
-from client.loop import WindowOptions, run_window
+from client.loop import WindowOptions
+from client.window import run_window
 log = open(sys.argv[1], "a", buffering=1)
 class Logged(FakeWorld):
     def step(self, action):

@@ -1,0 +1,67 @@
+"""What the window's thread asks of the worker; each is carried out between two steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Back to the opening; new_seed: with the next seed, so that the same actions lead elsewhere."""
+
+    new_seed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStart:
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SingleStep:
+    """One step, paused or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeTemperature:
+    by: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """Runs backwards while on; play goes on from where it is let go."""
+
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    """Marks this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """Against drift: goes on from the last bookmark's picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToggleRecording:
+    """Ends the recording, or starts one into `path`."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Wakes the worker to see that it is over."""
+
+
+Command = (
+    Restart | MoveStart | Pause | SingleStep | ChangeTemperature | Rewind | Bookmark | Anchor | ToggleRecording | Stop
+)

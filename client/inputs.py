@@ -1,0 +1,41 @@
+"""pygame's events as the controls' events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pygame
+
+from client.controls import MOUSE_KEYS, PAD_KEYS, Axis, Event, Motion, Press, Release, Wheel, key_name
+
+_AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
+
+
+def translate(event: pygame.Event) -> Event | None:
+    """pygame's event -> the controls' event; None for one that is not a game input."""
+    kind = event.type
+    if kind in (pygame.KEYDOWN, pygame.KEYUP):
+        name = key_name(event.scancode)
+        return None if name is None else (Press(name) if kind == pygame.KEYDOWN else Release(name))
+    if kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
+        name = MOUSE_KEYS.get(event.button)
+        return None if name is None else (Press(name) if kind == pygame.MOUSEBUTTONDOWN else Release(name))
+    if kind == pygame.MOUSEMOTION:
+        return Motion(*event.rel)
+    if kind == pygame.MOUSEWHEEL:
+        return Wheel(event.y)
+    if kind in (pygame.CONTROLLERBUTTONDOWN, pygame.CONTROLLERBUTTONUP) and 0 <= event.button < len(PAD_KEYS):
+        name = PAD_KEYS[event.button]
+        return Press(name) if kind == pygame.CONTROLLERBUTTONDOWN else Release(name)
+    if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
+        return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
+    return None
+
+
+def key_labels(table: Mapping[str, str]) -> dict[str, str]:
+    """Game button -> the name of its first key that is not on a gamepad, for the display."""
+    labels: dict[str, str] = {}
+    for key, target in table.items():
+        if not key.startswith("Pad "):
+            labels.setdefault(target, key)
+    return labels

@@ -1,0 +1,63 @@
+"""Opens a window on a world, plays it until it is closed, and reports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pygame
+
+from client.failure import INTERRUPTED, report_failure
+from client.loop import Client, WindowOptions
+from client.report import make_report, write_report
+from client.runner import WorldFactory
+from worldmodel.types import WorldModelError
+
+STOP_S = 2.0  # that a step in progress gets to end once the window is closed
+
+
+def run_window(world_factory: WorldFactory, options: WindowOptions | None = None) -> int:
+    """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
+    mistake of the user's. Failures are one sentence on stderr."""
+    options = options or WindowOptions()
+    try:
+        pygame.display.init()
+        if pygame.display.get_driver() in ("offscreen", "dummy") and "SDL_VIDEODRIVER" not in os.environ:
+            raise pygame.error("no display answers")  # SDL would play on, unseen
+        if pygame.display.get_driver() == "x11":
+            # Else SDL may push every picture through a software OpenGL, on the cores that the model needs.
+            os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
+        pygame.font.init()
+        _start_gamepads()
+        client = Client(world_factory, options)
+    except pygame.error as error:
+        pygame.quit()
+        return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))
+    interrupted = False
+    try:
+        client.run()
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        pygame.display.quit()  # the window is gone at once, whatever the worker is doing
+        client.runner.stop(STOP_S)
+        pygame.quit()
+    state = client.runner.state
+    if client.state.error is not None:
+        return report_failure(client.state.error)
+    if options.report is not None:
+        dropped = state.picture.dropped if state.picture is not None else 0
+        report = make_report(client.all, state.steps, client.startup, dropped, options.seed, state.facts)
+        try:
+            write_report(report, options.report)
+        except WorldModelError as error:
+            return report_failure(error)
+    return INTERRUPTED if interrupted else 0
+
+
+def _start_gamepads() -> None:
+    from pygame._sdl2 import controller
+
+    # A machine without any gamepad support can still be played by keyboard.
+    with contextlib.suppress(pygame.error):
+        controller.init()
