@@ -146,37 +146,53 @@ def fold(ticks: list[_Tick]) -> Action:
     return Action(buttons, pitch, yaw)
 
 
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is held in one tick. keys: VPT's names (of KEYS); mouse: VPT's button numbers."""
+
+    keys: frozenset[str] = frozenset()
+    mouse: frozenset[int] = frozenset()
+
+
+def input_entries(
+    now: Inputs, before: Inputs, dx: float, dy: float, wheel: float = 0.0, pointer: tuple[float, float] = (0.0, 0.0)
+) -> dict[str, Any]:
+    """The "mouse" and "keyboard" of a VPT line. dx, dy: motion in pixels; wheel: clicks; pointer: its place (x, y)."""
+    return {
+        "mouse": {
+            "x": pointer[0],
+            "y": pointer[1],
+            "dx": float(dx),
+            "dy": float(dy),
+            "scaledX": 0.0,
+            "scaledY": 0.0,
+            "dwheel": float(wheel),
+            "buttons": sorted(now.mouse),
+            "newButtons": sorted(now.mouse - before.mouse),
+        },
+        "keyboard": {"keys": sorted(now.keys), "newKeys": sorted(now.keys - before.keys), "chars": ""},
+    }
+
+
 def action_lines(actions: Sequence[Action]) -> Iterator[str]:
     """The inverse of `fold`: VPT lines (JSON, without line ends), TICKS_PER_STEP for each 10 Hz action.
 
     The mouse moves in the first tick, buttons are held in all of them. The camera is exact: `dx` need not be whole.
     """
-    key_of, mouse_of = (
-        {name: key for key, name in KEYS.items()},
-        {name: number for number, name in MOUSE_BUTTONS.items()},
-    )
+    key_of = {name: key for key, name in KEYS.items()}
+    mouse_of = {name: number for number, name in MOUSE_BUTTONS.items()}
     tick, hotbar = 0, 0
-    keys_before: set[str] = set()
-    mouse_before: set[int] = set()
+    before = Inputs()
     for action in actions:
-        keys = {key_of[name] for name in action.buttons if name in key_of}
-        mouse = {mouse_of[name] for name in action.buttons if name in mouse_of}
+        now = Inputs(
+            frozenset(key_of[name] for name in action.buttons if name in key_of),
+            frozenset(mouse_of[name] for name in action.buttons if name in mouse_of),
+        )
         for part in range(TICKS_PER_STEP):
             dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
             yield json.dumps(
                 {
-                    "mouse": {
-                        "x": 0.0,
-                        "y": 0.0,
-                        "dx": dx,
-                        "dy": dy,
-                        "scaledX": 0.0,
-                        "scaledY": 0.0,
-                        "dwheel": 0.0,
-                        "buttons": sorted(mouse),
-                        "newButtons": sorted(mouse - mouse_before),
-                    },
-                    "keyboard": {"keys": sorted(keys), "newKeys": sorted(keys - keys_before), "chars": ""},
+                    **input_entries(now, before, dx, dy),
                     "hotbar": hotbar,
                     "isGuiOpen": False,
                     "tick": tick,
@@ -185,7 +201,7 @@ def action_lines(actions: Sequence[Action]) -> Iterator[str]:
             )
             pressed = [int(name.removeprefix("hotbar.")) - 1 for name in action.buttons if name.startswith("hotbar.")]
             hotbar = min(pressed) if pressed else hotbar
-            keys_before, mouse_before = keys, mouse
+            before = now
             tick += 1
 
 

@@ -28,7 +28,7 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from tqdm import tqdm
 
-from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, parse_line
+from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, Inputs, input_entries, parse_line
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.controls import (
     BUTTON_OF_KEY,
@@ -153,7 +153,7 @@ class LineMaker:
     """Makes the lines of one clip. Keeps what a line needs to know of the ones before: held keys, slot, view angles."""
 
     def __init__(self, width: int, height: int, slot: int, began: float) -> None:
-        self._middle = {"x": width / 2, "y": height / 2}
+        self._middle = (width / 2, height / 2)
         self._before = IDLE
         self._slot = slot
         self._yaw = self._pitch = 0.0
@@ -161,23 +161,10 @@ class LineMaker:
 
     def line(self, tick: int, controls: Controls, state: GameState) -> dict[str, Any]:
         """The line of frame `tick` and the controls applied to it. yaw and pitch are those of the frame, in degrees."""
-        keys, before = controls.keys, self._before
         line = {
-            "mouse": {
-                **self._middle,
-                "dx": float(controls.dx),
-                "dy": float(controls.dy),
-                "scaledX": 0.0,
-                "scaledY": 0.0,
-                "dwheel": float(controls.wheel),
-                "buttons": sorted(controls.mouse),
-                "newButtons": sorted(controls.mouse - before.mouse),
-            },
-            "keyboard": {
-                "keys": sorted(KEY_PREFIX + key for key in keys),
-                "newKeys": sorted(KEY_PREFIX + key for key in keys - before.keys),
-                "chars": "",
-            },
+            **input_entries(
+                _inputs(controls), _inputs(self._before), controls.dx, controls.dy, controls.wheel, self._middle
+            ),
             "isGuiOpen": False,
             "isGuiInventory": False,
             "hotbar": self._slot,
@@ -192,11 +179,15 @@ class LineMaker:
             "wet": state.wet,
             "events": [f"{event.kind} {event.node}" for event in state.events],
         }
-        self._slot = next_slot(self._slot, before, controls)
+        self._slot = next_slot(self._slot, self._before, controls)
         self._yaw += controls.dx * DEGREES_PER_PIXEL
         self._pitch += controls.dy * DEGREES_PER_PIXEL
         self._before = controls
         return line
+
+
+def _inputs(controls: Controls) -> Inputs:
+    return Inputs(frozenset(KEY_PREFIX + key for key in controls.keys), controls.mouse)
 
 
 def record_clip(options: RecordingOptions, index: int, display: str, progress: Callable[[int], None]) -> None:
