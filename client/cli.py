@@ -308,7 +308,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
 
 def replay(options: Replay) -> int:
     """Runs the command and returns its exit code: 0; 1 if --verify found a difference."""
-    from client.replay import ReplayOptions, ReplayWorld, open_session, run_export, run_verify
+    from client.replay import ReplayOptions, run_export, run_replay, run_verify
 
     if options.verify and options.export is not None:
         raise WorldModelError("--verify and --export are two commands: give one of them")
@@ -318,14 +318,7 @@ def replay(options: Replay) -> int:
     if options.export is not None:
         return run_export(chosen)
     check_display()
-    from client.actions import source_of
-    from client.loop import WindowOptions
-    from client.window import run_window
-
-    session, folder = open_session(chosen)
-    actions = [record.action for record in session.steps]
-    window = WindowOptions(source=source_of(actions), frames=len(actions), started=process_start(_IMPORTED_AT))
-    return run_window(lambda stage: ReplayWorld(session, folder, options.threads), window)
+    return run_replay(chosen, process_start(_IMPORTED_AT))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

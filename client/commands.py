@@ -58,10 +58,33 @@ class ToggleRecording:
 
 
 @dataclass(frozen=True, slots=True)
+class Seek:
+    """Shows another moment of a recording: the one that `Runner.seek` was asked for last."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSpeed:
+    """Plays `factor` times as fast as the world's own rate."""
+
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Wakes the worker to see that it is over."""
 
 
 Command = (
-    Restart | MoveStart | Pause | SingleStep | ChangeTemperature | Rewind | Bookmark | Anchor | ToggleRecording | Stop
+    Restart
+    | MoveStart
+    | Pause
+    | SingleStep
+    | ChangeTemperature
+    | Rewind
+    | Bookmark
+    | Anchor
+    | ToggleRecording
+    | Seek
+    | ChangeSpeed
+    | Stop
 )

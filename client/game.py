@@ -36,7 +36,7 @@ class Picture:
     index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
     made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
     the user's own; context: frames in the context and at most, where the world has one; recording: what is recorded,
-    or why it stopped; dropped: ticks dropped so far.
+    or why it stopped; notes: label-value pairs that the world tells with the step; dropped: ticks dropped so far.
     """
 
     frame: Frame
@@ -51,6 +51,7 @@ class Picture:
     context: tuple[int, int] | None
     sampler: Sampler | None
     recording: str | None = None
+    notes: tuple[tuple[str, str], ...] = ()
     dropped: int = 0
 
 
@@ -82,13 +83,13 @@ class Game:
                 self._scene = world.scene_of(load_picture(self.start, world.frame_shape))
             step = world.open(self._scene, self.seed)
         self._index = 0
-        return self._picture(step.frame, NO_ACTION, None)
+        return self._picture(step, NO_ACTION, None)
 
     def advance(self, action: Action, sampled_at: float) -> Picture:
         """One step: the game loop's only stepping function."""
         step = self.world.step(action)
         self._index += 1
-        return self._picture(step.frame, action, sampled_at)
+        return self._picture(step, action, sampled_at)
 
     def _resume(self, point: Resume) -> Step:
         from client.recording import check_weights, context_at
@@ -108,19 +109,26 @@ class Game:
     def peek(self, back: int) -> Picture:
         """The picture `back` steps ago, while rewinding."""
         world: Any = self.world
-        return self._picture(world.peek(back).frame, NO_ACTION, None, self._index - back)
+        return self._picture(world.peek(back), NO_ACTION, None, self._index - back)
 
     def rewind(self, back: int) -> Picture:
         """Goes `back` steps back: play goes on from there."""
         world: Any = self.world
         step = world.rewind(back)
         self._index = max(0, self._index - back)
-        return self._picture(step.frame, NO_ACTION, None)
+        return self._picture(step, NO_ACTION, None)
+
+    def seek(self, position: int) -> Picture:
+        """A recording's picture after `position` steps, or the nearest that it can show."""
+        world: Any = self.world
+        step = world.seek(position)
+        self._index = world.position
+        return self._picture(step, NO_ACTION, None)
 
     def anchor(self) -> Picture:
         """Goes on from the last bookmark's picture."""
         world: Any = self.world
-        return self._picture(world.anchor().frame, NO_ACTION, None)
+        return self._picture(world.anchor(), NO_ACTION, None)
 
     def move_start(self, by: int) -> Picture:
         """The next (1) or previous (-1) start scene, in a circle; from a picture, the first or the last."""
@@ -128,13 +136,13 @@ class Game:
         self.start = (self.start + by) % count if isinstance(self.start, int) else (0 if by > 0 else count - 1)
         return self.restart()
 
-    def _picture(self, frame: Frame, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
+    def _picture(self, step: Step, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
         world = self.world
         window = getattr(world, "window", None)
         return Picture(
-            frame=frame,
+            frame=step.frame,
             index=self._index if index is None else max(0, index),
-            action=action,
+            action=step.info.get("action", action),  # a recording knows what led to its picture
             sampled_at=sampled_at,
             made_at=time.monotonic(),
             world=world.name,
@@ -144,6 +152,7 @@ class Game:
             context=(int(getattr(world, "filled", 0)), int(window)) if window is not None else None,
             sampler=getattr(world, "sampler", None),
             recording=getattr(world, "recording", None),
+            notes=step.info.get("notes", ()),
         )
 
 

@@ -29,10 +29,10 @@ from client.commands import (
 from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_name, table_of
 from client.game import Picture, Start
 from client.inputs import key_labels, translate
-from client.panel import panel_lines
+from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
-from client.screen import Screen, View
+from client.screen import PLAY_KEYS, Screen, View
 from client.stats import Stats
 from worldmodel.types import Action, WorldModelError
 
@@ -67,14 +67,22 @@ class WindowOptions:
 
 
 class Client:
-    """The main thread's side of play: events, the mouse, what is shown. The display must be open."""
+    """The main thread's side of play: events, the mouse, what is shown. The display must be open.
+
+    keys: the client's own keys, for the help; by_hand: a user plays, with the mouse held in the window; hold: when the
+    actions end, the window stays.
+    """
+
+    keys = PLAY_KEYS
+    hold = False
 
     def __init__(self, runner_of: WorldFactory, options: WindowOptions) -> None:
         self.options = options
+        self.by_hand = options.source is None
         self.controls = Controls(options.table, options.sensitivity, inputs=options.inputs)
         self._input = threading.Lock()  # the worker reads the controls that the main thread feeds
         self._wake = pygame.event.custom_type()
-        self.screen = Screen("worldmodel", key_labels(options.table), options.smooth)
+        self.screen = Screen("worldmodel", key_labels(options.table), options.smooth, keys=self.keys)
         self.runner = Runner(
             runner_of,
             options.source or self._sample,
@@ -82,6 +90,7 @@ class Client:
             seed=options.seed,
             fps=options.fps,
             frames=options.frames,
+            hold=self.hold,
             notify=self._notify,
         )
         self.state = State()
@@ -102,7 +111,7 @@ class Client:
 
     # --- the worker's two calls
 
-    def _sample(self) -> Action:
+    def _sample(self) -> Action | None:
         with self._input:
             return self.controls.take()
 
@@ -135,7 +144,7 @@ class Client:
             self._dirty = True
         elif kind == pygame.CONTROLLERBUTTONDOWN and event.button == pygame.CONTROLLER_BUTTON_START:
             self.toggle_pause()
-        elif kind == pygame.MOUSEBUTTONDOWN and not self.grabbed and self.options.source is None:
+        elif kind == pygame.MOUSEBUTTONDOWN and not self.grabbed and self.by_hand:
             if event.button == 1:  # this click takes the mouse: it is no attack
                 self.play()
         elif kind in (pygame.MOUSEMOTION, pygame.MOUSEWHEEL) and not self.grabbed:
@@ -213,7 +222,7 @@ class Client:
 
     def play(self) -> None:
         """Goes on, with the mouse held."""
-        if self.options.source is None and self.state.picture is not None:
+        if self.by_hand and self.state.picture is not None:
             self._grab(True)
         if self.paused:
             self.paused = False
@@ -334,17 +343,20 @@ class Client:
             return View(stage=self.state.stage, elapsed=now - self._began, help=self.help)
         with self._input:
             held = self.controls.held()
-        by_hand = self.options.source is None
         return View(
             frame=picture.frame,
-            lines=panel_lines(picture, self.recent),
-            lit=(held | picture.action.buttons) if by_hand and not self.paused else picture.action.buttons,
+            lines=self.lines(picture),
+            lit=(held | picture.action.buttons) if self.by_hand and not self.paused else picture.action.buttons,
             badge="rewinding" if self.rewinding else ("paused" if self.paused else ""),
-            invitation="click to play" if self.paused and not self.grabbed and by_hand else "",
+            invitation="click to play" if self.paused and not self.grabbed and self.by_hand else "",
             toast=self.toast,
             hud=self.hud,
             help=self.help,
         )
+
+    def lines(self, picture: Picture) -> Lines:
+        """The panel's text."""
+        return panel_lines(picture, self.recent)
 
     # --- the loop
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
-from recordings.reader import Session, read_session
-from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
+from client.playback import ReplayWorld, open_session
+from worldmodel.types import Action, Frame, WorldModelError
 
 if TYPE_CHECKING:
     from worldmodel.worlds.neural import NeuralWorld
@@ -31,69 +32,26 @@ class ReplayOptions:
     threads: int = 0
 
 
-class ReplayWorld:
-    """A recording behind the World protocol: each step shows the next recorded frame, whatever the action.
+def run_replay(options: ReplayOptions, started: float) -> int:
+    """Shows the recording in a window. started: when the process began, in seconds of `time.monotonic`."""
+    from client.loop import WindowOptions
+    from client.replay_window import ReplayClient
+    from client.timeline import timeline_of
+    from client.window import run_window
 
-    Needs the image tokenizer alone. `reset` goes back to the beginning.
-    """
-
-    starts = 1
-
-    def __init__(self, session: Session, folder: Path, threads: int = 0) -> None:
-        from worldmodel.model.loading import load_tokenizer
-        from worldmodel.worlds.neural import pixel_decoder
-
-        tokenizer = load_tokenizer(folder)
-        config = tokenizer.config
-        self.name = f"replay of {session.header.world}"
-        self.frame_shape = (config.height, config.width)
-        self.tick_rate = session.header.tick_rate
-        self._session = session
-        self._pixels = pixel_decoder(tokenizer, threads)
-        self._next = 0
-        for tokens in (record.tokens for record in session.steps):
-            if tokens is None or len(tokens) != config.tokens_per_frame or tokens.max() >= config.codebook_size:
-                raise WorldModelError(f"the recording's tokens do not fit {folder}: give its checkpoint with --world")
-
-    def reset(self, start: int = 0, seed: int = 0) -> Step:
-        self._next = 0
-        openings = [self._session.header.opening, *(m.opening for m in self._session.markers if m.kind == "reset")]
-        known = next((opening for opening in openings if opening is not None), None)
-        return self._show(known.tokens[-1] if known is not None else self._tokens(0))
-
-    def step(self, action: Action) -> Step:
-        tokens = self._tokens(min(self._next, len(self._session.steps) - 1))
-        self._next += 1
-        return self._show(tokens)
-
-    def close(self) -> None:
-        pass
-
-    def _tokens(self, index: int) -> Tokens:
-        tokens = self._session.steps[index].tokens
-        assert tokens is not None, "checked when the replay was opened"
-        return tokens
-
-    def _show(self, tokens: Tokens) -> Step:
-        return Step(self._pixels(tokens), tokens)
-
-
-def open_session(options: ReplayOptions) -> tuple[Session, Path]:
-    """The recording and its checkpoint's folder. RecordingError or WorldModelError; says so if bytes were lost."""
-    from worldmodel.worlds.neural import find_checkpoint
-
-    session = read_session(options.file)
-    if not session.steps:
-        raise WorldModelError(f"{options.file} holds no step")
-    if not session.ended:
-        whole = f"{len(session.steps)} steps are whole, {session.lost} bytes are lost"
-        print(f"{options.file}: the recording was cut off; {whole}", file=sys.stderr)
-    if options.world is not None:
-        return session, find_checkpoint(options.world)
-    for name in (session.header.checkpoint, session.header.world):
-        if Path(name).is_dir():
-            return session, Path(name)
-    return session, find_checkpoint(session.header.world)
+    session, folder = open_session(options.file, options.world)
+    actions = tuple(record.action for record in session.steps)
+    header = session.header
+    lines = (
+        (("", options.file.name), ("world", header.world), ("seed", str(session.seed_of(0)))),
+        (("recorded", datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M")), ("engine", header.engine)),
+    )
+    timeline = timeline_of(session)
+    return run_window(
+        lambda stage: ReplayWorld(session, folder, options.threads),
+        WindowOptions(started=started),
+        lambda factory, window: ReplayClient(factory, window, actions, timeline, lines, options.file),
+    )
 
 
 def run_verify(options: ReplayOptions) -> int:
@@ -101,7 +59,7 @@ def run_verify(options: ReplayOptions) -> int:
     from client.recording import verify
     from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
-    session, folder = open_session(options)
+    session, folder = open_session(options.file, options.world)
     world: NeuralWorld = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads))
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
@@ -122,7 +80,7 @@ def run_export(options: ReplayOptions) -> int:
     assert options.export is not None, "asked for"
     if options.export.suffix not in (".mp4", ".gif", ""):
         raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {options.export}")
-    session, folder = open_session(options)
+    session, folder = open_session(options.file, options.world)
     world = ReplayWorld(session, folder, options.threads)
 
     def frames() -> Iterator[Frame]:

@@ -17,12 +17,14 @@ from typing import Any, cast
 from client.commands import (
     Anchor,
     Bookmark,
+    ChangeSpeed,
     ChangeTemperature,
     Command,
     MoveStart,
     Pause,
     Restart,
     Rewind,
+    Seek,
     SingleStep,
     Stop,
     ToggleRecording,
@@ -72,11 +74,12 @@ class Pacer:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the main thread sees of the worker. stage: what is being done before the first picture; steps: made in all,
-    over every restart; facts: from `facts_of`, at the end."""
+    over every restart; sought: number of the `seek` that was carried out last; facts: from `facts_of`, at the end."""
 
     stage: str = "starting"
     picture: Picture | None = None
     steps: int = 0
+    sought: int = 0
     tick_rate: float | None = None
     error: BaseException | None = None
     finished: bool = False
@@ -87,7 +90,8 @@ class Runner:
     """The worker thread around a game.
 
     source: gives the actions; fps: steps a second (None: the world's own rate); frames: stops after so many steps;
-    notify: called in the worker whenever `state` has changed.
+    hold: when there are no more actions, stands still instead of stopping; notify: called in the worker whenever
+    `state` has changed.
     """
 
     def __init__(
@@ -99,13 +103,15 @@ class Runner:
         seed: int = 0,
         fps: float | None = None,
         frames: int | None = None,
+        hold: bool = False,
         notify: Callable[[], None] = lambda: None,
     ) -> None:
         self._factory, self._source, self._start, self._seed = factory, source, start, seed
-        self._fps, self._frames, self._notify = fps, frames, notify
+        self._fps, self._frames, self._hold, self._notify = fps, frames, hold, notify
         self._lock = threading.Lock()
         self._state = State()
         self._commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
+        self._seek_to = (0, 0)  # the last call's number and position
         self._over = threading.Event()
         self._world: World | None = None
         # A daemon: a step that never returns must not keep the process alive.
@@ -122,6 +128,17 @@ class Runner:
     def send(self, command: Command) -> None:
         """Queues a command; the worker carries it out between two steps."""
         self._commands.put(command)
+
+    def seek(self, position: int) -> int:
+        """Shows a recording after `position` steps; the call's number, for `State.sought`.
+
+        Of several calls that wait, only the last is carried out: dragging stays quick.
+        """
+        with self._lock:
+            number = self._seek_to[0] + 1
+            self._seek_to = (number, position)
+        self._commands.put(Seek())
+        return number
 
     def stop(self, timeout: float) -> bool:
         """Ends the worker, waiting `timeout` seconds at most for the step in progress. True if it has ended."""
@@ -177,7 +194,7 @@ class Runner:
                     paused = on
                     pacer.restart(time.monotonic())
                 case SingleStep():
-                    if not self._step(game, pacer.dropped):
+                    if not self._step(game, pacer.dropped) and not self._hold:
                         return
                     pacer.restart(time.monotonic())
                 case Restart(new_seed):
@@ -214,9 +231,18 @@ class Runner:
                     back = min(back + REWIND_STEPS, cast(Any, game.world).length)
                     self._update(picture=replace(game.peek(back), dropped=pacer.dropped))
                     pacer.done(time.monotonic())
+                case Seek():
+                    back = None
+                    self._seek(game, pacer.dropped)
+                    pacer.restart(time.monotonic())
+                case ChangeSpeed(factor):
+                    pacer.period = 1 / (fps * factor)
+                    pacer.restart(time.monotonic())
                 case None:
                     if not self._step(game, pacer.dropped):
-                        return
+                        if not self._hold:
+                            return
+                        paused = True
                     pacer.done(time.monotonic())
 
     def _next_command(self, wait: float | None) -> Command | None:
@@ -235,6 +261,12 @@ class Runner:
         picture = replace(game.advance(action, sampled_at), dropped=dropped)
         self._update(picture=picture, steps=self._state.steps + 1)
         return True
+
+    def _seek(self, game: Game, dropped: int) -> None:
+        with self._lock:
+            number, position = self._seek_to
+        if number > self._state.sought:
+            self._update(picture=replace(game.seek(position), dropped=dropped), sought=number)
 
     def _toggle_recording(self, world: Any, path: Path) -> None:
         picture = self.state.picture

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pygame
 
+from client.timeline import Timeline
 from worldmodel.types import Frame
 
 WINDOW = (960, 560)  # five times nano's frame
@@ -20,7 +21,7 @@ _CAP, _CAP_DOWN = (14, 18, 24, 140), (126, 211, 160, 235)
 _CAP_EDGE = (255, 255, 255, 60)
 _LARGE, _SMALL = 1.7, 1.0
 
-HELP: tuple[tuple[str, str], ...] = (
+PLAY_KEYS: tuple[tuple[str, str], ...] = (
     ("mouse, arrow keys", "look around"),
     ("click / Esc", "take the mouse and play / free it and pause"),
     ("Enter", "start again"),
@@ -37,6 +38,7 @@ HELP: tuple[tuple[str, str], ...] = (
     ("R", "record, or end the recording"),
     ("Ctrl+Q", "quit (with the mouse free)"),
 )
+PLAY_HINT = "F1 help   Tab panel   Esc pause"
 
 # Key caps: game button -> column, row in key widths, and width. Mouse buttons stand to the right.
 _CAPS: Mapping[str, tuple[float, float, float]] = {
@@ -57,7 +59,8 @@ _SHORT = {"Left Shift": "Shift", "Left Ctrl": "Ctrl", "Mouse Left": "LMB", "Mous
 @dataclass(frozen=True, slots=True)
 class View:
     """What is shown. frame: None while loading; lines: the panel's rows, each of label-value pairs; lit: game buttons
-    that are down; badge: a word on the state ("paused"); invitation: a line in the middle; toast: a passing message."""
+    that are down; badge: a word on the state ("paused"); invitation: a line in the middle; toast: a passing message;
+    hint: the keys to know; timeline: of a recording; caps: key caps are shown."""
 
     frame: Frame | None = None
     stage: str = ""
@@ -67,7 +70,10 @@ class View:
     badge: str = ""
     invitation: str = ""
     toast: str = ""
+    hint: str = PLAY_HINT
+    timeline: Timeline | None = None
     hud: bool = True
+    caps: bool = True
     help: bool = False
 
 
@@ -85,16 +91,23 @@ def fit(frame: tuple[int, int], window: tuple[int, int], integer: bool) -> tuple
 class Screen:
     """A resizable window. smooth: bilinear upscale that fills the window; otherwise whole, sharp pixels.
 
-    labels: game button -> the name of its key, for the key caps.
+    labels: game button -> the name of its key, for the key caps; keys: the client's own keys and what they do, for the
+    help.
     """
 
     def __init__(
-        self, title: str, labels: Mapping[str, str], smooth: bool = True, size: tuple[int, int] = WINDOW
+        self,
+        title: str,
+        labels: Mapping[str, str],
+        smooth: bool = True,
+        size: tuple[int, int] = WINDOW,
+        keys: tuple[tuple[str, str], ...] = PLAY_KEYS,
     ) -> None:
-        self._labels, self._smooth, self._windowed = labels, smooth, size
+        self._labels, self._smooth, self._windowed, self._keys = labels, smooth, size, keys
         self._full = False
         self.surface = pygame.display.set_mode(size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
+        self._bottom = size[1]  # of the window, or where the timeline begins
         self._fonts: dict[int, pygame.font.Font] = {}
         self._scaled: tuple[Frame, tuple[int, int], pygame.Surface] | None = None
 
@@ -126,10 +139,14 @@ class Screen:
             self._draw_loading(view)
         else:
             self._draw_frame(view.frame)
+            self._bottom = self.surface.get_height()
+            if view.timeline is not None:
+                self._draw_timeline(view.timeline)
             if view.hud:
                 self._draw_panel(view.lines)
+                self._draw_hint(view.hint)
+            if view.hud and view.caps:
                 self._draw_caps(view.lit)
-                self._draw_hint()
         if view.badge and view.frame is not None:
             self._draw_badge(view.badge)
         if view.toast and not view.help:
@@ -198,7 +215,7 @@ class Screen:
     def _draw_caps(self, lit: frozenset[str]) -> None:
         unit = self._unit()
         key, gap = unit * 2, unit // 4
-        bottom = self.surface.get_height() - unit - 2 * key - gap
+        bottom = self._bottom - unit - 2 * key - gap
         spare = sorted(lit - _CAPS.keys())
         shown = [(button, *_CAPS[button]) for button in _CAPS]
         shown += [(button, _SPARE_CAP[0] + number, _SPARE_CAP[1], _SPARE_CAP[2]) for number, button in enumerate(spare)]
@@ -212,12 +229,36 @@ class Screen:
             label = self._text(_SHORT.get(name, name), (10, 14, 18) if down else _INK, 0.85)
             self.surface.blit(label, label.get_rect(center=rect.center))
 
-    def _draw_hint(self) -> None:
+    def bar(self) -> pygame.Rect:
+        """Where the timeline's bar lies in the window."""
+        width, height = self.surface.get_size()
         unit = self._unit()
-        text = self._text("F1 help   Tab panel   Esc pause", _INK, 0.85)
-        rect = text.get_rect(
-            bottomright=(self.surface.get_width() - unit * 3 // 2, self.surface.get_height() - unit * 3 // 2)
-        )
+        return pygame.Rect(unit, height - unit * 2, max(1, width - 2 * unit), max(3, unit // 2))
+
+    def on_timeline(self, place: tuple[int, int]) -> bool:
+        """Is this place in the window meant for the timeline? The bar is thin, so a bit beside it counts."""
+        return place[1] >= self.bar().top - self._unit() * 2
+
+    def _draw_timeline(self, timeline: Timeline) -> None:
+        unit, bar = self._unit(), self.bar()
+        self._bottom = bar.top - unit * 2
+        text = self._text(timeline.clock(), _INK, 0.85)
+        self._box(bar.inflate(unit, unit).union(text.get_rect(bottomleft=bar.topleft).inflate(unit, unit)), _PANEL)
+        self.surface.blit(text, text.get_rect(bottomleft=(bar.left, bar.top - unit // 3)))
+        pygame.draw.rect(self.surface, (70, 78, 90), bar)
+        done = bar.copy()
+        done.width = round(bar.width * timeline.share(timeline.position))
+        pygame.draw.rect(self.surface, _ACCENT, done)
+        for marks, colour in ((timeline.cuts, _DIM), (timeline.bookmarks, (250, 210, 90))):
+            for mark in marks:
+                x = bar.left + round(bar.width * timeline.share(mark))
+                pygame.draw.rect(self.surface, colour, (x - 1, bar.top - unit // 4, 3, bar.height + unit // 2))
+        pygame.draw.circle(self.surface, _INK, (done.right, bar.centery), max(3, unit // 2))
+
+    def _draw_hint(self, hint: str) -> None:
+        unit = self._unit()
+        text = self._text(hint, _INK, 0.85)
+        rect = text.get_rect(bottomright=(self.surface.get_width() - unit * 3 // 2, self._bottom - unit * 3 // 2))
         self._box(rect.inflate(unit, unit * 2 // 3), _PANEL)
         self.surface.blit(text, rect)
 
@@ -237,7 +278,7 @@ class Screen:
     def _draw_toast(self, line: str) -> None:
         unit = self._unit()
         text = self._text(line, _INK)
-        rect = text.get_rect(midbottom=(self.surface.get_width() // 2, self.surface.get_height() - 8 * unit))
+        rect = text.get_rect(midbottom=(self.surface.get_width() // 2, self._bottom - 8 * unit))
         self._box(rect.inflate(unit * 2, unit), _PANEL, (*_ACCENT, 160))
         self.surface.blit(text, rect)
 
@@ -253,7 +294,7 @@ class Screen:
             ),
             ("1..9, wheel", "hotbar"),
         ]
-        rows = [(self._text(key, _ACCENT), self._text(what, _INK)) for key, what in (*game, *HELP)]
+        rows = [(self._text(key, _ACCENT), self._text(what, _INK)) for key, what in (*game, *self._keys)]
         left = max(key.get_width() for key, _ in rows)
         right = max(what.get_width() for _, what in rows)
         high = rows[0][0].get_height() + unit // 3

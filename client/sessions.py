@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+from client.timeline import clock_of
 from recordings.format import RecordingError
 from recordings.reader import read_session
 from worldmodel.types import WorldModelError
@@ -22,13 +23,12 @@ def row_of(path: Path, folder: Path) -> tuple[str, ...]:
     except RecordingError as error:
         return (name, "-", "-", size, "-", "-", "-", str(error))
     header = session.header
-    seconds = round(len(session.steps) / header.tick_rate) if header.tick_rate > 0 else 0
     bookmarks = sum(marker.kind == "bookmark" for marker in session.markers)
     state = "whole" if session.ended else f"recovered, {session.lost} bytes lost"
     return (
         name,
         str(len(session.steps)),
-        f"{seconds // 60}:{seconds % 60:02d}",
+        clock_of(len(session.steps), header.tick_rate),
         size,
         header.world,
         header.weights[:8],

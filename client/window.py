@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 
 import pygame
 
@@ -16,9 +17,13 @@ from worldmodel.types import WorldModelError
 STOP_S = 2.0  # that a step in progress gets to end once the window is closed
 
 
-def run_window(world_factory: WorldFactory, options: WindowOptions | None = None) -> int:
+def run_window(
+    world_factory: WorldFactory,
+    options: WindowOptions | None = None,
+    make_client: Callable[[WorldFactory, WindowOptions], Client] = Client,
+) -> int:
     """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
-    mistake of the user's. Failures are one sentence on stderr."""
+    mistake of the user's. Failures are one sentence on stderr. make_client: called when the display is open."""
     options = options or WindowOptions()
     try:
         pygame.display.init()
@@ -29,7 +34,7 @@ def run_window(world_factory: WorldFactory, options: WindowOptions | None = None
             os.environ.setdefault("SDL_FRAMEBUFFER_ACCELERATION", "0")
         pygame.font.init()
         _start_gamepads()
-        client = Client(world_factory, options)
+        client = make_client(world_factory, options)
     except pygame.error as error:
         pygame.quit()
         return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))

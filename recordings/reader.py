@@ -44,6 +44,11 @@ class Session:
         openings = [m.opening for m in self.markers if m.kind == "reset" and m.index <= step]
         return openings[-1] if openings else self.header.opening
 
+    def seed_of(self, step: int) -> int:
+        """The seed of the stretch that contains step `step`."""
+        seeds = [m.seed for m in self.markers if m.kind == "reset" and m.index <= step and m.seed is not None]
+        return seeds[-1] if seeds else self.header.seed
+
     def path_to(self, step: int) -> list[StepRecord]:
         """The steps that lead to step `step`, from the last reset on, through every branch. ValueError out of range."""
         if not 0 <= step < len(self.steps):

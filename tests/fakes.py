@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from client.playback import Playback
 from kernels.sampling import Sampler
 from worldmodel.types import Action, Frame, Step
 
@@ -99,3 +100,19 @@ class FakeWorld:
         return np.ascontiguousarray(
             np.where(rows[..., None] > 0, ground, sky + 0 * ground).clip(0, 255).astype(np.uint8)
         )
+
+
+class FakePlayback(Playback):
+    """A recording without a model: its picture at a position is that of a FakeWorld. `shown` keeps the positions."""
+
+    def __init__(self, steps: int, tick_rate: float = 10.0) -> None:
+        world = FakeWorld()
+        buttons = ("forward", "left", "jump", "attack")
+        actions = [Action(frozenset({buttons[i % 4]}), 0.0, i % 7 - 3.0) for i in range(steps)]
+        super().__init__("fake replay", world.frame_shape, tick_rate, actions)
+        self._pictures = [world.reset().frame, *(world.step(action).frame for action in actions)]
+        self.shown: list[int] = []
+
+    def show(self, position: int) -> Step:
+        self.shown.append(position)
+        return Step(self._pictures[position])

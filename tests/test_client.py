@@ -45,11 +45,11 @@ CLICK = {"button": 1, "pos": (5, 5)}
 class Played:
     """A client on a fake world, driven by made-up events."""
 
-    def __init__(self, world=None, **options):
+    def __init__(self, world=None, make_client=Client, **options):
         self.world = world or FakeWorld(tick_rate=50.0)
         pygame.display.init()
         pygame.font.init()
-        self.client = Client(lambda stage: self.world, WindowOptions(**options))
+        self.client = make_client(lambda stage: self.world, WindowOptions(**options))
         self.client.runner.start()
         self.until(lambda: self.client.state.picture is not None)
 

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from client.cli import main
+from client.playback import ReplayWorld
 from client.recording import RecordedWorld, verify
-from client.replay import ReplayWorld
 from recordings.reader import Session, read_session
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
@@ -39,6 +39,7 @@ def test_a_headless_session_verifies(recorded, tmp_path, capsys):
     assert session.ended
     assert [record.index for record in session.steps] == list(range(20))
     assert session.header.engine == "openvino"
+    assert session.seed_of(19) == 5
     capsys.readouterr()
     assert main(["replay", str(recorded), "--verify", "--threads", "1"]) == 0
     assert "20 of 20 frames identical" in capsys.readouterr().out

@@ -35,6 +35,19 @@ class Logged(FakeWorld):
 sys.exit(run_window(lambda stage: Logged(), WindowOptions()))
 """
 
+# The real command, which also writes down every position that it shows.
+REPLAYER = """
+import json, sys
+from client.cli import main
+from client.playback import ReplayWorld
+log, show = open(sys.argv[1], "a", buffering=1), ReplayWorld.show
+def logged(world, position):
+    log.write(json.dumps([position]) + "\\n")
+    return show(world, position)
+ReplayWorld.show = logged
+sys.exit(main(["replay", sys.argv[2], "--threads", "1"]))
+"""
+
 
 def wait_for(what, message):
     deadline = time.monotonic() + PATIENCE
@@ -75,51 +88,67 @@ def display():
         stop(server)
 
 
+class Session:
+    """A program with a window, running on the display: xdotool, screenshots, and the lines of JSON that it writes."""
+
+    def __init__(self, display, folder, program, *arguments):
+        self.display, self.log, self.errors = display, folder / "log.jsonl", folder / "stderr"
+        self.environment = {
+            **os.environ,
+            "DISPLAY": display,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "SDL_AUDIODRIVER": "dummy",
+        }
+        for name in ("SDL_VIDEODRIVER", "WAYLAND_DISPLAY"):
+            self.environment.pop(name, None)
+        self.log.touch()
+        with self.errors.open("w") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", program, str(self.log), *arguments],
+                env=self.environment,
+                cwd=folder,
+                stderr=stderr,
+            )
+
+    def wait(self):
+        """Until the first line is there."""
+        wait_for(lambda: self.lines() or self.process.poll() is not None, "no step was made")
+        assert self.process.poll() is None, self.errors.read_text()
+
+    def xdotool(self, *arguments):
+        return subprocess.run(
+            ["xdotool", *arguments],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        ).stdout
+
+    def lines(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.endswith("]")]
+
+    def picture(self, path):
+        """What is really on the X screen, uint8 (800, 1280, 3); kept as a PNG."""
+        code = (
+            "import sys\nfrom PIL import ImageGrab\n"
+            "ImageGrab.grab(xdisplay=sys.argv[1]).convert('RGB').save(sys.argv[2])"
+        )
+        subprocess.run([sys.executable, "-c", code, self.display, str(path)], check=True, timeout=PATIENCE)
+        from PIL import Image
+
+        return np.asarray(Image.open(path))
+
+
 @pytest.fixture
 def session(display, tmp_path):
-    """xdotool, a screenshot function, the log of actions, and the running client."""
-    environment = {**os.environ, "DISPLAY": display, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    for name in ("SDL_VIDEODRIVER", "WAYLAND_DISPLAY"):
-        environment.pop(name, None)
-    environment["SDL_AUDIODRIVER"] = "dummy"
-    log, errors = tmp_path / "actions.jsonl", tmp_path / "stderr"
-    log.touch()
-    with errors.open("w") as stderr:
-        client = subprocess.Popen(
-            [sys.executable, "-c", PLAYER, str(log)], env=environment, cwd=tmp_path, stderr=stderr
-        )
-
-    class Session:
-        process = client
-
-        @staticmethod
-        def xdotool(*arguments):
-            return subprocess.run(
-                ["xdotool", *arguments], env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE
-            ).stdout
-
-        @staticmethod
-        def actions():
-            return [json.loads(line) for line in log.read_text().splitlines() if line.endswith("]")]
-
-        @staticmethod
-        def picture(path):
-            """What is really on the X screen, uint8 (800, 1280, 3); kept as a PNG."""
-            code = (
-                "import sys\nfrom PIL import ImageGrab\n"
-                "ImageGrab.grab(xdisplay=sys.argv[1]).convert('RGB').save(sys.argv[2])"
-            )
-            subprocess.run([sys.executable, "-c", code, display, str(path)], check=True, timeout=PATIENCE)
-            from PIL import Image
-
-            return np.asarray(Image.open(path))
-
+    """The client on the fake world."""
+    running = Session(display, tmp_path, PLAYER)
     try:
-        wait_for(lambda: Session.actions() or client.poll() is not None, "no step was made")
-        assert client.poll() is None, errors.read_text()
-        yield Session
+        running.wait()
+        yield running
     finally:
-        stop(client)
+        stop(running.process)
 
 
 def test_keys_and_mouse_reach_the_world_and_move_the_picture(session):
@@ -128,29 +157,67 @@ def test_keys_and_mouse_reach_the_world_and_move_the_picture(session):
     before = session.picture(ARTEFACTS / "window-before.png")
 
     session.xdotool("keydown", "w")
-    wait_for(lambda: any("forward" in buttons for buttons, _, _ in session.actions()), "W did not arrive")
+    wait_for(lambda: any("forward" in buttons for buttons, _, _ in session.lines()), "W did not arrive")
     for _ in range(5):
         session.xdotool("mousemove_relative", "--", "20", "8")
-    wait_for(lambda: sum(yaw for _, _, yaw in session.actions()) > 5, "the mouse did not turn the camera to the right")
-    assert sum(pitch for _, pitch, _ in session.actions()) > 1  # and down
+    wait_for(lambda: sum(yaw for _, _, yaw in session.lines()) > 5, "the mouse did not turn the camera to the right")
+    assert sum(pitch for _, pitch, _ in session.lines()) > 1  # and down
     session.xdotool("key", "space")  # shorter than a step
-    wait_for(lambda: any("jump" in buttons for buttons, _, _ in session.actions()), "the short press was lost")
+    wait_for(lambda: any("jump" in buttons for buttons, _, _ in session.lines()), "the short press was lost")
     after = session.picture(ARTEFACTS / "window-playing.png")
     assert np.abs(after.astype(int) - before).mean() > 2
     session.xdotool("keyup", "w")
-    wait_for(lambda: "forward" not in session.actions()[-1][0], "W stayed down")
+    wait_for(lambda: "forward" not in session.lines()[-1][0], "W stayed down")
 
     session.xdotool("key", "Escape")
     time.sleep(0.5)
-    paused = len(session.actions())
+    paused = len(session.lines())
     time.sleep(0.5)
-    assert len(session.actions()) == paused
+    assert len(session.lines()) == paused
     assert session.process.poll() is None  # Esc never quits
     session.picture(ARTEFACTS / "window-paused.png")
     session.xdotool("mousemove", *CENTRE, "click", "1")
-    wait_for(lambda: len(session.actions()) > paused, "a click did not go on")
-    assert all("attack" not in buttons for buttons, _, _ in session.actions())
+    wait_for(lambda: len(session.lines()) > paused, "a click did not go on")
+    assert all("attack" not in buttons for buttons, _, _ in session.lines())
 
     session.xdotool("key", "Escape")
     session.xdotool("key", "ctrl+q")
     assert session.process.wait(PATIENCE) == 0
+
+
+def test_a_recording_is_scrubbed_in_a_real_window(display, tiny_folder, tmp_path):
+    from client.cli import main
+
+    ARTEFACTS.mkdir(exist_ok=True)
+    recording = tmp_path / "s.wms"
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "400", "--seed", "5", "--threads", "1"]
+    assert main([*arguments, "--record", str(recording), "--report", str(tmp_path / "report.json")]) == 0
+    replay = Session(display, tmp_path, REPLAYER, str(recording))
+
+    def at():
+        return replay.lines()[-1][0]
+
+    try:
+        replay.wait()
+        wait_for(lambda: at() > 3, "it does not play")
+        replay.xdotool("mousemove", *CENTRE, "key", "space")
+        time.sleep(0.5)
+        paused = at()
+        time.sleep(0.4)
+        assert at() == paused
+        replay.xdotool("key", "period")
+        wait_for(lambda: at() == paused + 1, "no frame step")
+        replay.xdotool("key", "comma")
+        wait_for(lambda: at() == paused, "no frame step back")
+        replay.xdotool("key", "Right")
+        wait_for(lambda: at() == paused + 10, "Right does not seek")
+        # The window, 960 x 560, stands in the middle of the screen; the bar lies at its lower edge.
+        replay.xdotool("mousemove", "400", "652", "mousedown", "1", "mousemove", "640", "652", "mouseup", "1")
+        wait_for(lambda: 190 <= at() <= 210, "dragging does not seek")
+        replay.picture(ARTEFACTS / "replay.png")
+        replay.xdotool("key", "Home")
+        wait_for(lambda: at() == 0, "Home does not seek")
+        replay.xdotool("key", "ctrl+q")
+        assert replay.process.wait(PATIENCE) == 0
+    finally:
+        stop(replay.process)

@@ -46,6 +46,14 @@ def find_checkpoint(name: str) -> Path:
     )
 
 
+def find_recorded(checkpoint: str, world: str) -> Path:
+    """A recording's checkpoint and world -> the folder. WorldModelError if it is nowhere: it has moved."""
+    for name in (checkpoint, world):
+        if Path(name).is_dir():
+            return Path(name)
+    return find_checkpoint(world)
+
+
 def pick_device(name: str) -> torch.device:
     """ "auto", "cuda", "mps" or "cpu" -> a device that is there. WorldModelError if the asked one is not."""
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
