@@ -83,7 +83,8 @@ class Play:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Watch a recording, compare it with a new simulation (--verify), or write it as a video (--export)."""
+    """Watch a recording, simulate it again (--verify), compare it with another world (--against), or write it as a
+    video (--export)."""
 
     file: Positional[Path]
     """The recording (.wms)."""
@@ -91,6 +92,15 @@ class Replay:
     """Simulate again from start, seed and actions, and compare the tokens; exit code 1 if they differ."""
     export: Path | None = None
     """Write the recording as .mp4, as .gif, or, given a folder, as a VPT clip (training data)."""
+    keys: bool = False
+    """Draw the keys on the export."""
+    scale: int | None = None
+    """Pixels of the export for each pixel of the frame. Default: 1; 2 for a .gif and for --against."""
+    against: str | None = None
+    """Play the same actions through a second world, side by side, with PSNR and token agreement: a checkpoint, "luanti"
+    (the real game) or another recording of the same actions."""
+    headless: bool = False
+    """With --against: no window, but an .mp4 and a .csv (named by --export, or beside the recording)."""
     world: str | None = None
     """The checkpoint it was played on, if it is no longer where it was."""
     engine: Literal["auto", "openvino", "eager"] = "auto"
@@ -308,17 +318,35 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
 
 def replay(options: Replay) -> int:
     """Runs the command and returns its exit code: 0; 1 if --verify found a difference."""
-    from client.replay import ReplayOptions, run_export, run_replay, run_verify
+    from client.replay import ReplayOptions, run_against, run_export, run_replay, run_verify
 
-    if options.verify and options.export is not None:
-        raise WorldModelError("--verify and --export are two commands: give one of them")
-    chosen = ReplayOptions(options.file, options.world, options.verify, options.export, options.engine, options.threads)
+    commands = {"--verify": options.verify, "--export": options.export is not None and options.against is None}
+    given = [flag for flag, on in {**commands, "--against": options.against is not None}.items() if on]
+    if len(given) > 1:
+        raise WorldModelError(f"{' and '.join(given)} are different commands: give one of them")
+    if options.headless and options.against is None:
+        raise WorldModelError("--headless goes with --against; --export and --verify open no window anyway")
+    if (options.keys or options.scale is not None) and options.export is None and not options.headless:
+        raise WorldModelError("--keys and --scale are for --export FILE")
+    chosen = ReplayOptions(
+        options.file,
+        options.world,
+        options.export,
+        options.keys,
+        options.scale,
+        options.against,
+        options.engine,
+        options.threads,
+        process_start(_IMPORTED_AT),
+    )
     if options.verify:
         return run_verify(chosen)
-    if options.export is not None:
-        return run_export(chosen)
-    check_display()
-    return run_replay(chosen, process_start(_IMPORTED_AT))
+    shown = options.export is None and not options.headless
+    if shown:
+        check_display()
+    if options.against is not None:
+        return run_against(chosen, options.headless)
+    return run_replay(chosen) if shown else run_export(chosen)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -204,6 +204,15 @@ def read_bindings(path: Path) -> dict[str, str]:
     return table_of({**kept, **chosen}, str(path))
 
 
+def key_labels(table: Mapping[str, str]) -> dict[str, str]:
+    """Game button -> the name of its first key that is not on a gamepad, for the display."""
+    labels: dict[str, str] = {}
+    for key, target in table.items():
+        if not key.startswith("Pad "):
+            labels.setdefault(target, key)
+    return labels
+
+
 class InputLog:
     """The raw inputs of the step that was taken last, for a recording. Fed by Controls, read by the worker."""
 

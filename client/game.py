@@ -92,7 +92,7 @@ class Game:
         return self._picture(step, action, sampled_at)
 
     def _resume(self, point: Resume) -> Step:
-        from client.recording import check_weights, context_at
+        from client.simulation import check_weights, context_at
         from recordings.reader import read_session
 
         world: Any = self.world

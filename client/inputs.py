@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pygame
 
 from client.controls import MOUSE_KEYS, PAD_KEYS, Axis, Event, Motion, Press, Release, Wheel, key_name
@@ -30,12 +28,3 @@ def translate(event: pygame.Event) -> Event | None:
     if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
         return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
     return None
-
-
-def key_labels(table: Mapping[str, str]) -> dict[str, str]:
-    """Game button -> the name of its first key that is not on a gamepad, for the display."""
-    labels: dict[str, str] = {}
-    for key, target in table.items():
-        if not key.startswith("Pad "):
-            labels.setdefault(target, key)
-    return labels

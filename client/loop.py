@@ -26,9 +26,9 @@ from client.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_name, table_of
+from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_labels, key_name, table_of
 from client.game import Picture, Start
-from client.inputs import key_labels, translate
+from client.inputs import translate
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory

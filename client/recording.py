@@ -1,6 +1,6 @@
-"""Records, rewinds and branches what is played, and plays a recording again: the wrapper around a world, and `verify`.
+"""Records, rewinds and branches what is played: a wrapper around a neural world.
 
-The wrapper is itself a World, so that the game loop knows nothing of it.
+It is itself a World, so that the game loop knows nothing of it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recordings.format import Event, Header, Marker, Opening, RecordingError, SamplerSettings, StepRecord
-from recordings.reader import Session
 from recordings.recorder import Recorder
-from worldmodel.types import Action, Step, Tokens, WorldModelError
+from worldmodel.types import Action, Step, Tokens
 
 if TYPE_CHECKING:
     from worldmodel.model.loading import StartScene
@@ -201,35 +200,6 @@ def context_of(frames: Sequence[Tokens], actions: Sequence[Tokens], window: int)
     return StartScene(np.stack(frames[-kept:]), np.stack(between) if len(between) else np.zeros((0, width), np.int32))
 
 
-def context_at(session: Session, step: int, encode: Callable[[Action], Tokens], window: int) -> StartScene:
-    """The opening from which play goes on after step `step` of a session. encode: the action tokenizer's."""
-    path = session.path_to(step)
-    opening = known(session.opening_of(path[0].index))
-    frames, actions = list(opening.tokens), list(opening.actions)
-    for record in path:
-        if record.tokens is None:
-            raise WorldModelError(f"step {record.index} of the session has no tokens: it is not of a neural world")
-        frames.append(record.tokens)
-        actions.append(encode(record.action))
-    return context_of(frames, actions, window)
-
-
-def known(opening: Opening | None) -> Opening:
-    """WorldModelError if the session does not have it."""
-    if opening is None:
-        raise WorldModelError("the session does not say what it started from")
-    return opening
-
-
-def check_weights(session: Session, world: NeuralWorld) -> None:
-    """WorldModelError if the session was played on other weights: its tokens would mean something else."""
-    if session.header.weights != world.weights:
-        raise WorldModelError(
-            f"the session was played on weights {session.header.weights[:12]}, {world.folder} has "
-            f"{world.weights[:12]}: give the checkpoint that it was played on with --world"
-        )
-
-
 def settings_of(world: NeuralWorld) -> SamplerSettings:
     return SamplerSettings(world.sampler.temperature, world.sampler.top_k, world.sampler.top_p)
 
@@ -239,7 +209,7 @@ def opening_of(world: NeuralWorld) -> Opening | None:
 
 
 def header_of(world: NeuralWorld) -> Header:
-    from worldmodel.checkpoint import config_to_dict
+    from worldmodel.checkpoint import config_to_dict, tokenizer_hash
 
     return Header(
         world=world.name,
@@ -254,67 +224,5 @@ def header_of(world: NeuralWorld) -> Header:
         device=str(world.device),
         created=time.time(),
         opening=opening_of(world),
+        tokenizer=tokenizer_hash(world.model.tokenizer),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """steps: how many were compared; equal: of them, with all tokens equal; tokens_equal: share of equal tokens; first:
-    (step, place) of the first difference."""
-
-    steps: int
-    equal: int
-    tokens_equal: float
-    first: tuple[int, int] | None
-
-
-def verify(session: Session, world: NeuralWorld, progress: Callable[[], object] = lambda: None) -> Verification:
-    """Plays the session's actions again, from its starts, branches, seeds and settings, and compares the tokens.
-
-    WorldModelError if the weights differ.
-    """
-    from kernels.sampling import Sampler
-    from worldmodel.model.loading import StartScene
-
-    check_weights(session, world)
-    header = session.header
-
-    def use(settings: SamplerSettings) -> None:
-        world.sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
-
-    use(header.sampler)
-    markers = sorted(session.markers, key=lambda marker: marker.index)
-    equal, tokens_equal, tokens_all = 0, 0, 0
-    first: tuple[int, int] | None = None
-    # What the next step starts from, where it is not the step before.
-    opening, branch, pending = header.opening, None, True
-    seed = header.seed
-    for record in session.steps:
-        while markers and markers[0].index <= record.index:
-            marker = markers.pop(0)
-            if marker.sampler is not None:
-                use(marker.sampler)
-            if marker.kind == "reset":
-                opening, branch, pending = marker.opening, None, True
-                seed = marker.seed or 0
-            elif marker.kind == "branch":
-                branch, pending = marker.back_to, True
-        if pending:
-            if branch is not None and branch >= 0:
-                scene = context_at(session, branch, world.actions.encode, world.window)
-            else:
-                scene = StartScene(known(opening).tokens, known(opening).actions)
-            world.open(scene, seed, record.frame)
-            pending = False
-        made = world.step(record.action).tokens
-        assert made is not None, "a neural world has tokens"
-        if record.tokens is None or record.tokens.shape != made.shape:
-            raise WorldModelError(f"step {record.index} of the session has no tokens that fit this world")
-        same = made == record.tokens
-        tokens_equal += int(same.sum())
-        tokens_all += len(same)
-        equal += bool(same.all())
-        if first is None and not same.all():
-            first = (record.index, int(np.flatnonzero(~same)[0]))
-        progress()
-    return Verification(len(session.steps), equal, tokens_equal / max(1, tokens_all), first)

@@ -1,4 +1,4 @@
-"""The command `worldmodel replay`: rewatch a recording, re-simulate and compare it, or export it as a video."""
+"""The command `worldmodel replay`: rewatch a recording, simulate it again, compare it with another world, export it."""
 
 from __future__ import annotations
 
@@ -11,56 +11,69 @@ from typing import TYPE_CHECKING, Literal
 
 from tqdm import tqdm
 
-from client.playback import ReplayWorld, open_session
-from worldmodel.types import Action, Frame, WorldModelError
+from client.panel import Lines
+from client.playback import Playback, ReplayWorld, open_session
+from recordings.reader import Session
+from worldmodel.types import Frame, Step, WorldModelError
 
 if TYPE_CHECKING:
-    from worldmodel.worlds.neural import NeuralWorld
+    from client.compare import Comparison
 
 DIVERGED = 1  # exit code of --verify
+COMPARED_SCALE = 2  # two panels of nano are small
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """file: the recording; world: the checkpoint, if it is not where it was; export: .mp4 or .gif."""
+    """file: the recording; world: the checkpoint, if it is not where it was; export: .mp4, .gif or a folder; keys:
+    drawn on the export; scale: its pixels a frame pixel; against: the second world; started: when the process began,
+    in seconds of `time.monotonic`."""
 
     file: Path
     world: str | None = None
-    verify: bool = False
     export: Path | None = None
+    keys: bool = False
+    scale: int | None = None
+    against: str | None = None
     engine: Literal["auto", "openvino", "eager"] = "auto"
     threads: int = 0
+    started: float | None = None
 
 
-def run_replay(options: ReplayOptions, started: float) -> int:
-    """Shows the recording in a window. started: when the process began, in seconds of `time.monotonic`."""
+def run_replay(options: ReplayOptions) -> int:
+    """Shows the recording in a window."""
+    session, folder = open_session(options.file, options.world)
+    return _show(options, session, lambda: ReplayWorld(session, folder, options.threads), ())
+
+
+def _show(options: ReplayOptions, session: Session, make, more: Lines) -> int:  # noqa: ANN001
     from client.loop import WindowOptions
     from client.replay_window import ReplayClient
     from client.timeline import timeline_of
     from client.window import run_window
 
-    session, folder = open_session(options.file, options.world)
-    actions = tuple(record.action for record in session.steps)
     header = session.header
+    recorded = datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M")
     lines = (
         (("", options.file.name), ("world", header.world), ("seed", str(session.seed_of(0)))),
-        (("recorded", datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M")), ("engine", header.engine)),
+        (("recorded", recorded), ("engine", header.engine)),
+        *more,
     )
-    timeline = timeline_of(session)
+    actions, timeline = tuple(record.action for record in session.steps), timeline_of(session)
     return run_window(
-        lambda stage: ReplayWorld(session, folder, options.threads),
-        WindowOptions(started=started),
+        lambda stage: make(),
+        WindowOptions(started=options.started),
         lambda factory, window: ReplayClient(factory, window, actions, timeline, lines, options.file),
     )
 
 
 def run_verify(options: ReplayOptions) -> int:
     """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named."""
-    from client.recording import verify
+    from client.simulation import verify
     from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world: NeuralWorld = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads))
+    world = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads))
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")
@@ -74,60 +87,76 @@ def run_verify(options: ReplayOptions) -> int:
 
 
 def run_export(options: ReplayOptions) -> int:
-    """Writes the recording as .mp4 (H.264) or .gif."""
-    from worldmodel.data.animation import write_gif
+    """Writes the recording as .mp4 (H.264), .gif or a VPT clip."""
+    from client.export import GIF_SCALE, check_export, write_video, write_vpt
+    from client.overlay import enlarged, with_keys
 
-    assert options.export is not None, "asked for"
-    if options.export.suffix not in (".mp4", ".gif", ""):
-        raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {options.export}")
+    path = options.export
+    assert path is not None, "asked for"
+    check_export(path, options.keys, options.scale)
     session, folder = open_session(options.file, options.world)
     world = ReplayWorld(session, folder, options.threads)
-
-    def frames() -> Iterator[Frame]:
-        yield world.reset().frame
-        for record in tqdm(session.steps, unit="frame", desc="exporting", file=sys.stderr, disable=None):
-            yield world.step(record.action).frame
-
-    if not options.export.suffix:
-        print(_write_vpt(options.export, options.file.stem, frames(), [record.action for record in session.steps]))
+    if not path.suffix:
+        frames = (step.frame for step in _all(world))
+        print(write_vpt(path, options.file.stem, frames, world.actions))
         return 0
-    if options.export.suffix == ".mp4":
-        _write_mp4(options.export, frames(), world.tick_rate)
-    else:
-        write_gif(options.export, list(frames()), world.tick_rate)
-    print(options.export)
+    scale = options.scale or (GIF_SCALE if path.suffix == ".gif" else 1)
+
+    def picture(step: Step) -> Frame:
+        large = enlarged(step.frame, scale)
+        return with_keys(large, step.info["action"].buttons) if options.keys else large
+
+    write_video(path, (picture(step) for step in _all(world)), world.tick_rate)
+    print(path)
     return 0
 
 
-def _write_vpt(folder: Path, name: str, frames: Iterator[Frame], actions: list[Action]) -> Path:
-    """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Line t is the action taken on frame t, so the last frame
-    stays out. The jsonl comes last: a clip without it is not whole."""
-    from itertools import islice
-
-    from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, action_lines
-
-    folder.mkdir(parents=True, exist_ok=True)
-    video = folder / f"{name}.mp4"
-    doubled = (frame for frame in islice(frames, len(actions)) for _ in range(TICKS_PER_STEP))
-    _write_mp4(video, doubled, TICKS_PER_SECOND)
-    lines = video.with_suffix(".jsonl")
-    temporary = lines.with_name(f".{lines.name}.tmp")
-    temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")
-    temporary.replace(lines)
-    return video
+def _all(world: Playback) -> Iterator[Step]:
+    """Every picture, the opening first, with a bar on stderr."""
+    with tqdm(total=len(world.actions) + 1, unit="frame", desc=world.name, file=sys.stderr, disable=None) as bar:
+        for position in range(len(world.actions) + 1):
+            yield world.seek(position)
+            bar.update()
 
 
-def _write_mp4(path: Path, frames: Iterator[Frame], rate: float) -> None:
-    import av
+def run_against(options: ReplayOptions, headless: bool) -> int:
+    """The recording and a second world side by side: in a window, or (headless) as an .mp4 and a .csv."""
+    from client.compare import compare
+    from client.export import check_export
 
-    temporary = path.with_name(f".{path.name}.tmp")
-    with av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(rate))
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "18"}
-        for index, frame in enumerate(frames):
-            if not index:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    temporary.replace(path)
+    assert options.against is not None, "asked for"
+    path = options.export
+    if path is not None:
+        check_export(path, options.keys, options.scale)
+        if path.suffix != ".mp4":
+            raise WorldModelError(f"--against exports an .mp4 and a .csv beside it, got {path}")
+    found = compare(options.file, options.against, options.world, options.engine, options.threads)
+    if path is None and not headless:
+        note = (("left", "the recording"), ("right", found.title))
+        return _show(options, found.session, lambda: found.world(options.threads), (note,))
+    return _export_comparison(options, found, path or options.file.with_name(f"{options.file.stem}-{found.title}.mp4"))
+
+
+def _export_comparison(options: ReplayOptions, found: Comparison, path: Path) -> int:
+    from client.compare import summary, write_table
+    from client.export import write_mp4
+    from client.overlay import enlarged, with_keys, with_titles
+
+    scale = options.scale or COMPARED_SCALE
+    world = found.world(options.threads)
+
+    def picture(step: Step) -> Frame:
+        large = enlarged(step.frame, scale)
+        if options.keys:
+            large = with_keys(large, step.info["action"].buttons)
+        notes = "   ".join(f"{name} {value}" for name, value in step.info["notes"])
+        return with_titles(large, (options.file.name, f"{found.title}   {notes}"))
+
+    try:
+        write_mp4(path, (picture(step) for step in _all(world)), world.tick_rate)
+        write_table(path.with_suffix(".csv"), world.agreements, world.actions)
+        print(f"{options.file} beside {world.second.name} ({world.second.note}): {summary(world.agreements)}")
+    finally:
+        world.close()
+    print(path, path.with_suffix(".csv"), sep="\n")
+    return 0

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pygame
 
+from client.caps import HEIGHT, key_caps
 from client.timeline import Timeline
 from worldmodel.types import Frame
 
@@ -39,21 +40,6 @@ PLAY_KEYS: tuple[tuple[str, str], ...] = (
     ("Ctrl+Q", "quit (with the mouse free)"),
 )
 PLAY_HINT = "F1 help   Tab panel   Esc pause"
-
-# Key caps: game button -> column, row in key widths, and width. Mouse buttons stand to the right.
-_CAPS: Mapping[str, tuple[float, float, float]] = {
-    "forward": (1, 0, 1),
-    "left": (0, 1, 1),
-    "back": (1, 1, 1),
-    "right": (2, 1, 1),
-    "sneak": (3.25, 0, 1.6),
-    "sprint": (3.25, 1, 1.6),
-    "jump": (5, 1, 2.2),
-    "attack": (7.45, 1, 1.2),
-    "use": (8.75, 1, 1.2),
-}
-_SPARE_CAP = (5.0, 0.0, 1.0)  # where buttons without a place of their own light up
-_SHORT = {"Left Shift": "Shift", "Left Ctrl": "Ctrl", "Mouse Left": "LMB", "Mouse Right": "RMB", "Mouse Middle": "MMB"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +200,12 @@ class Screen:
 
     def _draw_caps(self, lit: frozenset[str]) -> None:
         unit = self._unit()
-        key, gap = unit * 2, unit // 4
-        bottom = self._bottom - unit - 2 * key - gap
-        spare = sorted(lit - _CAPS.keys())
-        shown = [(button, *_CAPS[button]) for button in _CAPS]
-        shown += [(button, _SPARE_CAP[0] + number, _SPARE_CAP[1], _SPARE_CAP[2]) for number, button in enumerate(spare)]
-        for button, column, row, width in shown:
-            rect = pygame.Rect(
-                unit + round(column * (key + gap)), bottom + round(row * (key + gap)), round(width * key), key
-            )
-            down = button in lit
-            self._box(rect, _CAP_DOWN if down else _CAP, _CAP_EDGE)
-            name = self._labels.get(button, button.removeprefix("hotbar."))
-            label = self._text(_SHORT.get(name, name), (10, 14, 18) if down else _INK, 0.85)
+        key = unit * 2
+        bottom = self._bottom - unit - HEIGHT * key
+        for cap in key_caps(lit, self._labels):
+            rect = pygame.Rect(unit + round(cap.left * key), round(bottom + cap.top * key), round(cap.width * key), key)
+            self._box(rect, _CAP_DOWN if cap.down else _CAP, _CAP_EDGE)
+            label = self._text(cap.label, (10, 14, 18) if cap.down else _INK, 0.85)
             self.surface.blit(label, label.get_rect(center=rect.center))
 
     def bar(self) -> pygame.Rect:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from worldmodel.types import BUTTONS, Action, Tokens, WorldModelError
 
 MAGIC = b"\x89WMS\r\n\x1a\n"  # as PNG's: shows a transfer that changed line ends or cut the eighth bit
-MAJOR, MINOR = 1, 0
+MAJOR, MINOR = 1, 1
 PREAMBLE = struct.Struct("<8sHH")
 RECORD = struct.Struct("<IIB")  # payload length, CRC-32 of type and payload, type
 FOOTER = struct.Struct("<Q8s")  # offset of the index record, magic again
@@ -93,7 +93,8 @@ class Header:
 
     world: its name; checkpoint: where it was; weights: sha256 of the weights; config: the model's configuration as
     plain values; order: decode order; seed, sampler, opening: of the start (a "reset" marker changes them); tick_rate:
-    steps a second; engine, device: what made the tokens; created: seconds since 1970.
+    steps a second; engine, device: what made the tokens; created: seconds since 1970; tokenizer: names the image
+    tokenizer whose tokens they are ("": not known, of minor version 0).
     """
 
     world: str
@@ -108,6 +109,7 @@ class Header:
     device: str
     created: float
     opening: Opening | None
+    tokenizer: str = ""
 
     def pack(self) -> bytes:
         opening = self.opening.pack() if self.opening is not None else None
@@ -125,6 +127,7 @@ class Header:
                 "device": self.device,
                 "created": self.created,
                 "opening": opening,
+                "tokenizer": self.tokenizer,
             }
         )
 
@@ -155,6 +158,7 @@ class Header:
             device=text("device"),
             created=_number(value.get("created")),
             opening=Opening.unpack(opening) if opening is not None else None,
+            tokenizer=_text(value.get("tokenizer", "")),
         )
 
 

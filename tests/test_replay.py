@@ -14,7 +14,8 @@ from PIL import Image
 
 from client.cli import main
 from client.playback import ReplayWorld
-from client.recording import RecordedWorld, verify
+from client.recording import RecordedWorld
+from client.simulation import verify
 from recordings.reader import Session, read_session
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
@@ -120,7 +121,7 @@ def test_exports(recorded, tmp_path, capsys):
 def test_users_mistakes(recorded, tmp_path, capsys):
     for arguments, message in (
         (["replay", str(tmp_path / "none.wms"), "--verify"], "cannot be read"),
-        (["replay", str(recorded), "--verify", "--export", "a.mp4"], "two commands"),
+        (["replay", str(recorded), "--verify", "--export", "a.mp4"], "different commands"),
         (["play", "--headless", "--record", str(recorded)], "never written over"),
         (["play", "--world", "luanti", "--headless", "--record", str(tmp_path / "b.wms")], "for a neural world"),
     ):

@@ -126,13 +126,18 @@ def weights_hash(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def module_hash(module: nn.Module) -> str:
-    """sha256 (hex) over a module's tensors in float32, by name: names a tokenizer wherever it is stored."""
+def module_hash(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
+    """sha256 (hex) over a module's tensors as `dtype`, by name: names a module wherever it is stored."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().to(dtype).contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def tokenizer_hash(tokenizer: nn.Module) -> str:
+    """Names an image tokenizer in a recording. Over float16: a run's tokenizer and its shipped half are the same."""
+    return module_hash(tokenizer, torch.float16)
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:

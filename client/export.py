@@ -1,0 +1,67 @@
+"""Writes recordings as videos: .mp4 (H.264), .gif, or a VPT clip. Each file is written aside and renamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from worldmodel.types import Action, Frame, WorldModelError
+
+QUALITY = "18"  # H.264's CRF: hardly to be told from the original
+GIF_SCALE = 2  # a GIF is shown as it is: nano's frame alone would be small
+
+
+def check_export(path: Path, keys: bool, scale: int | None) -> None:
+    """All that can be wrong with where and how to export, before any work. WorldModelError."""
+    if path.suffix not in (".mp4", ".gif", ""):
+        raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {path}")
+    if scale is not None and scale < 1:
+        raise WorldModelError(f"--scale must be at least 1, got {scale}")
+    if not path.suffix and (keys or scale is not None):
+        raise WorldModelError("--keys and --scale are for .mp4 and .gif; a VPT clip has the frames as they are")
+    if path.suffix and not path.parent.is_dir():
+        raise WorldModelError(f"--export {path}: there is no folder {path.parent}")
+
+
+def write_video(path: Path, frames: Iterable[Frame], rate: float) -> None:
+    """.mp4 or .gif by the path's suffix. frames: uint8 (H, W, 3), even sizes; rate: frames a second."""
+    if path.suffix == ".mp4":
+        write_mp4(path, frames, rate)
+    else:
+        from worldmodel.data.animation import write_gif
+
+        write_gif(path, list(frames), rate, scale=1)
+
+
+def write_mp4(path: Path, frames: Iterable[Frame], rate: float) -> None:
+    """H.264. frames: uint8 (H, W, 3), even sizes; rate: frames a second, whole."""
+    import av
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    with av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=round(rate))
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": QUALITY}
+        for index, frame in enumerate(frames):
+            if not index:
+                stream.height, stream.width = frame.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    temporary.replace(path)
+
+
+def write_vpt(folder: Path, name: str, frames: Iterator[Frame], actions: Sequence[Action]) -> Path:
+    """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Line t is the action taken on frame t, so the last frame
+    stays out. The jsonl comes last: a clip without it is not whole."""
+    from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, action_lines
+
+    folder.mkdir(parents=True, exist_ok=True)
+    video = folder / f"{name}.mp4"
+    doubled = (frame for frame in islice(frames, len(actions)) for _ in range(TICKS_PER_STEP))
+    write_mp4(video, doubled, TICKS_PER_SECOND)
+    lines = video.with_suffix(".jsonl")
+    temporary = lines.with_name(f".{lines.name}.tmp")
+    temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")
+    temporary.replace(lines)
+    return video
