@@ -110,6 +110,18 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Import:
+    """Make recordings (.wms) of VPT clips, to replay them, compare a world with them, or play on from them."""
+
+    source: Positional[Path]
+    """A clip's .mp4 (its .jsonl beside it), or a folder of clips."""
+    out: Path = Path("sessions")
+    """Folder for the recordings; clips that are there already are left alone."""
+    world: str = "nano"
+    """The world whose image tokenizer makes the tokens: "nano", a checkpoint's or a tokenizer's folder."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sessions:
     """List the recordings in a folder."""
 
@@ -353,7 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke."""
     import tyro
 
-    commands = {"play": Play, "replay": Replay, "sessions": Sessions, "doctor": Doctor}
+    commands = {"play": Play, "replay": Replay, "sessions": Sessions, "import": Import, "doctor": Doctor}
     options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
     try:
         if isinstance(options, Doctor):
@@ -364,6 +376,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from client.sessions import list_sessions
 
             return list_sessions(options.folder)
+        if isinstance(options, Import):
+            from client.importing import import_clips
+
+            return import_clips(options.source, options.world, options.out)
         code = replay(options) if isinstance(options, Replay) else play(options)
     except KeyboardInterrupt:
         return INTERRUPTED

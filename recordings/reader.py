@@ -26,6 +26,7 @@ from recordings.format import (
     StepRecord,
     payload_limit,
 )
+from worldmodel.types import Action, Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,7 @@ class Session:
         """The steps that lead to step `step`, from the last reset on, through every branch. ValueError out of range."""
         if not 0 <= step < len(self.steps):
             raise ValueError(f"there is no step {step}: the session has {len(self.steps)}")
-        parents: dict[int, int | None] = {}
-        for marker in self.markers:
-            if marker.kind == "reset":
-                parents[marker.index] = None
-            elif marker.kind == "branch":
-                parents[marker.index] = marker.back_to if marker.back_to is not None and marker.back_to >= 0 else None
+        parents = self._parents()
         path: list[StepRecord] = []
         at: int | None = step
         while at is not None:
@@ -66,6 +62,30 @@ class Session:
             parent = parents[at] if at in parents else (at - 1 if at else None)
             at = parent if parent is None or parent < at else None
         return path[::-1]
+
+    def stretches(self) -> Iterator[tuple[Tokens, Action, int]]:
+        """Every step as (tokens before its action, action, number of its stretch); a reset or a branch begins the next
+        stretch. RecordingError where the session has no tokens (a real game) or does not say what it started from."""
+        parents = self._parents()
+        stretch = -1 if 0 in parents else 0
+        for record in self.steps:
+            stretch += record.index in parents
+            parent = parents.get(record.index, record.index - 1 if record.index else None)
+            opening = self.opening_of(record.index)
+            before = self.steps[parent].tokens if parent is not None else (opening.tokens[-1] if opening else None)
+            if before is None:
+                raise RecordingError(f"step {record.index} has no picture before it: the session holds no tokens there")
+            yield before, record.action, stretch
+
+    def _parents(self) -> dict[int, int | None]:
+        """Steps before which play jumped -> the step that they follow; None: they follow an opening."""
+        parents: dict[int, int | None] = {}
+        for marker in self.markers:
+            if marker.kind == "reset":
+                parents[marker.index] = None
+            elif marker.kind == "branch":
+                parents[marker.index] = marker.back_to if marker.back_to is not None and marker.back_to >= 0 else None
+        return parents
 
 
 class SessionReader:

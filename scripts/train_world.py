@@ -1,4 +1,4 @@
-"""Trains a world model on VPT clips, with the image tokenizer of an earlier run.
+"""Trains a world model on VPT clips and recorded sessions (.wms), with the image tokenizer of an earlier run.
 
     python scripts/train_world.py --data CLIPS [CLIPS ...] --val CLIPS --tokenizer runs/tokenizer --out runs/world
 
@@ -9,24 +9,29 @@ Several GPUs: torchrun --nproc-per-node N scripts/train_world.py ... --device cu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 import tyro
 
+from recordings.reader import read_session
 from worldmodel.config import TransformerConfig, WorldModelConfig
+from worldmodel.data.clips import ClipReader, ClipStep
 from worldmodel.data.frames import build_frame_store, open_frame_store
+from worldmodel.data.played import decode_steps
 from worldmodel.data.tokens import build_token_store
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.world import WorldTraining, train_world
+from worldmodel.worlds.neural import find_recorded
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips (val: held out); tokenizer: folder of a trained image tokenizer; out: the run's
-    folder; cache: folder of decoded frames and tokens; stop_after_minutes: save and stop, to go on later."""
+    """data, val: folders of clips or sessions (val: held out); tokenizer: folder of a trained image tokenizer; out: the
+    run's folder; cache: folder of decoded frames and tokens; stop_after_minutes: save and stop, to go on later."""
 
     data: tuple[Path, ...]
     val: Path
@@ -40,6 +45,17 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
 
 
+def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
+    """A session file as a clip: its frames are decoded by the image tokenizer that its header names."""
+    session = read_session(path)
+    header = session.header
+    folder = find_recorded(header.checkpoint, header.world)
+    return decode_steps(session.stretches(), folder, header.tokenizer, height, width)
+
+
+READERS: dict[str, ClipReader] = {".wms": read_session_clip}
+
+
 def main(args: Arguments) -> None:
     tokenizer = load_tokenizer(args.tokenizer)
     config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
@@ -48,7 +64,7 @@ def main(args: Arguments) -> None:
     clips, tokens = {}, {}
     for split, folders in (("train", args.data), ("val", (args.val,))):
         frames = args.cache / "frames" / split
-        clips[split] = open_frame_store(frames, build_frame_store(folders, frames, height, width))
+        clips[split] = open_frame_store(frames, build_frame_store(folders, frames, height, width, readers=READERS))
         tokenizer = tokenizer.to(device)
         tokens[split] = build_token_store(clips[split], tokenizer, config, args.out / "tokens" / split, device)
     val = list(zip(clips["val"], tokens["val"], strict=True))

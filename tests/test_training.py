@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip
 
+from client.cli import main
 from worldmodel.checkpoint import config_to_dict, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
@@ -110,7 +111,7 @@ def script(*arguments, cwd):
 
 
 def test_the_scripts_train_from_clips_to_a_world(tmp_path):
-    """Both scripts, as a user calls them, on two small clips."""
+    """Both scripts, as a user calls them, on two small clips, and on a session besides."""
     for split in ("train", "val"):
         write_clip(tmp_path / split / "a", [vpt_line(dx=index % 5) for index in range(40)])
     common = ["--device", "cpu", "--no-bf16", "--batch", "2"]
@@ -123,6 +124,9 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
     assert json.loads((tmp_path / "tok/scores.json").read_text())["bits_per_frame"] == 60
+    sessions = tmp_path / "sessions"
+    assert main(["import", str(tmp_path / "val"), "--world", str(tmp_path / "tok"), "--out", str(sessions)]) == 0
+    data = ["--data", tmp_path / "train", sessions, "--val", tmp_path / "val"]
     arguments = [ROOT / "scripts/train_world.py", *data, "--tokenizer", tmp_path / "tok", "--cache", tmp_path]
     small = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
     small += [
@@ -141,6 +145,7 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     ]
     second = script(*arguments, "--out", tmp_path / "world", *small, *common, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
+    assert (tmp_path / "world/tokens/train/sessions.val.a.tokens.npy").is_file()
     assert load_world_model(tmp_path / "world").config.transformer.hidden == 32
     third = script(*arguments, "--out", tmp_path / "other", "--clip", "999", cwd=tmp_path)
     assert third.returncode != 0

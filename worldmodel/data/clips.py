@@ -11,7 +11,7 @@ Format source: the VPT repository's README (openai/Video-Pre-Training) and arXiv
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ class ClipStep:
     segment: int
 
 
+ClipReader = Callable[[Path, int, int], Iterator[ClipStep]]
+"""A clip's file, height and width of the frames -> its 10 Hz steps, as `read_clip`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Tick:
     buttons: frozenset[str]
@@ -68,17 +72,18 @@ class _Tick:
     gui: bool
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """The mp4 files of all clips below `folder`, sorted. ClipError if there is none or one has no jsonl."""
+def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
+    """The files of all clips below `folder`, sorted. ClipError if there is none or an mp4 has no jsonl."""
     if not folder.is_dir():
         raise ClipError(f"{folder} is not a folder; give a folder of VPT clips (<id>.mp4 and <id>.jsonl)")
-    clips = sorted(folder.rglob("*.mp4"), key=lambda path: (str(path.parent), len(path.stem), path.stem))
+    found = (path for suffix in suffixes for path in folder.rglob(f"*{suffix}"))
+    clips = sorted(found, key=lambda path: (str(path.parent), len(path.stem), path.stem))
     if not clips:
         raise ClipError(
             f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)"
         )
     for clip in clips:
-        if not clip.with_suffix(".jsonl").is_file():
+        if clip.suffix == ".mp4" and not clip.with_suffix(".jsonl").is_file():
             raise ClipError(f"{clip} has no {clip.with_suffix('.jsonl').name} beside it")
     return clips
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from worldmodel.data.clips import ClipError, find_clips, read_clip
+from worldmodel.data.clips import ClipError, ClipReader, find_clips, read_clip
 from worldmodel.types import BUTTONS, Action
 
 STORE_FORMAT = 1
@@ -47,10 +48,19 @@ def clip_name(clip: Path, root: Path) -> str:
 
 
 def build_frame_store(
-    folders: Sequence[Path], out: Path, height: int, width: int, workers: int | None = None
+    folders: Sequence[Path],
+    out: Path,
+    height: int,
+    width: int,
+    workers: int | None = None,
+    readers: Mapping[str, ClipReader] = MappingProxyType({}),
 ) -> list[str]:
-    """Decodes every clip below the folders into `out`. Returns the clips' names. Done clips are skipped."""
-    clips = [(clip, clip_name(clip, folder)) for folder in folders for clip in find_clips(folder)]
+    """Decodes every clip below the folders into `out`. Returns the clips' names. Done clips are skipped.
+
+    readers: suffix -> reader of further kinds of clips, beside VPT's mp4.
+    """
+    readers = {".mp4": read_clip, **readers}
+    clips = [(clip, clip_name(clip, folder)) for folder in folders for clip in find_clips(folder, list(readers))]
     names = [name for _, name in clips]
     if len(set(names)) < len(names):
         raise ClipError(f"two of the folders {[str(folder) for folder in folders]} have the same name: rename one")
@@ -70,7 +80,7 @@ def build_frame_store(
     ]
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers) as pool, tqdm(total=len(todo), desc="decoding clips", unit="clip") as bar:
-        jobs = [pool.submit(_store_clip, clip, name, out, height, width) for clip, name in todo]
+        jobs = [pool.submit(_store_clip, clip, name, out, height, width, readers[clip.suffix]) for clip, name in todo]
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -81,11 +91,11 @@ def build_frame_store(
     return names
 
 
-def _store_clip(clip: Path, name: str, out: Path, height: int, width: int) -> None:
+def _store_clip(clip: Path, name: str, out: Path, height: int, width: int, reader: ClipReader) -> None:
     frames_path, rows, camera, segments = out / f"{name}.frames.npy", [], [], []
     raw = out / f"{name}.raw.tmp"
     with raw.open("wb") as file:  # streamed: a clip may be larger than the memory
-        for step in read_clip(clip, height, width):
+        for step in reader(clip, height, width):
             file.write(step.frame.tobytes())
             rows.append([button in step.action.buttons for button in BUTTONS])
             camera.append((step.action.pitch, step.action.yaw))
