@@ -123,10 +123,12 @@ class Import:
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """List the recordings in a folder."""
+    """List the recordings in a folder, and make a strip of thumbnails beside each (FILE.wms.png)."""
 
     folder: Positional[Path] = Path("sessions")
     """Where to look, folders below included."""
+    strips: bool = True
+    """Make the strips that are missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(options, Sessions):
             from client.sessions import list_sessions
 
-            return list_sessions(options.folder)
+            return list_sessions(options.folder, options.strips)
         if isinstance(options, Import):
             from client.importing import import_clips
 

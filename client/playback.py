@@ -60,20 +60,14 @@ class ReplayWorld(Playback):
     """A recording, decoded by the image tokenizer alone. WorldModelError if its tokens are of another one."""
 
     def __init__(self, session: Session, folder: Path, threads: int = 0) -> None:
-        from worldmodel.checkpoint import tokenizer_hash
         from worldmodel.model.loading import load_tokenizer
         from worldmodel.worlds.neural import pixel_decoder
 
-        tokenizer = load_tokenizer(folder)
-        config = tokenizer.config
         header = session.header
+        tokenizer = load_tokenizer(folder, header.tokenizer)
+        config = tokenizer.config
         shape = (config.height, config.width)
         super().__init__(f"replay of {header.world}", shape, header.tick_rate, [step.action for step in session.steps])
-        if header.tokenizer and header.tokenizer != tokenizer_hash(tokenizer):
-            raise WorldModelError(
-                f"the recording was made with another image tokenizer ({header.tokenizer[:12]}) than that of {folder}: "
-                "give its checkpoint with --world"
-            )
         opening = session.opening_of(0)
         first = [opening.tokens[-1]] if opening is not None else [session.steps[0].tokens]
         self._tokens: list[Tokens] = []

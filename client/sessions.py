@@ -1,27 +1,32 @@
-"""`worldmodel sessions`: a table of the recordings in a folder."""
+"""`worldmodel sessions`: a table of the recordings in a folder, and a thumbnail strip of each."""
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from pathlib import Path
 
+from tqdm import tqdm
+
+from client.strips import make_strip
 from client.timeline import clock_of
 from recordings.format import RecordingError
-from recordings.reader import read_session
+from recordings.reader import Session, read_session
 from worldmodel.types import WorldModelError
 
 SUFFIX = ".wms"
-COLUMNS = ("file", "steps", "length", "size", "world", "weights", "date", "state")
+COLUMNS = ("file", "steps", "length", "size", "world", "weights", "date", "state", "strip")
 
 
-def row_of(path: Path, folder: Path) -> tuple[str, ...]:
-    """One line of the table. A file that cannot be read says so in its state."""
+def row_of(path: Path, folder: Path, strips: bool) -> tuple[str, ...]:
+    """One line of the table. A file that cannot be read says so in its state, a strip that cannot be made in its
+    place. strips: they are made where they are missing."""
     name = str(path.relative_to(folder))
     size = f"{path.stat().st_size / 1024:.0f} KiB"
     try:
         session = read_session(path)
     except RecordingError as error:
-        return (name, "-", "-", size, "-", "-", "-", str(error))
+        return (name, "-", "-", size, "-", "-", "-", str(error), "-")
     header = session.header
     bookmarks = sum(marker.kind == "bookmark" for marker in session.markers)
     state = "whole" if session.ended else f"recovered, {session.lost} bytes lost"
@@ -34,17 +39,29 @@ def row_of(path: Path, folder: Path) -> tuple[str, ...]:
         header.weights[:8],
         datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M"),
         f"{state}, {bookmarks} bookmarks" if bookmarks else state,
+        _strip(path, session, folder) if strips and session.steps else "-",
     )
 
 
-def list_sessions(folder: Path) -> int:
-    """Prints the table. WorldModelError if there is no such folder or nothing in it."""
+def _strip(path: Path, session: Session, folder: Path) -> str:
+    try:
+        return str(make_strip(path, session).relative_to(folder))
+    except WorldModelError as error:
+        return str(error)
+
+
+def list_sessions(folder: Path, strips: bool = True) -> int:
+    """Prints the table. strips: thumbnails are made beside the files. WorldModelError if there is no such folder or
+    nothing in it."""
     if not folder.is_dir():
         raise WorldModelError(f"there is no folder {folder}: R in the window, or --record FILE, makes recordings")
     paths = sorted(folder.rglob(f"*{SUFFIX}"))
     if not paths:
         raise WorldModelError(f"no recordings (*{SUFFIX}) in {folder}")
-    rows = [COLUMNS, *(row_of(path, folder) for path in paths)]
+    rows = [
+        COLUMNS,
+        *(row_of(path, folder, strips) for path in tqdm(paths, unit="session", file=sys.stderr, disable=None)),
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(COLUMNS))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

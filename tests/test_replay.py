@@ -16,7 +16,9 @@ from client.cli import main
 from client.playback import ReplayWorld
 from client.recording import RecordedWorld
 from client.simulation import verify
+from client.strips import make_strip
 from recordings.reader import Session, read_session
+from recordings.writer import SessionWriter
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
@@ -44,6 +46,18 @@ def test_a_headless_session_verifies(recorded, tmp_path, capsys):
     capsys.readouterr()
     assert main(["replay", str(recorded), "--verify", "--threads", "1"]) == 0
     assert "20 of 20 frames identical" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engine", ["eager", "openvino"])
+def test_500_steps_verify_on_the_engine_that_made_them(tiny_folder, tmp_path, capsys, engine):
+    path = tmp_path / "s.wms"
+    common = ["--threads", "1", "--engine", engine]
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "500", "--seed", "5", *common]
+    assert main([*arguments, "--record", str(path), "--report", str(tmp_path / "report.json")]) == 0
+    assert read_session(path).header.engine == engine
+    capsys.readouterr()
+    assert main(["replay", str(path), "--verify", *common]) == 0
+    assert "500 of 500 frames identical" in capsys.readouterr().out
 
 
 def test_a_changed_token_is_named(recorded, tiny_folder):
@@ -151,6 +165,21 @@ def test_a_killed_player_leaves_a_session_that_verifies(tiny_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert f"{len(session.steps)} of {len(session.steps)} frames identical" in done.stdout
     assert "cut off" in done.stderr
+    resume = [
+        "play",
+        "--world",
+        str(tiny_folder),
+        "--headless",
+        "--frames",
+        "3",
+        "--threads",
+        "1",
+        "--resume",
+        str(path),
+    ]
+    second = path.with_name("second.wms")
+    assert main([*resume, "--record", str(second), "--report", str(path.with_name("r.json"))]) == 0
+    assert (read_session(second).markers[0].opening.tokens[-1] == session.steps[-1].tokens).all()
 
 
 def test_the_report_of_a_recorded_run(recorded, tmp_path):
@@ -285,6 +314,23 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert errors[index] == min(errors)
 
 
+def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tmp_path, capsys):
+    session = read_session(recorded)
+    strip = np.asarray(Image.open(make_strip(recorded, session)))
+    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    for shown, position in ((strip[:, :80], 1), (strip[:, -80:], 20)):
+        assert abs(shown.astype(int) - world.show(position).frame).max() <= 1  # two decoders
+    (tmp_path / "lost").mkdir()
+    header = replace(session.header, checkpoint="nowhere", world="nowhere")
+    with SessionWriter(tmp_path / "lost" / "x.wms", header) as writer:
+        writer.step(session.steps[0])
+    capsys.readouterr()
+    assert main(["sessions", str(tmp_path / "lost")]) == 0
+    assert "no world 'nowhere'" in capsys.readouterr().out
+    assert main(["sessions", str(tmp_path / "lost"), "--no-strips"]) == 0
+    assert "nowhere'" not in capsys.readouterr().out
+
+
 def test_the_list_of_sessions(recorded, tmp_path, capsys):
     data = recorded.read_bytes()
     (tmp_path / "cut.wms").write_bytes(data[: len(data) // 2])
@@ -293,9 +339,15 @@ def test_the_list_of_sessions(recorded, tmp_path, capsys):
     assert main(["sessions", str(tmp_path)]) == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "0:02" in lines["s.wms"]
-    assert lines["s.wms"].endswith("whole")
+    assert lines["s.wms"].split()[-2:] == ["whole", "s.wms.png"]
     assert "recovered" in lines["cut.wms"]
     assert "no session file" in lines["bad.wms"]
+    with Image.open(tmp_path / "s.wms.png") as strip:
+        assert strip.size == (8 * 80, 48)
+    made = (tmp_path / "s.wms.png").stat().st_mtime_ns
+    assert main(["sessions", str(tmp_path)]) == 0
+    assert (tmp_path / "s.wms.png").stat().st_mtime_ns == made  # once
+    assert not list(tmp_path.glob(".*"))
     (tmp_path / "empty").mkdir()
     assert main(["sessions", str(tmp_path / "empty")]) == 2
     assert "no recordings" in capsys.readouterr().err

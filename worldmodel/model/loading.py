@@ -17,6 +17,7 @@ from worldmodel.checkpoint import (
     config_to_dict,
     load_weights,
     read_config,
+    tokenizer_hash,
     write_checkpoint,
 )
 from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
@@ -45,8 +46,11 @@ class StartScene:
     actions: NDArray[np.int32]
 
 
-def load_tokenizer(folder: Path) -> ImageTokenizer:
-    """The image tokenizer of a tokenizer's or a world model's folder."""
+def load_tokenizer(folder: Path, known: str = "") -> ImageTokenizer:
+    """The image tokenizer of a tokenizer's or a world model's folder.
+
+    known: hash of the one that is needed (`tokenizer_hash`; "": any). CheckpointError if this is another.
+    """
     config = read_config(folder)
     if "model" in config:
         tokenizer_config = config_from_dict(WorldModelConfig, config["model"], str(folder)).image_tokenizer
@@ -56,6 +60,11 @@ def load_tokenizer(folder: Path) -> ImageTokenizer:
         raise CheckpointError(f"{folder}: its config.json describes no image tokenizer")
     tokenizer = ImageTokenizer(tokenizer_config)
     load_weights(folder, "tokenizer", tokenizer)
+    if known and known != tokenizer_hash(tokenizer):
+        raise CheckpointError(
+            f"the recording was made with another image tokenizer ({known[:12]}) than that of {folder}: "
+            "it needs the checkpoint that it was made with (--world)"
+        )
     return tokenizer.eval().requires_grad_(False)
 
 
