@@ -7,14 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from client.caps import HEIGHT, key_caps
+from client.caps import key_caps
 from client.controls import DEFAULT_BINDINGS, key_labels, table_of
 from worldmodel.types import Frame
 
 KEY_SHARE = 13  # key caps are the picture's height divided by this
 MIN_KEY = 12  # pixels, so that letters can be read
 TITLE_PIXELS = 20  # height of the strip above a picture
-_INK, _DOWN_INK, _CAP, _CAP_DOWN = (238, 241, 245), (10, 14, 18), (14, 18, 24, 140), (126, 211, 160, 235)
+# Bright and dark only: a GIF's few colours go to the game.
+_INK, _DOWN_INK, _CAP, _CAP_DOWN = (238, 241, 245), (10, 14, 18), (14, 18, 24, 140), (238, 241, 245, 245)
 _LABELS = key_labels(table_of(DEFAULT_BINDINGS))
 
 
@@ -24,14 +25,13 @@ def enlarged(frame: Frame, scale: int) -> Frame:
 
 
 def with_keys(frame: Frame, lit: frozenset[str]) -> Frame:
-    """The picture with key caps in its lower left corner. lit: game buttons that are down."""
+    """The picture with key caps in its upper left corner: a game has its own bars below. lit: buttons that are down."""
     picture = Image.fromarray(frame)
     draw = ImageDraw.Draw(picture, "RGBA")
     key = max(MIN_KEY, frame.shape[0] // KEY_SHARE)
     font = ImageFont.load_default(size=key * 0.5)
-    bottom = frame.shape[0] - key // 2 - HEIGHT * key
     for cap in key_caps(lit, _LABELS):
-        left, top = key // 2 + cap.left * key, bottom + cap.top * key
+        left, top = key / 2 + cap.left * key, key / 2 + cap.top * key
         box = (round(left), round(top), round(left + cap.width * key), round(top + key))
         draw.rounded_rectangle(box, radius=key // 6, fill=_CAP_DOWN if cap.down else _CAP)
         middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2

@@ -2,20 +2,26 @@
 
     python scripts/make_pictures.py --checkpoint worldmodel/pretrained/nano
 
-Writes play.gif and picture.png into the checkpoint's folder: every frame is the model's own.
+Writes play.gif and picture.png into the checkpoint's folder. Every frame is the model's own. The commands are those
+that anyone has: `worldmodel play --actions FILE --record` and `worldmodel replay --export play.gif --keys`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from worldmodel.data.animation import write_gif
+from recordings.reader import read_session
+from worldmodel.data.clips import action_lines
+from worldmodel.data.played import decode_tokens
+from worldmodel.model.loading import load_tokenizer
 from worldmodel.training.common import main_with_errors
-from worldmodel.types import Action, Frame
-from worldmodel.worlds.neural import NeuralWorld
+from worldmodel.types import Action, WorldModelError
 
 # (steps, buttons, pitch and yaw in degrees a step)
 SCRIPT: tuple[tuple[int, tuple[str, ...], float, float], ...] = (
@@ -28,31 +34,44 @@ SCRIPT: tuple[tuple[int, tuple[str, ...], float, float], ...] = (
     (5, (), -6.0, 0.0),
     (6, ("back",), 0.0, 2.0),
 )
+PICTURE_STEP = 7
+PICTURE_SCALE = 4
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """starts: start scenes to play one after the other; scale: integer upscaling of the pictures."""
+    """start: start scene to play; scale: integer upscaling of the animation."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
-    starts: tuple[int, ...] = (3, 6)
+    start: int = 3
     seed: int = 0
     scale: int = 2
 
 
+def worldmodel(*arguments: object) -> None:
+    """One call of the command. WorldModelError with its last line if it fails."""
+    command = [sys.executable, "-m", "client.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise WorldModelError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1]}")
+
+
 def main(args: Arguments) -> None:
-    world = NeuralWorld(args.checkpoint)
-    frames: list[Frame] = []
-    for start in args.starts:
-        frames.append(world.reset(start, args.seed).frame)
-        for steps, buttons, pitch, yaw in SCRIPT:
-            frames += [world.step(Action(frozenset(buttons), pitch, yaw)).frame for _ in range(steps)]
-    height, width = world.frame_shape
-    write_gif(args.checkpoint / "play.gif", frames, world.tick_rate, args.scale)
-    Image.fromarray(frames[8]).resize((width * 4, height * 4), Image.Resampling.NEAREST).save(
-        args.checkpoint / "picture.png", optimize=True
-    )
-    print(f"{args.checkpoint / 'play.gif'}: {(args.checkpoint / 'play.gif').stat().st_size // 1024} KiB")
+    actions = [Action(frozenset(buttons), pitch, yaw) for steps, buttons, pitch, yaw in SCRIPT for _ in range(steps)]
+    animation = args.checkpoint / "play.gif"
+    with tempfile.TemporaryDirectory() as name:
+        lines, session = Path(name) / "play.jsonl", Path(name) / "play.wms"
+        lines.write_text("".join(line + "\n" for line in action_lines(actions)))
+        played = ["--world", args.checkpoint, "--start", args.start, "--seed", args.seed, "--actions", lines]
+        worldmodel("play", "--headless", *played, "--record", session)
+        worldmodel("replay", session, "--export", animation, "--keys", "--scale", args.scale)
+        tokens = read_session(session).steps[PICTURE_STEP].tokens
+    assert tokens is not None, "a neural world has tokens"
+    frame = decode_tokens(load_tokenizer(args.checkpoint), tokens[None])[0]
+    height, width = frame.shape[:2]
+    size = (width * PICTURE_SCALE, height * PICTURE_SCALE)
+    Image.fromarray(frame).resize(size, Image.Resampling.NEAREST).save(args.checkpoint / "picture.png", optimize=True)
+    print(f"{animation}: {animation.stat().st_size // 1024} KiB")
 
 
 if __name__ == "__main__":

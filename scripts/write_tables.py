@@ -123,6 +123,19 @@ def play_speed() -> str:
     return table([head, "as fast as it goes, no window", "in a window, paced at 10 Hz"], rows)
 
 
+def recording_cost() -> str:
+    bench = read(BENCHMARKS / "recording.json")
+    plain, recorded = bench["latency_ms"]["plain"], bench["latency_ms"]["recorded"]
+    picture, step = bench["rewind"]["picture_ms"], bench["rewind"]["first_step_ms"]
+    rows = [
+        ["latency of a frame, p50 / p95", *(f"{of['p50']:.0f} / {of['p95']:.0f} ms" for of in (plain, recorded))],
+        ["bytes a step", "-", f"{bench['bytes_a_step']:.0f}"],
+        ["rewind: to the picture, p50 / p95", "-", f"{picture['p50']:.0f} / {picture['p95']:.0f} ms"],
+        ["first step after it, p50 / p95", "-", f"{step['p50']:.0f} / {step['p95']:.0f} ms"],
+    ]
+    return table([f"{bench['machine']['cpu']}, {bench['frames']} frames", "not recorded", "recorded"], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
@@ -130,6 +143,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "tokenizer-settings": tokenizer_settings,
     "cpu-engines": cpu_engines,
     "play-speed": play_speed,
+    "recording-cost": recording_cost,
 }
 
 
