@@ -22,11 +22,10 @@ GAP = 4  # black pixels between the two panels
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """What a recording is compared with. note: what to know of its start; steps: called once, gives the opening and
-    then what each action led to; close: ends it."""
+    """What a recording is compared with. steps: called once, gives the opening and then what each action led to;
+    close: ends it."""
 
     name: str
-    note: str
     steps: Callable[[], Iterator[Step]]
     close: Callable[[], None] = lambda: None
 
@@ -63,7 +62,7 @@ class ComparedWorld(Playback):
         H, W = left.frame_shape
         super().__init__(f"{left.name} | {second.name}", (H, 2 * W + GAP), left.tick_rate, left.actions)
         self.agreements: list[Agreement] = []
-        self.second = second
+        self._second = second
         self._left, self._steps = left, second.steps()
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the world
         self._kept = np.memmap(self._file, np.uint8, "w+", shape=(len(left.actions) + 1, H, W, 3))
@@ -84,17 +83,19 @@ class ComparedWorld(Playback):
         return Step(both, left.tokens, info={"notes": self.agreements[position].notes()})
 
     def close(self) -> None:
-        self.second.close()
+        self._second.close()
         self._file.close()
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """session: the part of the recording that is compared; folder: its checkpoint; make: opens the second world."""
+    """session: the part of the recording that is compared; folder: its checkpoint; title: of the second world; note:
+    what to know of its start; make: opens it."""
 
     session: Session
     folder: Path
     title: str
+    note: str
     make: Callable[[], Second]
 
     def world(self, threads: int = 0) -> ComparedWorld:
@@ -111,19 +112,22 @@ def compare(file: Path, against: str, world: str | None = None, engine: str = "a
     session, folder = open_session(file, world)
     if against == LUANTI:
         stretch = last_stretch(session)
-        return Comparison(stretch, folder, LUANTI, lambda: _luanti(stretch, folder))
+        note = "the starts differ: the real game plays the same actions in a land of its own"
+        return Comparison(stretch, folder, LUANTI, note, lambda: _luanti(stretch, folder))
     if Path(against).suffix == ".wms":
         other, other_folder = open_session(Path(against))
         length = min(len(session.steps), len(other.steps))
         _check_actions(file, session, Path(against), other, length)
-        short = _first_steps(session, length)
+        short, title = _first_steps(session, length), Path(against).name
+        note = f"the first {length} steps of both"
         return Comparison(
-            short, folder, Path(against).name, lambda: _recording(against, other, other_folder, folder, length, threads)
+            short, folder, title, note, lambda: _recording(title, other, other_folder, folder, length, threads)
         )
     from worldmodel.worlds.neural import find_checkpoint
 
     rival = find_checkpoint(against)
-    return Comparison(session, folder, rival.name, lambda: _checkpoint(session, folder, rival, engine, threads))
+    note = "the same start, seed and sampler"
+    return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, engine, threads))
 
 
 def _first_steps(session: Session, length: int) -> Session:
@@ -169,17 +173,17 @@ def _checkpoint(session: Session, folder: Path, rival: Path, engine: str, thread
         yield Step(world.pixels(tokens), tokens)
         yield from simulate(session, world)
 
-    return Second(world.name, "the same start, seed and sampler", steps, world.close)
+    return Second(world.name, steps, world.close)
 
 
-def _recording(against: str, other: Session, other_folder: Path, folder: Path, length: int, threads: int) -> Second:
+def _recording(title: str, other: Session, other_folder: Path, folder: Path, length: int, threads: int) -> Second:
     _check_fit(folder, other_folder)
     replay = ReplayWorld(other, other_folder, threads)
 
     def steps() -> Iterator[Step]:
         yield from (replay.show(position) for position in range(length + 1))
 
-    return Second(Path(against).name, f"the first {length} steps of both", steps)
+    return Second(title, steps)
 
 
 def _luanti(session: Session, folder: Path) -> Second:
@@ -197,8 +201,7 @@ def _luanti(session: Session, folder: Path) -> Second:
         for record in session.steps:
             yield game.step(record.action)
 
-    note = "the starts differ: the game plays the same actions in a land of its own"
-    return Second("luanti, the real game", note, steps, game.close)
+    return Second(game.name, steps, game.close)
 
 
 def write_table(path: Path, agreements: list[Agreement], actions: tuple[Action, ...]) -> None:

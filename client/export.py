@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from worldmodel.types import Action, Frame, WorldModelError
+
+if TYPE_CHECKING:
+    from worldmodel.data.clips import ClipStep
 
 QUALITY = "18"  # H.264's CRF: hardly to be told from the original
 GIF_SCALE = 2  # a GIF is shown as it is: nano's frame alone would be small
@@ -39,27 +42,40 @@ def write_mp4(path: Path, frames: Iterable[Frame], rate: float) -> None:
     import av
 
     temporary = path.with_name(f".{path.name}.tmp")
-    with av.open(str(temporary), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=round(rate))
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": QUALITY}
-        for index, frame in enumerate(frames):
-            if not index:
-                stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    temporary.replace(path)
+    try:
+        with av.open(str(temporary), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=round(rate))
+            stream.pix_fmt = "yuv420p"
+            stream.options = {"crf": QUALITY}
+            for index, frame in enumerate(frames):
+                if not index:
+                    stream.height, stream.width = frame.shape[:2]
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # where the frames broke off
 
 
-def write_vpt(folder: Path, name: str, frames: Iterator[Frame], actions: Sequence[Action]) -> Path:
-    """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Line t is the action taken on frame t, so the last frame
-    stays out. The jsonl comes last: a clip without it is not whole."""
+def write_vpt(folder: Path, name: str, steps: Iterable[ClipStep]) -> Path:
+    """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Between two segments stands a step with an open GUI, so that
+    a reader does not take a branch for the result of the action before. The jsonl comes last: a clip without it is not
+    whole."""
     from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, action_lines
+
+    actions: list[Action | None] = []
+
+    def frames() -> Iterator[Frame]:
+        segment: int | None = None
+        for step in steps:
+            cut = segment is not None and step.segment != segment
+            actions.extend([None, step.action] if cut else [step.action])
+            segment = step.segment
+            yield from [step.frame] * TICKS_PER_STEP * (2 if cut else 1)
 
     folder.mkdir(parents=True, exist_ok=True)
     video = folder / f"{name}.mp4"
-    doubled = (frame for frame in islice(frames, len(actions)) for _ in range(TICKS_PER_STEP))
-    write_mp4(video, doubled, TICKS_PER_SECOND)
+    write_mp4(video, frames(), TICKS_PER_SECOND)
     lines = video.with_suffix(".jsonl")
     temporary = lines.with_name(f".{lines.name}.tmp")
     temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")

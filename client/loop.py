@@ -32,7 +32,7 @@ from client.inputs import translate
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
-from client.screen import PLAY_KEYS, Screen, View
+from client.screen import PLAY_KEYS, Screen, View, game_keys
 from client.stats import Stats
 from worldmodel.types import Action, WorldModelError
 
@@ -69,11 +69,9 @@ class WindowOptions:
 class Client:
     """The main thread's side of play: events, the mouse, what is shown. The display must be open.
 
-    keys: the client's own keys, for the help; by_hand: a user plays, with the mouse held in the window; hold: when the
-    actions end, the window stays.
+    by_hand: a user plays, with the mouse held in the window; hold: when the actions end, the window stays.
     """
 
-    keys = PLAY_KEYS
     hold = False
 
     def __init__(self, runner_of: WorldFactory, options: WindowOptions) -> None:
@@ -82,7 +80,8 @@ class Client:
         self.controls = Controls(options.table, options.sensitivity, inputs=options.inputs)
         self._input = threading.Lock()  # the worker reads the controls that the main thread feeds
         self._wake = pygame.event.custom_type()
-        self.screen = Screen("worldmodel", key_labels(options.table), options.smooth, keys=self.keys)
+        labels = key_labels(options.table)
+        self.screen = Screen("worldmodel", labels, options.smooth, keys=self.help_on(labels))
         self.runner = Runner(
             runner_of,
             options.source or self._sample,
@@ -108,6 +107,10 @@ class Client:
         self._dirty = True
         self._switching_until = 0.0
         self._pads: list[object] = []
+
+    def help_on(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Which keys do what. labels: game button -> the name of its key."""
+        return (*game_keys(labels), *PLAY_KEYS)
 
     # --- the worker's two calls
 

@@ -90,16 +90,18 @@ def run_export(options: ReplayOptions) -> int:
     """Writes the recording as .mp4 (H.264), .gif or a VPT clip."""
     from client.export import GIF_SCALE, check_export, write_video, write_vpt
     from client.overlay import enlarged, with_keys
+    from worldmodel.data.played import decode_steps
 
     path = options.export
     assert path is not None, "asked for"
     check_export(path, options.keys, options.scale)
     session, folder = open_session(options.file, options.world)
-    world = ReplayWorld(session, folder, options.threads)
     if not path.suffix:
-        frames = (step.frame for step in _all(world))
-        print(write_vpt(path, options.file.stem, frames, world.actions))
+        steps = decode_steps(session.stretches(), folder, session.header.tokenizer)
+        bar = tqdm(steps, total=len(session.steps), unit="step", desc="exporting", file=sys.stderr, disable=None)
+        print(write_vpt(path, options.file.stem, bar))
         return 0
+    world = ReplayWorld(session, folder, options.threads)
     scale = options.scale or (GIF_SCALE if path.suffix == ".gif" else 1)
 
     def picture(step: Step) -> Frame:
@@ -132,8 +134,8 @@ def run_against(options: ReplayOptions, headless: bool) -> int:
             raise WorldModelError(f"--against exports an .mp4 and a .csv beside it, got {path}")
     found = compare(options.file, options.against, options.world, options.engine, options.threads)
     if path is None and not headless:
-        note = (("left", "the recording"), ("right", found.title))
-        return _show(options, found.session, lambda: found.world(options.threads), (note,))
+        more = ((("left", "the recording"), ("right", found.title)), (("", found.note),))
+        return _show(options, found.session, lambda: found.world(options.threads), more)
     return _export_comparison(options, found, path or options.file.with_name(f"{options.file.stem}-{found.title}.mp4"))
 
 
@@ -155,7 +157,7 @@ def _export_comparison(options: ReplayOptions, found: Comparison, path: Path) ->
     try:
         write_mp4(path, (picture(step) for step in _all(world)), world.tick_rate)
         write_table(path.with_suffix(".csv"), world.agreements, world.actions)
-        print(f"{options.file} beside {world.second.name} ({world.second.note}): {summary(world.agreements)}")
+        print(f"{options.file} beside {found.title} ({found.note}): {summary(world.agreements)}")
     finally:
         world.close()
     print(path, path.with_suffix(".csv"), sep="\n")

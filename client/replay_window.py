@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,7 +42,6 @@ class ReplayClient(Client):
     """A client whose world is a `Playback`. actions: of its steps; lines: what the panel says of the recording; file:
     its own."""
 
-    keys = REPLAY_KEYS
     hold = True
 
     def __init__(
@@ -61,6 +61,9 @@ class ReplayClient(Client):
         self._caps = True
         super().__init__(world_factory, options)
         self.by_hand = False
+
+    def help_on(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        return REPLAY_KEYS
 
     @property
     def timeline(self) -> Timeline:

@@ -42,6 +42,21 @@ PLAY_KEYS: tuple[tuple[str, str], ...] = (
 PLAY_HINT = "F1 help   Tab panel   Esc pause"
 
 
+def game_keys(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Help on the game's own buttons. labels: game button -> the name of its key."""
+
+    def keys(*buttons: str, between: str = ", ") -> str:
+        return between.join(labels.get(button, "?") for button in buttons)
+
+    return (
+        (keys("forward", "left", "back", "right", between=" "), "walk"),
+        (keys("jump", "sneak", "sprint"), "jump, sneak, sprint"),
+        (keys("attack", "use", "pickItem"), "attack, use, pick"),
+        (keys("drop", "swapHands", "inventory"), "drop, swap hands, inventory"),
+        ("1..9, wheel", "hotbar"),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """What is shown. frame: None while loading; lines: the panel's rows, each of label-value pairs; lit: game buttons
@@ -77,8 +92,7 @@ def fit(frame: tuple[int, int], window: tuple[int, int], integer: bool) -> tuple
 class Screen:
     """A resizable window. smooth: bilinear upscale that fills the window; otherwise whole, sharp pixels.
 
-    labels: game button -> the name of its key, for the key caps; keys: the client's own keys and what they do, for the
-    help.
+    labels: game button -> the name of its key, for the key caps; keys: which keys do what, for the help.
     """
 
     def __init__(
@@ -263,17 +277,7 @@ class Screen:
 
     def _draw_help(self) -> None:
         unit = self._unit()
-        game = [
-            (" ".join(self._labels.get(b, "?") for b in ("forward", "left", "back", "right")), "walk"),
-            (", ".join(self._labels.get(b, "?") for b in ("jump", "sneak", "sprint")), "jump, sneak, sprint"),
-            (", ".join(self._labels.get(b, "?") for b in ("attack", "use", "pickItem")), "attack, use, pick"),
-            (
-                ", ".join(self._labels.get(b, "?") for b in ("drop", "swapHands", "inventory")),
-                "drop, swap hands, inventory",
-            ),
-            ("1..9, wheel", "hotbar"),
-        ]
-        rows = [(self._text(key, _ACCENT), self._text(what, _INK)) for key, what in (*game, *self._keys)]
+        rows = [(self._text(key, _ACCENT), self._text(what, _INK)) for key, what in self._keys]
         left = max(key.get_width() for key, _ in rows)
         right = max(what.get_width() for _, what in rows)
         high = rows[0][0].get_height() + unit // 3

@@ -50,7 +50,7 @@ def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]
     session = read_session(path)
     header = session.header
     folder = find_recorded(header.checkpoint, header.world)
-    return decode_steps(session.stretches(), folder, header.tokenizer, height, width)
+    return decode_steps(session.stretches(), folder, header.tokenizer, (height, width))
 
 
 READERS: dict[str, ClipReader] = {".wms": read_session_clip}

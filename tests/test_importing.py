@@ -153,12 +153,26 @@ def test_sessions_are_training_data(tiny_folder, tmp_path, monkeypatch):
         assert abs(stored.astype(int) - step.frame).max() <= 1  # two decoders
 
 
+def test_a_branch_survives_the_way_through_a_clip(tiny_folder, tmp_path):
+    """Session -> VPT clip -> session: the branch is a cut, and no frame is taken for another action's result."""
+    played(tiny_folder, tmp_path / "s.wms")
+    assert main(["replay", str(tmp_path / "s.wms"), "--export", str(tmp_path / "clips"), "--threads", "1"]) == 0
+    steps = list(read_clip(tmp_path / "clips" / "s.mp4", H, W))
+    assert [step.segment for step in steps] == [0] * 6 + [1] * 3
+    assert [round(step.action.yaw) for step in steps] == [0, 1, 2, 3, 4, 5, 0, -1, -2]
+    grey = [step.frame.mean(2) for step in steps]  # of coloured noise, the codec keeps the brightness
+    assert abs(grey[6] - grey[4]).mean() < abs(grey[6] - grey[5]).mean() / 2
+    imported(tmp_path / "clips" / "s.mp4", tiny_folder, tmp_path / "again")
+    session = read_session(tmp_path / "again" / "s.wms")
+    assert [(marker.kind, marker.index) for marker in session.markers] == [("reset", 5)]
+
+
 def test_sessions_of_another_size_or_tokenizer_are_refused(tiny_folder, tmp_path):
     played(tiny_folder, tmp_path / "s.wms")
     session = read_session(tmp_path / "s.wms")
     for known, height, message in (("", 32, "not the 80x32 asked for"), ("0" * 64, H, "another image tokenizer")):
         with pytest.raises(WorldModelError, match=message):
-            list(decode_steps(session.stretches(), tiny_folder, known, height, W))
+            list(decode_steps(session.stretches(), tiny_folder, known, (height, W)))
 
 
 def test_stretches_after_a_rewind_to_the_opening(tiny_folder, tmp_path):

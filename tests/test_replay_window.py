@@ -129,6 +129,14 @@ def test_what_is_shown(p):
     assert not view.invitation
 
 
+def test_the_help_is_on_replays(p):
+    p.press("F1")
+    assert p.client.view().help
+    shown = dict(p.client.help_on({"forward": "W"}))
+    assert shown["K"] == "keys on and off"
+    assert "walk" not in shown.values()
+
+
 def test_rewinding_while_the_key_is_held(p):
     p.until(lambda: p.index() > 12)
     p.client.handle(key("Backspace"))

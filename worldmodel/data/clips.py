@@ -11,7 +11,7 @@ Format source: the VPT repository's README (openai/Video-Pre-Training) and arXiv
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
-from worldmodel.types import DEGREES_PER_PIXEL, Action, Frame, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, Frame, WorldModelError
 
 TICKS_PER_SECOND = 20
 TICKS_PER_STEP = 2
@@ -179,16 +179,18 @@ def input_entries(
     }
 
 
-def action_lines(actions: Sequence[Action]) -> Iterator[str]:
+def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
     """The inverse of `fold`: VPT lines (JSON, without line ends), TICKS_PER_STEP for each 10 Hz action.
 
     The mouse moves in the first tick, buttons are held in all of them. The camera is exact: `dx` need not be whole.
+    None: a cut, as by an open GUI; what follows it is a new segment.
     """
     key_of = {name: key for key, name in KEYS.items()}
     mouse_of = {name: number for number, name in MOUSE_BUTTONS.items()}
     tick, hotbar = 0, 0
     before = Inputs()
-    for action in actions:
+    for taken in actions:
+        action = taken or NO_ACTION
         now = Inputs(
             frozenset(key_of[name] for name in action.buttons if name in key_of),
             frozenset(mouse_of[name] for name in action.buttons if name in mouse_of),
@@ -199,7 +201,7 @@ def action_lines(actions: Sequence[Action]) -> Iterator[str]:
                 {
                     **input_entries(now, before, dx, dy),
                     "hotbar": hotbar,
-                    "isGuiOpen": False,
+                    "isGuiOpen": taken is None,
                     "tick": tick,
                     "milli": tick * 1000 // TICKS_PER_SECOND,
                 }

@@ -40,18 +40,19 @@ def decode_tokens(tokenizer: ImageTokenizer, tokens: NDArray[np.integer]) -> NDA
 
 
 def decode_steps(
-    steps: Iterable[tuple[Tokens, Action, int]], folder: Path, known: str, height: int, width: int
+    steps: Iterable[tuple[Tokens, Action, int]], folder: Path, known: str, size: tuple[int, int] | None = None
 ) -> Iterator[ClipStep]:
     """(tokens (places,) of the frame, action done on it, segment) -> the same with pixels, by `folder`'s tokenizer.
 
-    known: the hash of the tokenizer that made the tokens ("": not known). CheckpointError if it is another one;
-    ClipError if the tokens do not fit it, or if its frames are not of (height, width).
+    known: the hash of the tokenizer that made the tokens ("": not known); size: (height, width) that is needed.
+    CheckpointError if it is another tokenizer; ClipError if the tokens do not fit it, or if its frames are of another
+    size.
     """
     tokenizer = load_tokenizer(folder, known)
-    config = tokenizer.config
-    if (config.height, config.width) != (height, width):
+    have = (tokenizer.config.height, tokenizer.config.width)
+    if size is not None and size != have:
         raise ClipError(
-            f"the session's frames are {config.width}x{config.height} px ({folder}), not the {width}x{height} asked for"
+            f"the session's frames are {have[1]}x{have[0]} px ({folder}), not the {size[1]}x{size[0]} asked for"
         )
     for batch in batches(steps):
         frames = decode_tokens(tokenizer, np.stack([tokens for tokens, _, _ in batch]))
