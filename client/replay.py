@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from client.options import Replay
 from client.panel import Lines
 from client.playback import Playback, ReplayWorld, open_session
 from recordings.reader import Session
@@ -23,30 +23,13 @@ DIVERGED = 1  # exit code of --verify
 COMPARED_SCALE = 2  # two panels of nano are small
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayOptions:
-    """file: the recording; world: the checkpoint, if it is not where it was; export: .mp4, .gif or a folder; keys:
-    drawn on the export; scale: its pixels a frame pixel; against: the second world; started: when the process began,
-    in seconds of `time.monotonic`."""
-
-    file: Path
-    world: str | None = None
-    export: Path | None = None
-    keys: bool = False
-    scale: int | None = None
-    against: str | None = None
-    engine: Literal["auto", "openvino", "eager"] = "auto"
-    threads: int = 0
-    started: float | None = None
-
-
-def run_replay(options: ReplayOptions) -> int:
-    """Shows the recording in a window."""
+def run_replay(options: Replay, started: float | None = None) -> int:
+    """Shows the recording in a window. started: when the process began, in seconds of `time.monotonic`."""
     session, folder = open_session(options.file, options.world)
-    return _show(options, session, lambda: ReplayWorld(session, folder, options.threads), ())
+    return _show(options, session, lambda: ReplayWorld(session, folder, options.threads), (), started)
 
 
-def _show(options: ReplayOptions, session: Session, make, more: Lines) -> int:  # noqa: ANN001
+def _show(options: Replay, session: Session, make: Callable[[], Playback], more: Lines, started: float | None) -> int:
     from client.loop import WindowOptions
     from client.replay_window import ReplayClient
     from client.timeline import timeline_of
@@ -62,12 +45,12 @@ def _show(options: ReplayOptions, session: Session, make, more: Lines) -> int:  
     actions, timeline = tuple(record.action for record in session.steps), timeline_of(session)
     return run_window(
         lambda stage: make(),
-        WindowOptions(started=options.started),
+        WindowOptions(started=started),
         lambda factory, window: ReplayClient(factory, window, actions, timeline, lines, options.file),
     )
 
 
-def run_verify(options: ReplayOptions) -> int:
+def run_verify(options: Replay) -> int:
     """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named."""
     from client.simulation import verify
     from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
@@ -86,7 +69,7 @@ def run_verify(options: ReplayOptions) -> int:
     return DIVERGED
 
 
-def run_export(options: ReplayOptions) -> int:
+def run_export(options: Replay) -> int:
     """Writes the recording as .mp4 (H.264), .gif or a VPT clip."""
     from client.export import GIF_SCALE, check_export, write_video, write_vpt
     from client.overlay import enlarged, with_keys
@@ -121,8 +104,8 @@ def _all(world: Playback) -> Iterator[Step]:
             bar.update()
 
 
-def run_against(options: ReplayOptions, headless: bool) -> int:
-    """The recording and a second world side by side: in a window, or (headless) as an .mp4 and a .csv."""
+def run_against(options: Replay, started: float | None = None) -> int:
+    """The recording and a second world side by side: in a window, or as an .mp4 and a .csv."""
     from client.compare import compare
     from client.export import check_export
 
@@ -133,13 +116,13 @@ def run_against(options: ReplayOptions, headless: bool) -> int:
         if path.suffix != ".mp4":
             raise WorldModelError(f"--against exports an .mp4 and a .csv beside it, got {path}")
     found = compare(options.file, options.against, options.world, options.engine, options.threads)
-    if path is None and not headless:
+    if path is None and not options.headless:
         more = ((("left", "the recording"), ("right", found.title)), (("", found.note),))
-        return _show(options, found.session, lambda: found.world(options.threads), more)
+        return _show(options, found.session, lambda: found.world(options.threads), more, started)
     return _export_comparison(options, found, path or options.file.with_name(f"{options.file.stem}-{found.title}.mp4"))
 
 
-def _export_comparison(options: ReplayOptions, found: Comparison, path: Path) -> int:
+def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
     from client.compare import summary, write_table
     from client.export import write_mp4
     from client.overlay import enlarged, with_keys, with_titles

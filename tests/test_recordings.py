@@ -63,6 +63,7 @@ def header(**changes):
         "device": "cpu",
         "created": 1.7e9,
         "opening": opening(),
+        "tokenizer": "cd" * 32,
     }
     return Header(**{**values, **changes})
 
@@ -189,6 +190,13 @@ def test_hostile_sizes_take_no_memory(tmp_path):
             pass
         assert tracemalloc.get_traced_memory()[1] < 64 << 20
         tracemalloc.stop()
+
+
+def test_a_header_of_the_first_minor_version_names_no_tokenizer():
+    values = msgpack.unpackb(header().pack())
+    del values["tokenizer"]
+    old = Header.unpack(msgpack.packb(values))
+    assert old == header(tokenizer="")
 
 
 def test_versions(tmp_path):
