@@ -30,8 +30,9 @@ from worldmodel.worlds.neural import find_recorded
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips or sessions (val: held out); tokenizer: folder of a trained image tokenizer; out: the
-    run's folder; cache: folder of decoded frames and tokens; stop_after_minutes: save and stop, to go on later."""
+    """data, val: folders of clips (val: held out) or of sessions; tokenizer: folder of a trained image tokenizer;
+    out: the run's folder; cache: folder of decoded frames; encode_bf16: see build_token_store; stop_after_minutes:
+    save and stop, to go on later."""
 
     data: tuple[Path, ...]
     val: Path
@@ -40,6 +41,7 @@ class Arguments:
     cache: Path = Path("runs")
     order: str = "diagonal-1"
     legacy_camera: bool = False
+    encode_bf16: bool = False
     stop_after_minutes: float | None = None
     model: tyro.conf.OmitArgPrefixes[TransformerConfig] = field(default_factory=TransformerConfig)
     training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
@@ -66,7 +68,8 @@ def main(args: Arguments) -> None:
         frames = args.cache / "frames" / split
         clips[split] = open_frame_store(frames, build_frame_store(folders, frames, height, width, readers=READERS))
         tokenizer = tokenizer.to(device)
-        tokens[split] = build_token_store(clips[split], tokenizer, config, args.out / "tokens" / split, device)
+        store = args.out / "tokens" / split
+        tokens[split] = build_token_store(clips[split], tokenizer, config, store, device, args.encode_bf16)
     val = list(zip(clips["val"], tokens["val"], strict=True))
     done = train_world(config, args.training, tokenizer, tokens["train"], val, args.out, args.stop_after_minutes)
     print(f"{'done' if done else 'stopped early; the same command goes on'}: {args.out}")

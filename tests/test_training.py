@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import cosine_lr
 from worldmodel.training.world import WorldTraining, add_noise, train_world
+from worldmodel.types import Action
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = WorldTraining(
@@ -78,6 +80,37 @@ def test_windows_stay_inside_a_segment():
     clip.segments[8:] = 1
     sampler = WindowSampler([clip], 6)
     assert {start for _, start in sampler.starts} == {0, 1, 2, *range(8, 15)}
+
+
+def test_balanced_windows_show_rare_buttons():
+    """One press of a key in 200 steps: a balanced draw shows it in half of the windows that it balances."""
+    config = tiny_config()
+    encode = config.action_tokenizer().encode
+    actions = [encode(Action(frozenset({"forward"}))) for _ in range(200)]
+    actions[120] = encode(Action(frozenset({"hotbar.7"})))
+    clip = replace(token_clip(200), actions=np.stack(actions))
+    rare = int(actions[120][3])
+
+    def share(balance):
+        sampler = WindowSampler([clip], 5, balance)
+        drawn = sampler.draw(400, np.random.default_rng(0))[1]
+        return (drawn[:, :-1] == rare).any((1, 2)).float().mean().item()  # the last action leads out of the window
+
+    assert share(0.0) < 0.06
+    assert share(0.5) == pytest.approx(0.25, abs=0.08)
+    assert share(1.0) == pytest.approx(0.5, abs=0.08)  # two buttons occur
+
+
+def test_training_starts_from_a_checkpoint(tmp_path):
+    """The first validation of a run that starts from a trained model is as good as that model."""
+    torch.manual_seed(0)
+    tokenizer, clip = ImageTokenizer(TINY_TOKENIZER).eval(), token_clip()
+    val = [(stored_clip(), clip)]
+    train_world(tiny_config(), OPTIONS, tokenizer, [clip], val, tmp_path / "first")
+    again = replace(OPTIONS, steps=1, learning_rate=0.0, init=tmp_path / "first")
+    train_world(tiny_config(), again, tokenizer, [clip], val, tmp_path / "second")
+    first, second = (losses(tmp_path / name)[1]["val_loss"] for name in ("first", "second"))
+    assert second == pytest.approx(first, rel=1e-4)
 
 
 def test_noise_is_near_and_bounded():

@@ -134,6 +134,6 @@ def open_frame_store(out: Path, names: Sequence[str]) -> list[StoredClip]:
 
 def write_json(path: Path, value: object) -> None:
     """Writes JSON atomically (`.tmp`, then rename)."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # the processes of one run write the same manifest
     temporary.write_text(json.dumps(value, indent=1) + "\n")
     os.replace(temporary, path)

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import STATE_FILE, load_state, save_state
+from worldmodel.checkpoint import STATE_FILE, load_state, load_weights, save_state
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
@@ -38,7 +38,8 @@ from worldmodel.training.common import RunLog, autocast, cosine_lr, update_avera
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
     """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
-    largest share of input tokens replaced by a near code (targets stay true), against drift."""
+    largest share of input tokens replaced by a near code (targets stay true), against drift; balance: share of the
+    windows drawn for a rare action (WindowSampler); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -48,6 +49,8 @@ class WorldTraining:
     weight_decay: float = 0.05
     average_decay: float = 0.998
     noise: float = 0.1
+    balance: float = 0.5
+    init: Path | None = None
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
@@ -185,11 +188,14 @@ def train_world(
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
-    sampler = WindowSampler(train, options.clip)  # raises before any work if the clips are too short
+    sampler = WindowSampler(train, options.clip, options.balance)  # raises before any work if the clips are too short
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    model = VisualActionTransformer(config).to(device)
+    model = VisualActionTransformer(config)
+    if options.init is not None:
+        load_weights(options.init, "transformer", model)
+    model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     tokenizer = tokenizer.to(device)
     optimizers = Optimizers(model, options)
