@@ -47,7 +47,9 @@ class Bookmark:
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """Against drift: goes on from the last bookmark's picture."""
+    """Against drift: goes on from a picture file, or from the last bookmark's picture."""
+
+    picture: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

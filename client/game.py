@@ -125,10 +125,11 @@ class Game:
         self._index = world.position
         return self._picture(step, NO_ACTION, None)
 
-    def anchor(self) -> Picture:
-        """Goes on from the last bookmark's picture."""
+    def anchor(self, picture: Path | None = None) -> Picture:
+        """Goes on from a picture file, or from the last bookmark's. WorldModelError if the file is no picture."""
         world: Any = self.world
-        return self._picture(world.anchor(), NO_ACTION, None)
+        scene = world.scene_of(load_picture(picture, world.frame_shape)) if picture is not None else None
+        return self._picture(world.anchor(scene), NO_ACTION, None)
 
     def move_start(self, by: int) -> Picture:
         """The next (1) or previous (-1) start scene, in a circle; from a picture, the first or the last."""

@@ -141,6 +141,8 @@ class Client:
             self._focus_lost()
         elif kind == pygame.CONTROLLERDEVICEADDED:
             self._add_pad(event.device_index)
+        elif kind == pygame.DROPFILE:
+            self._restart(Anchor(Path(event.file)), f"going on from {Path(event.file).name}")
         elif kind == pygame.KEYUP and key_name(event.scancode) == "Backspace":
             self._rewind(False)
         elif kind == pygame.KEYDOWN and self._client_key(event):
@@ -310,6 +312,8 @@ class Client:
         if state.tick_rate is not None and state.tick_rate != self.controls.tick_rate:
             with self._input:
                 self.controls.tick_rate = state.tick_rate
+        if state.notice[0] != self.state.notice[0]:
+            self._say(state.notice[1])
         picture = state.picture
         fresh = picture is not None and picture is not self._seen
         first = fresh and self._seen is None

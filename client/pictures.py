@@ -18,7 +18,7 @@ def load_picture(path: Path, frame_shape: tuple[int, int]) -> Frame:
     from PIL import Image, ImageOps  # only needed by those who bring a picture
 
     if not path.is_file():
-        raise WorldModelError(f"no start picture {path}; --start takes a scene's number or an image file")
+        raise WorldModelError(f"there is no picture {path} (a start is a scene's number or an image file)")
     height, width = frame_shape
     try:
         with Image.open(path) as image:

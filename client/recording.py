@@ -147,11 +147,12 @@ class RecordedWorld:
         if self._recorder is not None:
             self._recorder.mark(Marker("bookmark", self._steps, self._now(), f"step {self.length}"))
 
-    def anchor(self) -> Step:
-        """Against drift: goes on from the last bookmark's picture (or the opening's), as if it had stood still."""
-        tokens = self._anchor if self._anchor is not None else self._opening.tokens[-1]
+    def anchor(self, scene: StartScene | None = None) -> Step:
+        """Against drift: goes on from `scene`, or from the last bookmark's picture (or the opening's) at rest."""
         world = self._world
-        return self.open(world.still(tokens), world.seed, world.frame)
+        if scene is None:
+            scene = world.still(self._anchor if self._anchor is not None else self._opening.tokens[-1])
+        return self.open(scene, world.seed, world.frame)
 
     def close(self) -> None:
         self.finish()

@@ -74,7 +74,8 @@ class Pacer:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the main thread sees of the worker. stage: what is being done before the first picture; steps: made in all,
-    over every restart; sought: number of the `seek` that was carried out last; facts: from `facts_of`, at the end."""
+    over every restart; sought: number of the `seek` that was carried out last; facts: from `facts_of`, at the end;
+    notice: number and text of the last line for the player."""
 
     stage: str = "starting"
     picture: Picture | None = None
@@ -84,6 +85,7 @@ class State:
     error: BaseException | None = None
     finished: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
+    notice: tuple[int, str] = (0, "")
 
 
 class Runner:
@@ -219,10 +221,10 @@ class Runner:
                 case Bookmark():
                     if hasattr(game.world, "bookmark"):
                         cast(Any, game.world).bookmark()
-                case Anchor():
-                    if hasattr(game.world, "anchor"):
-                        self._update(picture=replace(game.anchor(), dropped=pacer.dropped))
-                        pacer.restart(time.monotonic())
+                case Anchor(file):
+                    back = None
+                    self._anchor(game, file, pacer.dropped)
+                    pacer.restart(time.monotonic())
                 case ToggleRecording(path):
                     self._toggle_recording(game.world, path)
                 case Stop():
@@ -261,6 +263,19 @@ class Runner:
         picture = replace(game.advance(action, sampled_at), dropped=dropped)
         self._update(picture=picture, steps=self._state.steps + 1)
         return True
+
+    def _anchor(self, game: Game, file: Path | None, dropped: int) -> None:
+        if not hasattr(game.world, "anchor"):
+            self._say(f"{game.world.name} cannot go on from a picture")
+            return
+        try:
+            self._update(picture=replace(game.anchor(file), dropped=dropped))
+        except WorldModelError as error:  # a file that is no picture: play goes on as it was
+            self._say(str(error))
+
+    def _say(self, text: str) -> None:
+        """A line for the player."""
+        self._update(notice=(self._state.notice[0] + 1, text))
 
     def _seek(self, game: Game, dropped: int) -> None:
         with self._lock:

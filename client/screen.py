@@ -29,6 +29,7 @@ PLAY_KEYS: tuple[tuple[str, str], ...] = (
     ("N", "start again with the next seed"),
     ("hold Backspace", "rewind; let go to play on from there"),
     ("B   H", "bookmark, go on from its picture"),
+    ("drop a picture here", "go on from it"),
     ("[   ]", "previous, next start scene"),
     (".", "pause and go on"),
     (",", "one step while paused"),

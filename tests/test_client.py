@@ -26,11 +26,13 @@ from client.game import Game  # noqa: E402
 from client.headless import HeadlessOptions, run_headless  # noqa: E402
 from client.loop import Client, WindowOptions  # noqa: E402
 from client.pictures import load_picture, save_picture  # noqa: E402
+from client.recording import RecordedWorld  # noqa: E402
 from client.runner import Pacer, Runner  # noqa: E402
 from client.screen import Screen, fit  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
 from client.window import run_window  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld  # noqa: E402
 
 PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
 
@@ -216,6 +218,31 @@ def test_temperature_keys(play):
     for _ in range(12):
         p.press("-")
     p.until(lambda: p.world.sampler.temperature == 0.0)
+
+
+def test_a_dropped_picture_is_the_context_again(play, tiny_folder, tmp_path):
+    """What is shown is the picture, through the image tokenizer; a file that is none changes nothing."""
+    neural = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(engine="eager", threads=1)))
+    height, width = neural.frame_shape
+    Image.fromarray(np.full((height, width, 3), (250, 10, 10), np.uint8)).save(tmp_path / "red.png")
+    (tmp_path / "notes.txt").write_text("no picture")
+    expected = neural.scene_of(load_picture(tmp_path / "red.png", neural.frame_shape)).tokens[-1]
+    p = play(neural)
+    p.press(".")
+    p.settle()
+    played = p.index()
+    p.client.handle(pygame.Event(pygame.DROPFILE, file=str(tmp_path / "notes.txt")))
+    p.until(lambda: "not a readable picture" in p.client.toast)
+    assert p.index() == played
+    p.client.handle(pygame.Event(pygame.DROPFILE, file=str(tmp_path / "red.png")))
+    p.until(lambda: (neural.opening.tokens[-1] == expected).all())
+    assert neural.length == 0
+
+
+def test_a_world_that_has_no_pictures_of_its_own_says_so(play):
+    p = play(FakeWorld(neural=False, tick_rate=50.0))
+    p.client.handle(pygame.Event(pygame.DROPFILE, file="x.png"))
+    p.until(lambda: "cannot go on from a picture" in p.client.toast)
 
 
 def test_a_world_without_a_sampler_says_so(play):
@@ -544,7 +571,7 @@ def test_mistakes_are_told_together(capfd, tmp_path):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("--start", "no.png"), "no start picture no.png"),
+        (("--start", "no.png"), "there is no picture no.png"),
         (("--start", __file__), "is not a readable picture"),
         (("--scale", "3"), "--scale need a window"),
         (("--actions", "dance"), '"random", "idle" or a .jsonl file, got dance'),
