@@ -10,11 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
 from client.failure import INTERRUPTED, report_failure
 from client.options import (
+    Bench,
     Doctor,
     Import,
     Play,
@@ -156,11 +158,30 @@ def replay(options: Replay) -> int:
     return run_replay(options, started) if shown else run_export(options)
 
 
+def run_bench(options: Bench) -> int:
+    """Measures and prints. Returns the exit code 0."""
+    import json
+
+    from worldmodel.engine.bench import BenchOptions, bench, report
+
+    values = {field.name: getattr(options, field.name) for field in fields(BenchOptions)}
+    result = bench(BenchOptions(**values))
+    print(json.dumps(result) if options.json else report(result))
+    return 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke."""
     import tyro
 
-    commands = {"play": Play, "replay": Replay, "sessions": Sessions, "import": Import, "doctor": Doctor}
+    commands = {
+        "play": Play,
+        "replay": Replay,
+        "sessions": Sessions,
+        "import": Import,
+        "bench": Bench,
+        "doctor": Doctor,
+    }
     options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
     try:
         if isinstance(options, Doctor):
@@ -171,6 +192,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             from client.sessions import list_sessions
 
             return list_sessions(options.folder, options.strips)
+        if isinstance(options, Bench):
+            return run_bench(options)
         if isinstance(options, Import):
             from client.importing import import_clips
 

@@ -115,6 +115,30 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
+class Bench:
+    """Measure how fast a model runs here: frames a second, percentiles, memory, and the device's roofline."""
+
+    preset: Literal["nano", "mineworld-300m", "mineworld-700m", "mineworld-1200m"] = "nano"
+    """A model's size, with random weights."""
+    checkpoint: Path | None = None
+    """Measure this checkpoint's folder instead."""
+    engine: Literal["auto", "openvino", "eager"] = "auto"
+    """What runs the model; auto takes the fastest that works here."""
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    """Where the model runs."""
+    order: str = ""
+    """Another decode order than the model's: "raster", "rows" or "diagonal-K"."""
+    frames: int = 100
+    """How many frames are measured, after the context has been replaced three times."""
+    baseline: bool = False
+    """Measure a plain path like the released MineWorld code's as well, in turns, and give the ratio."""
+    threads: int = 0
+    """CPU threads; 0 is all cores."""
+    json: bool = False
+    """Print JSON instead of sentences."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doctor:
     """Say what works on this machine, and which command installs what does not."""
 

@@ -60,8 +60,8 @@ class ReplayWorld(Playback):
     """A recording, decoded by the image tokenizer alone. WorldModelError if its tokens are of another one."""
 
     def __init__(self, session: Session, folder: Path, threads: int = 0) -> None:
+        from worldmodel.engine.choice import pixel_decoder
         from worldmodel.model.loading import load_tokenizer
-        from worldmodel.worlds.neural import pixel_decoder
 
         header = session.header
         tokenizer = load_tokenizer(folder, header.tokenizer)

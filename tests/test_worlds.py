@@ -6,11 +6,12 @@ from conftest import tiny_config, tiny_transformer
 from gymnasium.utils.env_checker import check_env
 
 from kernels.sampling import GREEDY
+from worldmodel.engine.choice import pick_device
 from worldmodel.model.loading import save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint, pick_device
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
 
 @pytest.fixture

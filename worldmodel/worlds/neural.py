@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +11,12 @@ import torch
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
-from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, pick_device
 from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
-from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
+from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
-ENGINES = ("auto", "openvino", "eager")
-
-
-@dataclass(frozen=True, slots=True)
-class NeuralOptions:
-    """engine: "auto" takes the fastest that works here; threads: 0 is all cores."""
-
-    engine: str = "auto"
-    device: str = "auto"
-    threads: int = 0
 
 
 def find_checkpoint(name: str) -> Path:
@@ -54,18 +40,6 @@ def find_recorded(checkpoint: str, world: str) -> Path:
     return find_checkpoint(world)
 
 
-def pick_device(name: str) -> torch.device:
-    """ "auto", "cuda", "mps" or "cpu" -> a device that is there. WorldModelError if the asked one is not."""
-    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device("cuda" if have["cuda"] else "cpu")
-    if name not in have:
-        raise WorldModelError(f"unknown device {name!r}; known are auto, {', '.join(have)}")
-    if not have[name]:
-        raise WorldModelError(f"no {name} device here; use --device cpu (or auto)")
-    return torch.device(name)
-
-
 class NeuralWorld:
     """A world model behind the World protocol.
 
@@ -87,32 +61,13 @@ class NeuralWorld:
         self.sampler = sampler or Sampler()
         self.actions = config.action_tokenizer()
         self.device = pick_device(options.device)
-        self.engine, backend, self._pixels = self._engine(options)
-        self.decoder = FrameDecoder(config, InputTables.of(self.model.transformer), backend)
+        engine = build_engine(self.model, options.engine, self.device, options.threads)
+        self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
         self.window = config.transformer.window
         self.seed = 0
         self.frame = 0
         self.opening: StartScene | None = None
         self._digest = hashlib.sha256()
-
-    def _engine(self, options: NeuralOptions):  # noqa: ANN202
-        threads = options.threads or os.cpu_count() or 1
-        wanted = options.engine
-        if wanted == "auto":
-            wanted = "openvino" if self.device.type == "cpu" and _has_openvino() else "eager"
-        if wanted == "openvino":
-            if self.device.type != "cpu":
-                raise WorldModelError(f"the openvino engine runs on the cpu, not on {self.device}; use --device cpu")
-            if not _has_openvino():
-                raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
-            from worldmodel.engine.openvino import OpenVinoBackend
-
-            backend = OpenVinoBackend(self.model.transformer, threads)
-            return "openvino", backend, pixel_decoder(self.model.tokenizer, threads)
-        if self.device.type == "cpu":
-            torch.set_num_threads(threads)
-        self.model.transformer.to(self.device)
-        return "eager", EagerBackend(self.model.transformer), eager_pixels(self.model.tokenizer.to(self.device))
 
     @property
     def starts(self) -> int:
@@ -179,30 +134,3 @@ class NeuralWorld:
 
     def close(self) -> None:
         pass
-
-
-def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
-    """tokens (places,) -> frame, by the module itself, on its device."""
-    device = next(tokenizer.parameters()).device
-
-    @torch.inference_mode()
-    def pixels(tokens: Tokens) -> Frame:
-        codes = torch.from_numpy(tokens.astype(np.int64))[None].to(device)
-        return to_frames(tokenizer.decode(codes))[0].cpu().numpy()
-
-    return pixels
-
-
-def pixel_decoder(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
-    """tokens (places,) -> frame, the fastest way that works on this CPU."""
-    if not _has_openvino():
-        return eager_pixels(tokenizer)
-    from worldmodel.engine.openvino import OpenVinoDecoder
-
-    return OpenVinoDecoder(tokenizer, threads)
-
-
-def _has_openvino() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("openvino") is not None
