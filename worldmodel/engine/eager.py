@@ -20,7 +20,7 @@ class EagerBackend:
     def __init__(self, model: VisualActionTransformer) -> None:
         self.model = model.eval()
         t = model.config.transformer
-        weight = model.lm_head.weight
+        weight = model.embed_tokens.weight  # the head's may be stored in fewer bits than what passes through
         shape = (t.layers, t.kv_heads, t.window * model.layout.length, t.head_dim)
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.zeros_like(self.keys)

@@ -1,0 +1,71 @@
+"""Measures what bf16, int8 and fp8 weights cost a world model, against its float32 weights, on held-out clips.
+
+    python scripts/bench_weights.py --val CLIPS [--checkpoint worldmodel/pretrained/nano] [--windows 24]
+
+Runs on any device. The formats: kernels/weight_only.py; the figures: worldmodel/evaluation/weights.py.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from bench_cpu_engines import cpu_name
+
+from kernels.weight_only import DTYPES
+from worldmodel.checkpoint import weights_hash
+from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.tokens import WindowSampler, build_token_store
+from worldmodel.engine.choice import pick_device
+from worldmodel.evaluation.weights import format_costs
+from worldmodel.model.loading import load_world_model
+from worldmodel.training.common import main_with_errors
+from worldmodel.types import WorldModelError
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """val: folder of held-out clips; windows: how many are looked at, evenly spread, each of `frames` frames (more
+    than the model's window are needed for a full context); cache: decoded frames."""
+
+    val: Path
+    checkpoint: Path = Path("worldmodel/pretrained/nano")
+    out: Path = Path("benchmarks/weight_formats.json")
+    windows: int = 24
+    frames: int = 12
+    cache: Path = Path("runs")
+    device: str = "auto"
+
+
+def main(args: Arguments) -> None:
+    if args.windows < 1 or args.frames < 2:
+        raise WorldModelError(f"--windows must be 1 or more and --frames 2 or more, got {args.windows}, {args.frames}")
+    device = pick_device(args.device)
+    model = load_world_model(args.checkpoint)
+    image = model.config.image_tokenizer
+    store = args.cache / "frames" / "val"
+    pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
+    with tempfile.TemporaryDirectory() as folder:
+        clips = build_token_store(pictures, model.tokenizer.to(device), model.config, Path(folder), device)
+        tokens, actions = WindowSampler(clips, args.frames).spread(args.windows)
+    costs = format_costs(model.transformer.to(device), tokens, actions, list(DTYPES))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    write_json(
+        args.out,
+        {
+            "machine": {"device": name, "torch": torch.__version__},
+            "date": time.strftime("%Y-%m-%d"),
+            "checkpoint_sha256": weights_hash(args.checkpoint),
+            "windows": len(tokens),
+            "frames": args.frames,
+            "formats": {name: asdict(cost) for name, cost in costs.items()},
+        },
+    )
+    print(args.out.read_text())
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)
