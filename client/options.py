@@ -36,7 +36,7 @@ class Play:
     """Sample among the likeliest tokens that together have this probability, 0 to 1."""
     top_k: int | None = None
     """Sample among this many likeliest tokens; 0 is all."""
-    engine: Literal["auto", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where the model runs."""
@@ -86,7 +86,7 @@ class Replay:
     """With --against: no window, but an .mp4 and a .csv (named by --export, or beside the recording)."""
     world: str | None = None
     """The checkpoint it was played on, if it is no longer where it was."""
-    engine: Literal["auto", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What simulates; tokens are certain to be equal only on the engine that recorded."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
@@ -122,7 +122,7 @@ class Bench:
     """A model's size, with random weights."""
     checkpoint: Path | None = None
     """Measure this checkpoint's folder instead."""
-    engine: Literal["auto", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where the model runs."""
@@ -134,6 +134,10 @@ class Bench:
     """Measure a plain path like the released MineWorld code's as well, in turns, and give the ratio."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
+    kernels: str = "auto"
+    """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
+    weights: Literal["auto", "int8", "fp8"] = "auto"
+    """For --engine cuda: 8-bit weights instead of bf16."""
     json: bool = False
     """Print JSON instead of sentences."""
 

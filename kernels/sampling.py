@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDS = 10
-_M0, _M1 = 0xD2511F53, 0xCD9E8D57
-_W0, _W1 = 0x9E3779B9, 0xBB67AE85
-_MASK = 0xFFFFFFFF
+ROUNDS = 10
+M0, M1 = 0xD2511F53, 0xCD9E8D57
+W0, W1 = 0x9E3779B9, 0xBB67AE85
+MASK = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ GREEDY = Sampler(temperature=0.0, top_p=1.0)
 def philox(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.uint32]:
     """Philox4x32-10, first word. Counter (position, frame low, frame high, 0), key (seed low, seed high).
     positions: (N,) -> uint32 (N,)."""
-    mask = np.uint64(_MASK)
+    mask = np.uint64(MASK)
     c0 = np.asarray(positions, np.uint64) & mask
-    c1 = np.full_like(c0, frame & _MASK)
-    c2 = np.full_like(c0, (frame >> 32) & _MASK)
+    c1 = np.full_like(c0, frame & MASK)
+    c2 = np.full_like(c0, (frame >> 32) & MASK)
     c3 = np.zeros_like(c0)
-    k0, k1 = seed & _MASK, (seed >> 32) & _MASK
+    k0, k1 = seed & MASK, (seed >> 32) & MASK
     shift = np.uint64(32)
-    for _ in range(_ROUNDS):
-        p0, p1 = c0 * np.uint64(_M0), c2 * np.uint64(_M1)
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * np.uint64(M0), c2 * np.uint64(M1)
         c0, c1, c2, c3 = (p1 >> shift) ^ c1 ^ np.uint64(k0), p1 & mask, (p0 >> shift) ^ c3 ^ np.uint64(k1), p0 & mask
-        k0, k1 = (k0 + _W0) & _MASK, (k1 + _W1) & _MASK
+        k0, k1 = (k0 + W0) & MASK, (k1 + W1) & MASK
     return c0.astype(np.uint32)
 
 

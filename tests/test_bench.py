@@ -101,6 +101,8 @@ def test_random_weights_are_seeded_and_finite():
         ({"order": "spiral"}, "unknown decode order"),
         ({"frames": 0}, "--frames must be at least 1"),
         ({"threads": -1}, "--threads"),
+        ({"weights": "int8", "device": "cpu"}, "int8 weights are for the cuda engine"),
+        ({"weights": "int2", "device": "cpu"}, "unknown weights"),
         ({"device": "cuda"}, "no cuda device here"),
     ],
 )

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import tiny_config, tiny_transformer
 from gymnasium.utils.env_checker import check_env
 
 from kernels.sampling import GREEDY
 from worldmodel.engine.choice import pick_device
+from worldmodel.engine.cuda_graph import GraphDecoder
+from worldmodel.engine.frame_step import FrameStep
 from worldmodel.model.loading import save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, World, WorldModelError
@@ -79,3 +82,21 @@ def test_gymnasium_env_passes_the_check(world):
     again = env.step({**env.idle(), "camera": [0.0, 8.0], "forward": 1})
     assert (moved[0]["pov"] == again[0]["pov"]).all()
     assert moved[1:4] == (0.0, False, False)
+
+
+def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
+    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    decoder = GraphDecoder(FrameStep(world.model.transformer, world.model.tokenizer), graph=False)
+    world.decoder, world._pixels = decoder, decoder.pixels
+    world.reset(1, seed=2)
+    step = world.step(Action(yaw=5.0))
+    assert step.info["notes"] == (("engine", "eager"),)
+    assert (step.frame == world.pixels(step.tokens)).all()
+
+
+def test_an_engine_that_cannot_run_here_says_so(tiny_folder, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(WorldModelError, match=r"no cuda device here .*; use --device cpu"):
+        NeuralWorld(tiny_folder, NeuralOptions(device="cuda"))
+    with pytest.raises(WorldModelError, match="the cuda engine runs on a CUDA device, not on cpu"):
+        NeuralWorld(tiny_folder, NeuralOptions("cuda"))

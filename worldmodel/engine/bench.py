@@ -23,8 +23,8 @@ from kernels.sampling import Sampler
 from worldmodel.config import PRESETS, WorldModelConfig
 from worldmodel.decode_order import parse_order
 from worldmodel.engine.baseline import BaselineBackend
-from worldmodel.engine.choice import Engine, build_engine, eager_pixels, pick_device, pick_engine
-from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.choice import Engine, build_engine, check_weights, eager_pixels, pick_device, pick_engine
+from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
@@ -39,7 +39,9 @@ FILLED_PARAMETERS = 100_000_000  # models from this size on do not play those fr
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
     """preset: a name in PRESETS, with random weights; checkpoint: a folder, instead; order: "" is the model's own;
-    frames: how many are measured; baseline: also the plain path (baseline.py), in turns with the engine."""
+    frames: how many are measured; kernels, weights: for the cuda engine (choice.build_engine);
+    baseline: also the plain path
+    (baseline.py), in turns with the engine."""
 
     preset: str = "nano"
     checkpoint: Path | None = None
@@ -49,6 +51,8 @@ class BenchOptions:
     frames: int = 100
     baseline: bool = False
     threads: int = 0
+    kernels: str = "auto"
+    weights: str = "auto"
 
 
 def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
@@ -58,11 +62,12 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     parameters = count_parameters(config)
     name = pick_engine(options.engine, device, parameters)
+    check_weights(options.weights, name)
     check_memory(config, device, dtype, name, parameters)
     began = time.perf_counter()
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began
-    engine = build_engine(model, name, device, options.threads)
+    engine = build_engine(model, name, device, options.threads, options.kernels, options.weights)
     rng = np.random.default_rng(0)
     _open(engine.decoder, rng)
     step = _stepper(engine, rng)
@@ -83,6 +88,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         decoders.append(other.decoder)
     for decoder, run in zip(decoders, runs.values(), strict=True):
         if filled:
+            assert isinstance(decoder, FrameDecoder), "on a CPU"
             fill_context(decoder, rng)
         else:
             for _ in trange(ROLLS * config.transformer.window, desc="rolling the context", disable=quiet or None):
@@ -101,7 +107,10 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
+        "matrices": options.weights if options.weights != "auto" else str(dtype).removeprefix("torch."),
         "engine": engine.name,
+        "stage": getattr(engine.decoder, "stage", None),
+        "kernels": getattr(engine.decoder, "kernels", None),
         "order": config.order,
         "passes": config.decode_order().passes,
         "context_frames": config.transformer.window,
@@ -114,7 +123,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d"),
     }
     floor = measure_roofline(device, dtype)
-    costs = pass_costs(config, dtype.itemsize, dtype.itemsize)
+    costs = pass_costs(config, dtype.itemsize if options.weights == "auto" else 1, dtype.itemsize)
     best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / floor.matrix_rate
     result["roofline"] = {
         "copy_bytes_per_s": round(floor.bandwidth),
@@ -135,7 +144,7 @@ def report(result: dict[str, Any]) -> str:
     threads = f", {result['threads']} threads" if result["threads"] else ""
     lines = [
         f"{result['model']}: {result['parameters'] / 1e6:.1f} M parameters, {result['weights']} weights, "
-        f"{result['dtype']}, {result['order']} ({result['passes']} passes)",
+        f"{result['matrices']}, {result['order']} ({result['passes']} passes)",
         f"on {result['device']}{threads}, engine {result['engine']}, torch {result['versions']['torch']}",
         f"context: {result['context_frames']} frames, {result['context']}",
         f"{result['fps']:.2f} frames a second over {result['frames']} frames; "
@@ -143,7 +152,8 @@ def report(result: dict[str, Any]) -> str:
         f"first picture after {result['first_picture_s']:.1f} s (of that, weights {result['load_s']:.1f} s); "
         f"memory {result['memory_bytes'] / 1e9:.2f} GB",
         f"roofline: {floor['copy_bytes_per_s'] / 1e9:.1f} GB/s copied, "
-        f"{floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s: {floor['frame_ms']:.2f} ms a frame at best, {floor['reached']:.1%} reached",
+        f"{floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s: "
+        f"{floor['frame_ms']:.2f} ms a frame at best, {floor['reached']:.1%} reached",
     ]
     if "baseline" in result:
         plain = result["baseline"]
@@ -266,12 +276,12 @@ def _model(options: BenchOptions, config: WorldModelConfig, device: torch.device
     return WorldModel(config, model.tokenizer, transformer.to(device, dtype))
 
 
-def _tokens(decoder: FrameDecoder, rng: np.random.Generator) -> np.ndarray:
+def _tokens(decoder: Decoder, rng: np.random.Generator) -> np.ndarray:
     image = decoder.config.image_tokenizer
     return rng.integers(0, image.codebook_size, image.tokens_per_frame, dtype=np.int32)
 
 
-def _open(decoder: FrameDecoder, rng: np.random.Generator) -> None:
+def _open(decoder: Decoder, rng: np.random.Generator) -> None:
     decoder.open([_tokens(decoder, rng)], [])
 
 

@@ -6,17 +6,24 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import torch
 
+from kernels.launch import CupyLauncher, has_cupy
+from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.frame_step import FrameStep
+from worldmodel.engine.kernel_ops import KernelOps, usable
+from worldmodel.engine.ops import LibraryOps
 from worldmodel.model.loading import WorldModel
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
-ENGINES = ("auto", "openvino", "eager")
+WEIGHTS = ("auto", "int8", "fp8")
+ENGINES = ("auto", "cuda", "openvino", "eager")
 # OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
 OPENVINO_PARAMETERS = 100_000_000
 
@@ -35,7 +42,7 @@ class Engine:
     """A model made ready to play. pixels: tokens (places,) -> frame."""
 
     name: str
-    decoder: FrameDecoder
+    decoder: Any  # FrameDecoder, or one with its interface (decoder.Decoder)
     pixels: Callable[[Tokens], Frame]
 
 
@@ -47,8 +54,14 @@ def pick_device(name: str) -> torch.device:
     if name not in have:
         raise WorldModelError(f"unknown device {name!r}; known are auto, {', '.join(have)}")
     if not have[name]:
-        raise WorldModelError(f"no {name} device here; use --device cpu (or auto)")
+        raise WorldModelError(f"no {name} device here{_why_no_cuda() if name == 'cuda' else ''}; use --device cpu")
     return torch.device(name)
+
+
+def _why_no_cuda() -> str:
+    if torch.version.cuda is None:
+        return f" (this PyTorch, {torch.__version__}, is built without CUDA)"
+    return f" (there is none, or its driver is too old for CUDA {torch.version.cuda})"
 
 
 def pick_engine(wanted: str, device: torch.device, parameters: int) -> str:
@@ -58,9 +71,13 @@ def pick_engine(wanted: str, device: torch.device, parameters: int) -> str:
     """
     if wanted not in ENGINES:
         raise WorldModelError(f"unknown engine {wanted!r}; known are {', '.join(ENGINES)}")
+    if wanted == "auto" and device.type == "cuda":
+        return "cuda"
     if wanted == "auto":
         small = parameters <= OPENVINO_PARAMETERS
         return "openvino" if device.type == "cpu" and has_openvino() and small else "eager"
+    if wanted == "cuda" and device.type != "cuda":
+        raise WorldModelError(f"the cuda engine runs on a CUDA device, not on {device}; use --engine auto")
     if wanted == "openvino":
         if device.type != "cpu":
             raise WorldModelError(f"the openvino engine runs on the cpu, not on {device}; use --device cpu")
@@ -69,10 +86,48 @@ def pick_engine(wanted: str, device: torch.device, parameters: int) -> str:
     return wanted
 
 
-def build_engine(model: WorldModel, wanted: str, device: torch.device, threads: int = 0) -> Engine:
-    """Makes the model ready to play. It is moved to the device. threads: 0 is all cores."""
+def cuda_ops(model: WorldModel, dtype: torch.dtype, kernels: str = "auto") -> LibraryOps:
+    """The operations of the cuda engine. kernels: "auto" (ours, where CuPy is installed and they fit the model),
+    "library" (none of ours), or names of ours with commas between. WorldModelError if they cannot run."""
+    fitting = usable(model.config, dtype)
+    wanted = fitting if kernels == "auto" else () if kernels == "library" else tuple(kernels.split(","))
+    unfit = sorted(set(wanted) - set(fitting))
+    if unfit:
+        raise WorldModelError(f"no kernel {', '.join(unfit)} for this model; there are {', '.join(fitting)}")
+    if not wanted or (kernels == "auto" and not has_cupy()):
+        return LibraryOps()
+    if not has_cupy():
+        raise WorldModelError("our kernels need CuPy: pip install cupy-cuda13x, or use --kernels library")
+    return KernelOps(CupyLauncher(), wanted)
+
+
+def check_weights(weights: str, engine: str) -> None:
+    """WorldModelError if the engine has no such weights."""
+    if weights not in WEIGHTS:
+        raise WorldModelError(f"unknown weights {weights!r}; known are {', '.join(WEIGHTS)}")
+    if weights != "auto" and engine != "cuda":
+        raise WorldModelError(f"{weights} weights are for the cuda engine, not for {engine}")
+
+
+def build_engine(
+    model: WorldModel,
+    wanted: str,
+    device: torch.device,
+    threads: int = 0,
+    kernels: str = "auto",
+    weights: str = "auto",
+) -> Engine:
+    """Makes the model ready to play. It is moved to the device. threads: 0 is all cores; kernels: see cuda_ops;
+    weights: "auto" (bf16 for the cuda engine), "int8" or "fp8" (the cuda engine's alone)."""
     threads = threads or os.cpu_count() or 1
     name = pick_engine(wanted, device, sum(p.numel() for p in model.transformer.parameters()))
+    check_weights(weights, name)
+    if name == "cuda":
+        transformer = model.transformer.to(device, torch.bfloat16)
+        bits8 = "" if weights == "auto" else weights
+        step = FrameStep(transformer, model.tokenizer.to(device), cuda_ops(model, torch.bfloat16, kernels), bits8)
+        decoder = GraphDecoder(step, strict=wanted == "cuda")
+        return Engine(name, decoder, decoder.pixels)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend

@@ -45,6 +45,23 @@ class Backend(Protocol):
         ...
 
 
+class Decoder(Protocol):
+    """A frame loop: FrameDecoder, or an engine that does the whole frame on its device. See FrameDecoder."""
+
+    config: WorldModelConfig
+    window: int
+    frames: list[Tokens]
+
+    @property
+    def filled(self) -> int: ...
+
+    def open(self, frames: list[Tokens], actions: list[Tokens]) -> None: ...
+
+    def decode(
+        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
+    ) -> tuple[Tokens, Array | None]: ...
+
+
 @dataclass(frozen=True)
 class InputTables:
     """The model's input embeddings as float32 tables, with their projections folded in.

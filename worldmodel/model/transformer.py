@@ -22,32 +22,43 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(q (B, T, H, D), k (B, T, Hkv, D), v (B, T, Hkv, D)), rotated -> (B, T, H, D)."""
 
 
-def rotary_table(
-    config: WorldModelConfig, layout: BlockLayout, frames: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """cos and sin, each float32 (len(frames), length, head_dim/2), for the blocks of the given frame numbers.
+def rotary_axes(
+    config: WorldModelConfig, layout: BlockLayout
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """What turns each rotary pair: positions (length, pairs) in block 0, steps (pairs,) from block to block, and
+    frequencies (pairs,). Pair p of slot s in block b turns by (positions[s, p] + b * steps[p]) * frequencies[p].
 
-    Angles are computed in float64, so that hour-long sessions lose no precision. "frame-row-column": a
-    quarter of the pairs turn with the frame number, three eighths each with row and column.
+    "frame-row-column": a quarter of the pairs turn with the frame number, three eighths each with row and column.
     """
     transformer = config.transformer
     pairs = transformer.head_dim // 2
     if transformer.rotary == "sequence":
         # One axis, as MineWorld has it: raster positions, tail and action behind the picture.
         raster = np.concatenate([layout.places, layout.tail, layout.image + np.arange(layout.outro - len(layout.tail))])
-        stride = layout.length - len(layout.tail)
-        positions = (frames[:, None] * stride + raster[None, :])[..., None]
-        split = [pairs]
+        axes = [(raster, layout.length - len(layout.tail), pairs)]
     else:
-        place = np.broadcast_to(layout.coordinates[None], (len(frames), layout.length, 2))
-        time = np.broadcast_to(frames[:, None, None], (len(frames), layout.length, 1))
-        positions = np.concatenate([time, place], -1)
-        split = [pairs // 4, (pairs - pairs // 4) // 2, pairs - pairs // 4 - (pairs - pairs // 4) // 2]
-    angles = []
-    for axis, (count, theta) in enumerate(zip(split, transformer.rotary_theta, strict=True)):
-        frequencies = theta ** (-np.arange(count, dtype=np.float64) / count)
-        angles.append(positions[..., axis, None].astype(np.float64) * frequencies)
-    angle = np.concatenate(angles, -1)
+        rows, columns = layout.coordinates.T
+        time = pairs // 4
+        row = (pairs - time) // 2
+        axes = [(np.zeros_like(rows), 1, time), (rows, 0, row), (columns, 0, pairs - time - row)]
+    positions = np.concatenate([np.repeat(p[:, None], count, 1) for p, _, count in axes], 1)
+    steps = np.concatenate([np.full(count, step, np.int64) for _, step, count in axes])
+    frequencies = [
+        theta ** (-np.arange(count, dtype=np.float64) / count)
+        for (_, _, count), theta in zip(axes, transformer.rotary_theta, strict=True)
+    ]
+    return positions, steps, np.concatenate(frequencies)
+
+
+def rotary_table(
+    config: WorldModelConfig, layout: BlockLayout, frames: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """cos and sin, each float32 (len(frames), length, head_dim/2), for the blocks of the given frame numbers.
+
+    Angles are computed in float64, so that hour-long sessions lose no precision.
+    """
+    positions, steps, frequencies = rotary_axes(config, layout)
+    angle = (positions + frames[:, None, None] * steps).astype(np.float64) * frequencies
     return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 

@@ -130,7 +130,9 @@ class NeuralWorld:
         done = time.perf_counter()
         self.frame += 1
         self._digest.update(tokens.astype("<i4").tobytes())
-        return Step(frame, tokens, {"decode": decoded - began, "pixels": done - decoded})
+        stage = getattr(self.decoder, "stage", "graph")
+        notes = {} if stage == "graph" else {"notes": (("engine", stage),)}
+        return Step(frame, tokens, {"decode": decoded - began, "pixels": done - decoded}, notes)
 
     def close(self) -> None:
         pass

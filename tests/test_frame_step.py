@@ -1,0 +1,163 @@
+"""The frame step that CUDA graphs capture, run eagerly on the CPU: it computes what the one decode path computes."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_steps, tiny_config, tiny_transformer
+
+from kernels.sampling import GREEDY, Sampler, philox, sample, uniforms
+from kernels.sampling_device import Settings, philox_device, sample_device, uniforms_device
+from worldmodel.engine.cuda_graph import GraphDecoder
+from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.frame_step import FrameStep
+from worldmodel.tokenizers.image import ImageTokenizer, to_frames
+
+PLAIN = {
+    "rotary": "sequence",
+    "rotary_theta": (10000.0,),
+    "previous_frame": False,
+    "action_input": False,
+    "place_embedding": False,
+}
+
+
+def both(config):
+    model = tiny_transformer(config)
+    torch.manual_seed(1)
+    tokenizer = ImageTokenizer(config.image_tokenizer).eval().requires_grad_(False)
+    return FrameDecoder(config, InputTables.of(model), EagerBackend(model)), GraphDecoder(FrameStep(model, tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("order", "extra"), [("diagonal-1", {}), ("rows", {}), ("diagonal-2", PLAIN), ("raster", {"kv_heads": 4})]
+)
+def test_greedy_tokens_equal_the_decoders_over_many_rolls(order, extra):
+    config = tiny_config(order, **extra)
+    decoder, step = both(config)
+    tokens, actions = random_steps(config, 40)
+    decoder.open(list(tokens[:2]), list(actions[:1]))
+    step.open(list(tokens[:2]), list(actions[:1]))
+    for index, action in enumerate(actions):
+        expected, _ = decoder.decode(action, GREEDY, 0, index)
+        made, _ = step.decode(action, GREEDY, 0, index)
+        assert (made == expected).all(), index
+        assert step.filled == decoder.filled
+
+
+def test_forced_logits_equal_the_decoders():
+    config = tiny_config()
+    decoder, step = both(config)
+    tokens, actions = random_steps(config, 12)
+    decoder.open(list(tokens[:5]), list(actions[:4]))  # longer than the window
+    step.open(list(tokens[:5]), list(actions[:4]))
+    for index in range(5, 12):
+        _, expected = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        made, logits = step.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert abs(logits - expected).max() < 1e-4
+        assert (made == tokens[index]).all()
+
+
+def test_sampled_tokens_equal_the_decoders_and_the_picture_is_theirs():
+    config = tiny_config()
+    decoder, step = both(config)
+    tokens, actions = random_steps(config, 10)
+    decoder.open(list(tokens[:1]), [])
+    step.open(list(tokens[:1]), [])
+    for index, action in enumerate(actions):
+        sampler = Sampler(1.1, 0 if index % 2 else 5, 0.9)  # changes from frame to frame
+        expected, _ = decoder.decode(action, sampler, 2**40 + 3, index)
+        made, _ = step.decode(action, sampler, 2**40 + 3, index)
+        assert (made == expected).all(), index
+        picture = to_frames(step.step.tokenizer.decode(torch.from_numpy(expected)[None].long()))[0]
+        assert (step.pixels(made) == picture.numpy()).all()
+    # A picture of other tokens than the last ones is decoded, and changes nothing.
+    other = to_frames(step.step.tokenizer.decode(torch.from_numpy(tokens[5])[None].long()))[0]
+    assert (step.pixels(tokens[5]) == other.numpy()).all()
+    assert (step.pixels(made) == picture.numpy()).all()
+
+
+def test_nothing_moves():
+    """A captured graph knows addresses: neither a frame nor a new context may replace a tensor of the state."""
+    config = tiny_config()
+    _, decoder = both(config)
+    tokens, actions = random_steps(config, 4)
+    before = decoder._state()
+    decoder.open(list(tokens[:3]), list(actions[:2]))
+    decoder.decode(actions[2], Sampler(), 1, 1)
+    decoder.open(list(tokens[:1]), [])
+    assert decoder._state() == before
+    decoder.step.known = decoder.step.known.clone()  # the test can fail
+    assert decoder._state() != before
+
+
+def test_reopening_forgets_the_old_context():
+    config = tiny_config()
+    _, used = both(config)
+    _, fresh = both(config)
+    tokens, actions = random_steps(config, 9)
+    used.open(list(tokens[:1]), [])
+    for index in range(6):
+        used.decode(actions[index], Sampler(), 3, index)
+    for decoder in (used, fresh):
+        decoder.open(list(tokens[6:8]), list(actions[6:7]))
+    for index in range(5):
+        assert (used.decode(actions[8], GREEDY, 0, index)[0] == fresh.decode(actions[8], GREEDY, 0, index)[0]).all()
+
+
+def test_an_action_of_another_shape_or_dtype_is_refused():
+    config = tiny_config()
+    _, decoder = both(config)
+    tokens, actions = random_steps(config, 1)
+    decoder.open([tokens[0]], [])
+    with pytest.raises(ValueError, match="11 integer tokens"):
+        decoder.decode(actions[0][:5], GREEDY, 0, 0)
+    with pytest.raises(ValueError, match="11 integer tokens"):
+        decoder.decode(actions[0].astype(np.float32), GREEDY, 0, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_graph_equals_eager_over_a_hundred_frames():
+    config = tiny_config()
+    model = tiny_transformer(config).cuda()
+    torch.manual_seed(1)
+    tokenizer = ImageTokenizer(config.image_tokenizer).eval().requires_grad_(False).cuda()
+    eager, graph = (GraphDecoder(FrameStep(model, tokenizer), graph=captured) for captured in (False, True))
+    tokens, actions = random_steps(config, 100)
+    for decoder in (eager, graph):
+        decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index, action in enumerate(actions):
+        sampler = GREEDY if index < 70 else Sampler(1.0, index % 5, 0.9)  # no new capture for a new setting
+        made, expected = graph.decode(action, sampler, 4, index)[0], eager.decode(action, sampler, 4, index)[0]
+        assert (made == expected).all(), index
+        assert (graph.pixels(made) == eager.pixels(made)).all()
+    assert graph.stage == "graph"
+    assert eager.stage == "eager"
+    graph.step.picture = graph.step.picture.clone()
+    with pytest.raises(AssertionError, match="changed its shape, dtype or place"):
+        graph.decode(actions[0], GREEDY, 0, 0)
+
+
+@pytest.mark.parametrize(("seed", "frame"), [(0, 0), (7, 2**35 + 1), (2**63 - 1, 3), (2**40 + 9, 2**31)])
+def test_device_random_numbers_are_the_hosts(seed, frame):
+    settings = Settings.empty(torch.device("cpu"))
+    settings.set(Sampler(), seed, frame)
+    places = np.arange(400)
+    words = philox_device(settings, torch.from_numpy(places)).numpy()
+    assert (words == philox(seed, frame, places)).all()
+    assert (uniforms_device(settings, torch.from_numpy(places)).numpy() == uniforms(seed, frame, places)).all()
+
+
+@pytest.mark.parametrize(
+    "sampler", [GREEDY, Sampler(), Sampler(0.7, 3, 1.0), Sampler(2.0, 0, 1.0), Sampler(1, 50, 0.3)]
+)
+def test_device_sampling_is_the_hosts(sampler):
+    logits = np.random.default_rng(0).normal(0, 3, (400, 61)).astype(np.float32)
+    settings = Settings.empty(torch.device("cpu"))
+    settings.set(sampler, 5, 6)
+    places = np.arange(400)
+    drawn = uniforms_device(settings, torch.from_numpy(places))
+    made = sample_device(torch.from_numpy(logits), settings, drawn).numpy()
+    # exp may differ in its last bit between the libraries: a draw on a boundary may fall to either side
+    assert (made == sample(logits, sampler, 5, 6, places)).mean() > 0.99

@@ -1,0 +1,94 @@
+"""The device's ring cache: keys and values of the last frames at addresses that never change, and what is visible.
+
+Position and masks are tensors that are computed on the device, so that a captured graph rolls the ring by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from worldmodel.config import WorldModelConfig
+from worldmodel.model.layout import BlockLayout
+
+CHUNK = 256  # entries that one part of a split attention reads; the ring's size is a multiple
+
+
+@dataclass(frozen=True)
+class Ring:
+    """keys, values: (layers, kv_heads, entries, D); block: int64 (), -1 when empty; targets: int64 (length,) entries
+    of the current block; age: int64 (entries,) blocks since the entry's block was current (0: it is; beyond the
+    padding: never visible). slot, offset: int64 (entries,) the entry's frame slot and place within it."""
+
+    keys: Tensor
+    values: Tensor
+    block: Tensor
+    targets: Tensor
+    age: Tensor
+    slot: Tensor
+    offset: Tensor
+    window: int
+    length: int
+
+    @staticmethod
+    def empty(config: WorldModelConfig, layout: BlockLayout, device: torch.device, dtype: torch.dtype) -> Ring:
+        t, length = config.transformer, layout.length
+        used = (t.window + 1) * length
+        entries = -(-used // CHUNK) * CHUNK
+        index = torch.arange(entries, device=device)
+        keys = torch.zeros(t.layers, t.kv_heads, entries, t.head_dim, dtype=dtype, device=device)
+        ring = Ring(
+            keys,
+            torch.zeros_like(keys),
+            torch.full((), -1, dtype=torch.int64, device=device),
+            torch.zeros(length, dtype=torch.int64, device=device),
+            torch.zeros(entries, dtype=torch.int64, device=device),
+            index // length,
+            index % length,
+            t.window,
+            length,
+        )
+        ring.reset()
+        return ring
+
+    @property
+    def slots(self) -> int:
+        """Frames that there is room for: the window and the frame that is leaving it."""
+        return self.window + 1
+
+    def reset(self) -> None:
+        self.block.fill_(-1)
+
+    def advance(self) -> None:
+        """The next block becomes the current one."""
+        self.block.add_(1)
+        current = self.block % self.slots
+        self.targets.copy_(current * self.length + torch.arange(self.length, device=self.block.device))
+        age = (current - self.slot) % self.slots
+        # Padding, and slots that no block has filled since `reset`, are older than anything visible.
+        self.age.copy_(torch.where((self.slot < self.slots) & (age <= self.block), age, self.slots))
+
+    def bias(self, stop: int, outro: int = 0, rows: int = 1) -> Tensor:
+        """Additive mask of a pass, 0 or -inf in the cache's dtype: (rows if outro else 1, entries).
+
+        The current block's rows see the window's earlier blocks and their own block's first `stop` slots. The first
+        `outro` of the rows belong to the block before: they see their own window, and not the current block.
+        """
+        own = ((self.age >= 1) & (self.age < self.window)) | ((self.age == 0) & (self.offset < stop))
+        if not outro:
+            return self._additive(own[None])
+        before = (self.age >= 1) & (self.age <= self.window)
+        first = torch.arange(rows, device=self.age.device)[:, None] < outro
+        return self._additive(torch.where(first, before, own))
+
+    def block_bias(self, own: Tensor) -> Tensor:
+        """The same for rows that are the current block's first n slots; own: bool (n, n) [query, key]."""
+        visible = ((self.age >= 1) & (self.age < self.window)).repeat(len(own), 1)
+        visible[:, self.targets[: len(own)]] = own
+        return self._additive(visible)
+
+    def _additive(self, visible: Tensor) -> Tensor:
+        zero = torch.zeros((), dtype=self.keys.dtype, device=visible.device)
+        return torch.where(visible, zero, float("-inf"))
