@@ -79,7 +79,8 @@ def actions_of(options: Play) -> tuple[Source | None, int | None]:
 
     WorldModelError if a file of actions cannot be read or is shorter than --frames.
     """
-    from client.actions import idle_actions, random_actions, source_of
+    from client.actions import idle_actions, source_of
+    from worldmodel.data.random_play import random_actions
 
     name = options.actions or ("random" if options.headless else None)
     endless = options.frames or (HEADLESS_FRAMES if options.headless else None)

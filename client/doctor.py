@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from client.actions import random_actions
+from worldmodel.data.random_play import random_actions
 from worldmodel.types import WorldModelError
 
 PACKAGES = ("torch", "openvino", "pygame-ce", "av", "numpy", "pillow")

@@ -9,7 +9,6 @@ measured here to choose by, not shipped. Rounds of the engines alternate, so tha
 from __future__ import annotations
 
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
+from worldmodel.engine.bench import device_name
 from worldmodel.engine.decoder import Array, Backend, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
@@ -142,13 +142,6 @@ class OnnxBackend:
         return out[logits]
 
 
-def cpu_name() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def main(args: Arguments) -> None:
     threads = args.threads or os.cpu_count() or 1
     torch.set_num_threads(threads)
@@ -192,7 +185,7 @@ def main(args: Arguments) -> None:
     write_json(
         args.out,
         {
-            "machine": {"cpu": cpu_name(), "threads": threads},
+            "machine": {"cpu": device_name(torch.device("cpu")), "threads": threads},
             "date": time.strftime("%Y-%m-%d"),
             "checkpoint_sha256": weights_hash(args.checkpoint),
             "order": model.config.order,

@@ -20,12 +20,13 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from bench_cpu_engines import cpu_name
+import torch
 from tqdm import tqdm
 
 from recordings.reader import read_session
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
+from worldmodel.engine.bench import device_name
 from worldmodel.model.loading import StartScene
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import Action, WorldModelError
@@ -106,7 +107,7 @@ def main(args: Arguments) -> None:
     write_json(
         args.out,
         {
-            "machine": {"cpu": cpu_name(), "threads": os.cpu_count()},
+            "machine": {"cpu": device_name(torch.device("cpu")), "threads": os.cpu_count()},
             "date": time.strftime("%Y-%m-%d"),
             "checkpoint_sha256": weights_hash(args.checkpoint),
             "frames": args.frames,

@@ -37,14 +37,14 @@ from worldmodel.worlds.neural import NeuralWorld
 @dataclass(frozen=True)
 class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
-    tokenizer_run: folder of the tokenizer's run; note: what else to say of the training."""
+    tokenizer_run: folder of the tokenizer's run (None: it is the one in --out already); note: what else to say."""
 
     run: Path
     val: Path
     starts: Path
     out: Path
     cache: Path = Path("runs")
-    tokenizer_run: Path = Path("runs/tokenizer")
+    tokenizer_run: Path | None = None
     note: str = ""
     context: int = 4
     clips: int = 24
@@ -119,13 +119,13 @@ def main(args: Arguments) -> None:
             "seconds": round(time.monotonic() - began),
         },
     )
-    count = {
-        "tokenizer": sum(p.numel() for p in model.tokenizer.parameters()),
-        "world": sum(p.numel() for p in model.transformer.parameters()),
-    }
-    runs = {"tokenizer": args.tokenizer_run, "world": args.run}
-    facts = {name: training_facts(runs[name], count[name]) for name in runs}
-    write_json(args.out / "training.json", {**facts, "note": args.note})
+    facts_file = args.out / "training.json"
+    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
+    runs = (("tokenizer", args.tokenizer_run, model.tokenizer), ("world", args.run, model.transformer))
+    for name, run, module in runs:
+        if run is not None:
+            facts[name] = training_facts(run, sum(p.numel() for p in module.parameters()))
+    write_json(facts_file, {**facts, "note": args.note})
     print((args.out / "scores.json").read_text())
 
 

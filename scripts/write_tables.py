@@ -45,7 +45,11 @@ def nano_scores() -> str:
         ["tokenizer PSNR / SSIM (validation clips)", f"{tokenizer['psnr']:.2f} dB / {tokenizer['ssim']:.3f}"],
         ["tokenizer PSNR, hotbar / crosshair", " / ".join(f"{v:.1f} dB" for v in tokenizer["psnr_hud"].values())],
         ["codes used / perplexity", f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f} of 4096"],
-        ["tokenizer PSNR with 5% of tokens wrong", f"{tokenizer['psnr_perturbed']:.2f} dB"],
+        [
+            "tokenizer PSNR with 1% / 5% / 10% of tokens wrong",
+            " / ".join(f"{value:.2f}" for value in tokenizer["psnr_perturbed"].values()) + " dB",
+        ],
+        ["selected hotbar slot read from the reconstruction", f"{tokenizer['slots_read']:.1%}"],
         ["validation loss", f"{scores['validation']['loss_nats_per_token']:.3f} nats a token"],
         ["tokens guessed right (greedy, true context)", f"{scores['validation']['accuracy']:.1%}"],
         [

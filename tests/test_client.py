@@ -20,7 +20,7 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 pygame = pytest.importorskip("pygame")
 
 from client import cli  # noqa: E402
-from client.actions import random_actions, source_of  # noqa: E402
+from client.actions import source_of  # noqa: E402
 from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
 from client.game import Game  # noqa: E402
 from client.headless import HeadlessOptions, run_headless  # noqa: E402
@@ -31,6 +31,7 @@ from client.runner import Pacer, Runner  # noqa: E402
 from client.screen import Screen, fit  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
 from client.window import run_window  # noqa: E402
+from worldmodel.data.random_play import random_actions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld  # noqa: E402
 

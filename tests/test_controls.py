@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from client.actions import random_actions, source_of
+from client.actions import source_of
 from client.controls import (
     CLIENT_KEYS,
     DEFAULT_BINDINGS,
@@ -27,6 +27,7 @@ from client.controls import (
     read_bindings,
     table_of,
 )
+from worldmodel.data.random_play import random_actions
 from worldmodel.types import BUTTONS, NO_ACTION
 
 

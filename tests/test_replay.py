@@ -255,9 +255,10 @@ def test_resume_goes_on_from_the_recorded_frame(recorded, tiny_folder, tmp_path,
 
 def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     """Through the game loop: run, rewind, let go, and the picture is one that was seen before."""
-    from client.actions import random_actions, source_of
+    from client.actions import source_of
     from client.commands import Rewind
     from client.runner import Runner
+    from worldmodel.data.random_play import random_actions
 
     runner = Runner(
         lambda stage: RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1))),

@@ -21,9 +21,8 @@ from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip, write_json
-from worldmodel.tokenizers.action import ACT_BOS
+from worldmodel.data.windows import Windows
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
-from worldmodel.types import BUTTONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,62 +86,27 @@ def build_token_store(
     ]
 
 
-class WindowSampler:
-    """Draws windows of `length` consecutive steps inside one segment.
-
-    balance: share of the windows drawn for a rare action: first one of the button tokens that occur at all, each as
-    likely as any other, then a window in which it leads to a frame (class-balanced sampling: Kang et al. 2020,
-    arXiv 1910.09217). The other windows are drawn all alike.
-    """
+class WindowSampler(Windows):
+    """Draws windows of token clips (see Windows)."""
 
     def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0) -> None:
-        if not 0 <= balance <= 1:
-            raise ValueError(f"balance is a share from 0 to 1, got {balance}")
-        self.clips, self.length = clips, length
-        self.starts: list[tuple[int, int]] = []
-        for index, clip in enumerate(clips):
-            last = len(clip.tokens) - length
-            same = clip.segments[: last + 1] == clip.segments[length - 1 :] if last >= 0 else np.zeros(0, bool)
-            self.starts += [(index, int(start)) for start in np.flatnonzero(same)]
-        if not self.starts:
-            longest = max((len(clip.tokens) for clip in clips), default=0)
-            raise ClipError(f"no clip is long enough: windows of {length} steps are needed, the longest has {longest}")
-        self.uses = self._uses() if balance > 0 else []
-        self.balance = balance if self.uses else 0.0  # play without a single button has no rare ones
-
-    def _uses(self) -> list[NDArray[np.int64]]:
-        """For each button that occurs, the windows (indices of `starts`) that hold it before their last frame."""
-        windows: dict[int, list[NDArray[np.int64]]] = {}
-        places = np.asarray(self.starts)
-        for index, clip in enumerate(self.clips):
-            of_start = np.full(len(clip.tokens), -1)  # first step -> index of `starts`
-            own = np.flatnonzero(places[:, 0] == index)
-            of_start[places[own, 1]] = own
-            ids = clip.actions[:, 3:-1] - clip.actions[:, :1] + ACT_BOS  # of the button slots
-            for button in np.unique(ids[ids < len(BUTTONS)]):
-                steps = np.flatnonzero((ids == button).any(1))
-                firsts = np.unique(steps[:, None] - np.arange(self.length - 1))
-                found = of_start[firsts[firsts >= 0]]
-                windows.setdefault(int(button), []).append(found[found >= 0])
-        return [found for parts in windows.values() if len(found := np.concatenate(parts))]
+        super().__init__(clips, length, balance)
+        self.tokens = [clip.tokens for clip in clips]
 
     def window(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """-> tokens (length, places), actions (length, 11)."""
         clip, start = self.starts[index]
         part = slice(start, start + self.length)
-        return self.clips[clip].tokens[part].astype(np.int64), self.clips[clip].actions[part].astype(np.int64)
+        return self.tokens[clip][part].astype(np.int64), self.clips[clip].actions[part].astype(np.int64)
 
     def draw(self, batch: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """-> int64 tokens (batch, length, places), actions (batch, length, 11)."""
-        picks = rng.integers(len(self.starts), size=batch)
-        for place in np.flatnonzero(rng.random(batch) < self.balance):
-            use = self.uses[rng.integers(len(self.uses))]
-            picks[place] = use[rng.integers(len(use))]
-        windows = [self.window(int(pick)) for pick in picks]
-        return torch.from_numpy(np.stack([w[0] for w in windows])), torch.from_numpy(np.stack([w[1] for w in windows]))
+        return self._stack(self.pick(batch, rng))
 
     def spread(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` windows evenly spread over everything: always the same ones, for validation."""
-        picks = np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int)
+        return self._stack(np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int))
+
+    def _stack(self, picks: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
         windows = [self.window(int(pick)) for pick in picks]
         return torch.from_numpy(np.stack([w[0] for w in windows])), torch.from_numpy(np.stack([w[1] for w in windows]))

@@ -25,12 +25,6 @@ class Rollout:
     last: NDArray[np.uint8]
 
 
-def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """PSNR in dB a frame; a, b: uint8 (N, H, W, 3), b may broadcast. -> (N,)."""
-    error = ((a.astype(np.float64) - b.astype(np.float64)) ** 2).mean((1, 2, 3))
-    return 10 * np.log10(255**2 / np.maximum(error, 1e-10))
-
-
 @torch.no_grad()
 def roll_out(
     decoder: FrameDecoder,

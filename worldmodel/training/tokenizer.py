@@ -7,7 +7,9 @@ is ramped in over the first 30% of the steps. It knows frames only; no actions, 
 from __future__ import annotations
 
 import copy
+import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +21,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 from tqdm import tqdm
 
 from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, save_state, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.hud import HUDS, loss_weights
+from worldmodel.data.hud import HOTBAR_LINES, HUDS, loss_weights, read_slot
+from worldmodel.evaluation.picture import psnr, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
 
+PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
 PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in
 
 
@@ -55,15 +58,17 @@ class TokenizerTraining:
 
 @dataclass(frozen=True, slots=True)
 class TokenizerScores:
-    """Held-out scores. psnr in dB and ssim: means over frames; perplexity and used: of the codes;
-    psnr_perturbed: with 5% of the tokens replaced by a near code; psnr_hud: by region of the HUD."""
+    """Held-out scores. psnr in dB and ssim: means over frames; perplexity and used: of the codes; psnr_perturbed: with
+    a share of the tokens replaced by a near code; psnr_hud: by region of the HUD; slots_read: share of frames whose
+    selected hotbar slot is read from the reconstruction as from the frame."""
 
     psnr: float
     ssim: float
     perplexity: float
     used: float
-    psnr_perturbed: float
+    psnr_perturbed: dict[str, float]
     psnr_hud: dict[str, float]
+    slots_read: float
     frames: int
 
 
@@ -84,46 +89,46 @@ def windowed_ssim(a: Tensor, b: Tensor, window: int = 8, stride: int = 4) -> Ten
     return score.mean()
 
 
-def frame_psnr(a: Tensor, b: Tensor) -> Tensor:
-    """PSNR in dB a frame, of uint8 (B, H, W, 3) -> float (B,)."""
-    return peak_signal_noise_ratio(a.float(), b.float(), data_range=255.0, dim=(1, 2, 3), reduction="none")
-
-
 @torch.no_grad()
 def score_tokenizer(
     model: ImageTokenizer, frames: NDArray[np.uint8], hud: str, device: torch.device, batch: int = 32
 ) -> TokenizerScores:
     """frames: uint8 (N, H, W, 3), held out."""
     model.eval()
-    psnr, ssim, perturbed, codes = [], [], [], []
-    regions: dict[str, list[Tensor]] = {name: [] for name in HUDS[hud]}
+    scores: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    codes = []
     generator = torch.Generator(device).manual_seed(0)
+
+    def shown(tokens: Tensor) -> NDArray[np.uint8]:
+        return to_frames(model.decode(tokens)).cpu().numpy()
+
     for start in range(0, len(frames), batch):
-        real = torch.from_numpy(np.ascontiguousarray(frames[start : start + batch])).to(device)
-        tokens = model.encode(to_pixels(real))
-        made = to_frames(model.decode(tokens))
-        psnr.append(frame_psnr(made, real))
-        ssim.append(
-            structural_similarity_index_measure(
-                made.permute(0, 3, 1, 2).float(), real.permute(0, 3, 1, 2).float(), data_range=255.0, reduction="none"
-            )
-        )
+        real = np.ascontiguousarray(frames[start : start + batch])
+        tokens = model.encode(to_pixels(torch.from_numpy(real).to(device)))
+        made = shown(tokens)
+        scores["psnr"].append(psnr(made, real))
+        scores["ssim"].append(ssim(made, real))
         for name, region in HUDS[hud].items():
             rows, columns = region.slices(*real.shape[1:3])
-            regions[name].append(frame_psnr(made[:, rows, columns], real[:, rows, columns]))
-        wrong = torch.rand(tokens.shape, generator=generator, device=device) < 0.05
-        near = model.quantizer.neighbours(tokens, generator)
-        perturbed.append(frame_psnr(to_frames(model.decode(torch.where(wrong, near, tokens))), real))
+            scores[name].append(psnr(made[:, rows, columns], real[:, rows, columns]))
+        if hud in HOTBAR_LINES:
+            scores["slots"].append(read_slot(made, hud) == read_slot(real, hud))
+        for share in PERTURBED_SHARES:
+            wrong = torch.rand(tokens.shape, generator=generator, device=device) < share
+            near = model.quantizer.neighbours(tokens, generator)
+            scores[f"{share:.0%}"].append(psnr(shown(torch.where(wrong, near, tokens)), real))
         codes.append(tokens.flatten().cpu())
+    means = {name: float(np.concatenate(parts).mean()) for name, parts in scores.items()}
     counts = torch.bincount(torch.cat(codes), minlength=model.config.codebook_size).double()
     share = counts[counts > 0] / counts.sum()
     return TokenizerScores(
-        psnr=torch.cat(psnr).mean().item(),
-        ssim=torch.cat(ssim).mean().item(),
+        psnr=means["psnr"],
+        ssim=means["ssim"],
         perplexity=torch.exp(-(share * share.log()).sum()).item(),
         used=(counts > 0).double().mean().item(),
-        psnr_perturbed=torch.cat(perturbed).mean().item(),
-        psnr_hud={name: torch.cat(values).mean().item() for name, values in regions.items()},
+        psnr_perturbed={name: means[name] for name in (f"{share:.0%}" for share in PERTURBED_SHARES)},
+        psnr_hud={name: means[name] for name in HUDS[hud]},
+        slots_read=means.get("slots", math.nan),
         frames=len(frames),
     )
 

@@ -28,7 +28,8 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
-from worldmodel.evaluation.rollout import Rollout, psnr, roll_out, rollout_picture
+from worldmodel.evaluation.picture import psnr
+from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
 from worldmodel.model.loading import save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer

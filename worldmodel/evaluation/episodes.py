@@ -1,0 +1,96 @@
+"""Rollouts for evaluation: picked from validation clips, generated once, kept as tokens in files.
+
+An episode is `context` recorded frames and `frames` generated ones. Each is written atomically: a killed evaluation
+goes on, and the same call makes the same tokens.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.sampling import Sampler
+from worldmodel.data.clips import ClipError
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.tokens import TokenClip
+from worldmodel.engine.decoder import FrameDecoder
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """A stretch of a recorded clip: T = context + frames steps.
+
+    frames: uint8 (T, H, W, 3); tokens: int32 (T, places) of the recorded frames; actions: int32 (T, 11); held: bool
+    (T, 23).
+    """
+
+    clip: str
+    start: int
+    frames: NDArray[np.uint8]
+    tokens: NDArray[np.int32]
+    actions: NDArray[np.int32]
+    held: NDArray[np.bool_]
+
+
+def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, length: int) -> list[Episode]:
+    """`count` stretches of `length` steps, spread evenly over all clips. ClipError if no clip is long enough."""
+    places = [
+        (index, start)
+        for index, (_, stored) in enumerate(clips)
+        for start in range(len(stored.tokens) - length + 1)
+        if stored.segments[start] == stored.segments[start + length - 1]
+    ]
+    if not places:
+        longest = max((len(stored.tokens) for _, stored in clips), default=0)
+        raise ClipError(
+            f"no clip is long enough: {length} steps are needed (context and frames); the longest clip has {longest}"
+        )
+    episodes = []
+    for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
+        index, start = places[int(pick)]
+        pictures, stored = clips[index]
+        part = slice(start, start + length)
+        episodes.append(
+            Episode(
+                pictures.name,
+                start,
+                np.ascontiguousarray(pictures.frames[part]),
+                stored.tokens[part].astype(np.int32),
+                stored.actions[part],
+                pictures.buttons[part],
+            )
+        )
+    return episodes
+
+
+def generate(
+    decoder: FrameDecoder,
+    tokens: NDArray[np.int32],
+    actions: NDArray[np.int32],
+    frames: int,
+    sampler: Sampler,
+    seed: int,
+    path: Path,
+) -> NDArray[np.int32]:
+    """Generated tokens (frames, places), read from `path` if they are there.
+
+    tokens: (n, places), the context; actions: (n - 1 + frames, 11), from the context's first frame on.
+    """
+    if path.exists():
+        made = np.load(path, allow_pickle=False)
+        if made.shape == (frames, tokens.shape[1]):
+            return made.astype(np.int32)
+    context = len(tokens)
+    decoder.open(list(tokens), list(actions[: context - 1]))
+    made = np.stack([decoder.decode(actions[context - 1 + i], sampler, seed, i)[0] for i in range(frames)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.save(file, made.astype(np.uint16))
+    os.replace(temporary, path)
+    return made

@@ -1,0 +1,188 @@
+"""Trains the inverse dynamics model on recorded play: cross-entropy of every button and of the camera's bins.
+
+Half of each batch is play as the image tokenizer shows it: the model reads generated frames later, and must not take
+their smoothness for an action. Rare buttons are drawn more often. Resumable to the same curve, EMA weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from worldmodel.checkpoint import STATE_FILE, load_state, save_state
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.windows import Windows
+from worldmodel.evaluation.following import Counts, as_told, count
+from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
+from worldmodel.tokenizers.action import PITCH_BASE, YAW_BASE, ActionTokenizer
+from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
+from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+
+CHUNK = 32  # frames that the image tokenizer takes at once
+
+
+@dataclass(frozen=True, slots=True)
+class IDMTraining:
+    """Options of a run. batch: windows a step, half of them reconstructed; clip: frames of a window; balance: see
+    Windows; camera_weight: of the camera's loss; reconstructed: one clip in so many is also seen reconstructed."""
+
+    steps: int = 2500
+    batch: int = 8
+    clip: int = 12
+    learning_rate: float = 1.5e-3
+    warmup: int = 100
+    weight_decay: float = 0.01
+    average_decay: float = 0.995
+    balance: float = 0.5
+    camera_weight: float = 0.1
+    reconstructed: int = 4
+    seed: int = 0
+    device: str = "cpu"
+    bf16: bool = True
+    compile: bool = False
+    save_minutes: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlayedClip:
+    """frames: uint8 (T, H, W, 3); held: bool (T, 23); actions: int32 (T, 11) tokens of base 0; segments: (T,)."""
+
+    frames: NDArray[np.uint8]
+    held: NDArray[np.bool_]
+    actions: NDArray[np.int32]
+    segments: NDArray[np.int32]
+
+    @property
+    def bins(self) -> NDArray[np.int64]:
+        """Camera bins (T, 2) of [pitch, yaw]."""
+        return self.actions[:, 1:3].astype(np.int64) - np.array([PITCH_BASE, YAW_BASE])
+
+
+def played(clip: StoredClip, frames: NDArray[np.uint8] | None = None) -> PlayedClip:
+    """A stored clip, or other frames of the same play."""
+    encode = ActionTokenizer(0).encode
+    actions = np.stack([encode(action) for action in clip.actions()])
+    return PlayedClip(clip.frames if frames is None else frames, as_told(clip.buttons), actions, clip.segments)
+
+
+@torch.inference_mode()
+def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device: torch.device, bf16: bool) -> None:
+    """Writes the clip's frames as the image tokenizer shows them, .npy, atomically. Done already: nothing happens."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    made = np.lib.format.open_memmap(temporary, "w+", np.uint8, clip.frames.shape)
+    for start in range(0, len(clip.frames), CHUNK):
+        pixels = to_pixels(torch.from_numpy(np.array(clip.frames[start : start + CHUNK])).to(device))
+        with autocast(device, bf16):
+            shown = tokenizer.decode(tokenizer.encode(pixels))
+        made[start : start + CHUNK] = to_frames(shown.float()).cpu().numpy()
+    made.flush()
+    del made
+    os.replace(temporary, path)
+
+
+def count_read(model: InverseDynamicsModel, clip: PlayedClip) -> Counts:
+    """Its reading of a whole clip against what was played; transitions across a cut do not count."""
+    found = read_actions(model, clip.frames)
+    inside = clip.segments[1:] == clip.segments[:-1]
+    return count(clip.held[:-1][inside], found.held[inside], clip.bins[:-1][inside], found.bins[inside])
+
+
+def train_idm(
+    config: IDMConfig,
+    options: IDMTraining,
+    train: Sequence[StoredClip],
+    tokenizer: ImageTokenizer,
+    out: Path,
+    stop_after_minutes: float | None = None,
+) -> InverseDynamicsModel | None:
+    """Trains, or goes on with, the run in `out`. Returns the averaged model, or None if it stopped early."""
+    device = torch.device(options.device)
+    real = [played(clip) for clip in train]
+    Windows(real, options.clip)  # raises before any work if the clips are too short
+    started = saved = time.monotonic()
+    tokenizer = tokenizer.to(device)
+    shown = []
+    for clip in tqdm(train[:: options.reconstructed], desc="reconstructing", unit="clip"):
+        path = out / "reconstructed" / f"{clip.name}.npy"
+        reconstruct(clip, tokenizer, path, device, options.bf16)
+        shown.append(played(clip, np.load(path, mmap_mode="r", allow_pickle=False)))
+        if stop_after_minutes is not None and time.monotonic() - started > 60 * stop_after_minutes:
+            return None
+    halves = [(part, Windows(part, options.clip, options.balance)) for part in (real, shown)]
+    torch.manual_seed(options.seed)
+    model = InverseDynamicsModel(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(model).requires_grad_(False).eval()
+    optimizer = torch.optim.AdamW(
+        model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
+    )
+    first = 0
+    state = load_state(out / STATE_FILE)
+    if state:
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    log = RunLog(out / "log.jsonl", first)
+    trained = torch.compile(model) if options.compile else model
+
+    def save(step: int) -> None:
+        parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
+        save_state(out / STATE_FILE, {"step": step, **{name: part.state_dict() for name, part in parts.items()}})
+        save_idm(out, average, config)
+
+    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="idm", unit="step")
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = options.learning_rate * cosine_lr(step, options.steps, options.warmup)
+        frames, held, bins = draw(halves, options, np.random.default_rng((options.seed, step)))
+        with autocast(device, options.bf16):
+            buttons, camera, _ = trained(to_input(frames.to(device)))
+        button_loss = F.binary_cross_entropy_with_logits(buttons.float(), held.to(device).float())
+        camera_loss = F.cross_entropy(camera.float().flatten(0, 2), bins.to(device).flatten())
+        loss = button_loss + options.camera_weight * camera_loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        update_average(average, model, step, options.average_decay)
+        if step % 20 == 0:
+            log.write(step, loss=loss.item(), buttons=button_loss.item(), camera=camera_loss.item())
+            bar.set_postfix(buttons=f"{button_loss.item():.3f}", camera=f"{camera_loss.item():.2f}")
+        done, now = step + 1, time.monotonic()
+        if now - saved > 60 * options.save_minutes:
+            save(done)
+            saved = now
+        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
+            save(done)
+            return None
+    save(options.steps)
+    return average
+
+
+def draw(
+    halves: Sequence[tuple[Sequence[PlayedClip], Windows]], options: IDMTraining, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """-> frames uint8 (batch, clip, H, W, 3), held bool (batch, clip - 1, 23), bins int64 (batch, clip - 1, 2)."""
+    frames, held, bins = [], [], []
+    for clips, windows in halves:
+        for pick in windows.pick(options.batch // len(halves), rng):
+            index, start = windows.starts[int(pick)]
+            clip, part = clips[index], slice(start, start + options.clip)
+            frames.append(clip.frames[part])
+            held.append(clip.held[part][:-1])
+            bins.append(clip.bins[part][:-1])
+    return torch.from_numpy(np.stack(frames)), torch.from_numpy(np.stack(held)), torch.from_numpy(np.stack(bins))
