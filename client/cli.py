@@ -121,6 +121,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         write_report(report, options.report or "-")
         return 0
     from client.loop import WindowOptions
+    from client.meter import Meter
     from client.window import run_window
 
     return run_window(
@@ -139,6 +140,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             output_dir=options.output_dir,
             started=started,
             inputs=inputs,
+            meter=Meter() if options.meter else None,
         ),
     )
 

@@ -29,6 +29,7 @@ from client.commands import (
 from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_labels, key_name, table_of
 from client.game import Picture, Start
 from client.inputs import translate
+from client.meter import Meter
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
@@ -49,7 +50,8 @@ class WindowOptions:
     """start: scene number or picture; fps: None is the world's rate; scale: window pixels a frame pixel (0: the usual
     window); smooth: bilinear upscale; table: key name -> what it does; source: plays instead of the keyboard; frames:
     stops after so many steps; report: file or "-"; output_dir: where pictures go; started: when the process began, in
-    seconds of `time.monotonic` (None: now); inputs: where the raw inputs of each step are noted."""
+    seconds of `time.monotonic` (None: now); inputs: where the raw inputs of each step are noted;
+    meter: reads beside the game what was played."""
 
     start: Start = 0
     seed: int = 0
@@ -64,6 +66,7 @@ class WindowOptions:
     output_dir: Path = Path("sessions")
     started: float | None = None
     inputs: InputLog = field(default_factory=InputLog)
+    meter: Meter | None = None
 
 
 class Client:
@@ -83,7 +86,7 @@ class Client:
         labels = key_labels(options.table)
         self.screen = Screen("worldmodel", labels, options.smooth, keys=self.help_on(labels))
         self.runner = Runner(
-            runner_of,
+            options.meter.beside(runner_of) if options.meter is not None else runner_of,
             options.source or self._sample,
             start=options.start,
             seed=options.seed,
@@ -119,6 +122,8 @@ class Client:
             return self.controls.take()
 
     def _notify(self) -> None:
+        if self.options.meter is not None:
+            self.options.meter.see(self.runner.state.picture)
         # The window may be closed already while a last step ends.
         with contextlib.suppress(pygame.error):
             pygame.event.post(pygame.Event(self._wake))
@@ -363,7 +368,8 @@ class Client:
 
     def lines(self, picture: Picture) -> Lines:
         """The panel's text."""
-        return panel_lines(picture, self.recent)
+        meter = self.options.meter.lines() if self.options.meter is not None else ()
+        return panel_lines(picture, self.recent) + meter
 
     # --- the loop
 

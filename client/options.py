@@ -50,6 +50,8 @@ class Play:
     """Factor on mouse and stick; 1 turns 0.15 degrees for each pixel of mouse motion."""
     bindings: Path | None = None
     """JSON file of keys, such as {"jump": "Space", "drop": ["G", "Mouse 4"]}; the rest keep their default."""
+    meter: bool = False
+    """Show how often the actions that a second network reads from the pictures are the ones that were pressed."""
     headless: bool = False
     """No window: runs --frames steps of --actions and prints a report."""
     frames: int | None = None
@@ -185,7 +187,12 @@ def check(options: Play) -> None:
     if options.record is not None and options.record.exists():
         problems.append(f"{options.record} exists: a recording is never written over; give another name")
     if options.headless:
-        window_only = {"--scale": options.scale, "--sensitivity": options.sensitivity, "--bindings": options.bindings}
+        window_only = {
+            "--scale": options.scale,
+            "--sensitivity": options.sensitivity,
+            "--bindings": options.bindings,
+            "--meter": options.meter or None,
+        }
         given = [flag for flag, value in window_only.items() if value is not None]
         if given:
             problems.append(f"{' and '.join(given)} need a window, not --headless")

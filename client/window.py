@@ -46,6 +46,8 @@ def run_window(
     finally:
         pygame.display.quit()  # the window is gone at once, whatever the worker is doing
         client.runner.stop(STOP_S)
+        if options.meter is not None:
+            options.meter.stop(STOP_S)
         pygame.quit()
     state = client.runner.state
     if client.state.error is not None:
