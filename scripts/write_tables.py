@@ -140,6 +140,22 @@ def recording_cost() -> str:
     return table([f"{bench['machine']['cpu']}, {bench['frames']} frames", "not recorded", "recorded"], rows)
 
 
+def gpu_speed() -> str:
+    if not (BENCHMARKS / "gpu.json").is_file():
+        return "GPU speed: not yet measured (`scripts/gpu_check.py` writes `benchmarks/gpu.json`)."
+    bench = read(BENCHMARKS / "gpu.json")
+    rows = []
+    for part, run in bench["parts"].items():
+        if "fps" in run:
+            times = run["frame_ms"]
+            plain = f"{run['baseline']['times_slower']:.1f}" if "baseline" in run else "-"
+            percentiles = f"{times['p50']:.1f} / {times['p99']:.1f}"
+            reached = f"{run['roofline']['reached']:.0%}"
+            rows.append([part, run["matrices"], f"{run['fps']:.1f}", percentiles, reached, plain])
+    head = [f"{bench['device']}, pixels included", "weights", "frames a second", "p50 / p99, ms"]
+    return table([*head, "of the roofline", "times the baseline"], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
@@ -148,6 +164,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cpu-engines": cpu_engines,
     "play-speed": play_speed,
     "recording-cost": recording_cost,
+    "gpu-speed": gpu_speed,
 }
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import tiny_config
 
-from scripts import gpu_check
+from scripts import gpu_check, write_tables
 from worldmodel.types import WorldModelError
 
 
@@ -16,7 +16,7 @@ def tiny_presets(monkeypatch):
     monkeypatch.setattr("worldmodel.engine.roofline.MATRIX_SIZE", {"cpu": 64})
 
 
-def test_parts_are_written_one_by_one_and_resumed(tiny_presets, tmp_path, capsys):
+def test_parts_are_written_one_by_one_and_resumed(tiny_presets, tmp_path, capsys, monkeypatch):
     out = tmp_path / "benchmarks" / "gpu.json"
     args = gpu_check.Arguments(out, frames=2, presets=("tiny", "missing"), device="cpu")
     gpu_check.main(args)
@@ -31,6 +31,8 @@ def test_parts_are_written_one_by_one_and_resumed(tiny_presets, tmp_path, capsys
     assert second["parts"]["tiny/engine"] == first["parts"]["tiny/engine"]  # not done again
     assert second["parts"]["other/engine"]["order"] == "rows"
     assert "tiny/engine" not in capsys.readouterr().out
+    monkeypatch.setattr(write_tables, "BENCHMARKS", out.parent)
+    assert "other/engine" in write_tables.gpu_speed()
     gpu_check.main(gpu_check.Arguments(out, presets=("tiny",), device="cpu", again=True, limit=-1))
     assert "left for the next run" in capsys.readouterr().out
     assert json.loads(out.read_text()) == second
@@ -47,3 +49,8 @@ def test_without_a_gpu_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(WorldModelError, match="no CUDA device here"):
         gpu_check.main(gpu_check.Arguments(tmp_path / "gpu.json"))
+
+
+def test_what_is_not_measured_is_not_claimed(tmp_path, monkeypatch):
+    monkeypatch.setattr(write_tables, "BENCHMARKS", tmp_path)
+    assert "not yet measured" in write_tables.gpu_speed()
