@@ -77,10 +77,10 @@ def played(clip: StoredClip, frames: NDArray[np.uint8] | None = None) -> PlayedC
 
 
 @torch.inference_mode()
-def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device: torch.device, bf16: bool) -> None:
-    """Writes the clip's frames as the image tokenizer shows them, .npy, atomically. Done already: nothing happens."""
+def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device: torch.device, bf16: bool) -> bool:
+    """Writes the clip's frames as the image tokenizer shows them, .npy, atomically. False if that was done already."""
     if path.exists():
-        return
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
     made = np.lib.format.open_memmap(temporary, "w+", np.uint8, clip.frames.shape)
@@ -92,6 +92,7 @@ def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device:
     made.flush()
     del made
     os.replace(temporary, path)
+    return True
 
 
 def count_read(model: InverseDynamicsModel, clip: PlayedClip) -> Counts:
@@ -118,9 +119,10 @@ def train_idm(
     shown = []
     for clip in tqdm(train[:: options.reconstructed], desc="reconstructing", unit="clip"):
         path = out / "reconstructed" / f"{clip.name}.npy"
-        reconstruct(clip, tokenizer, path, device, options.bf16)
+        made = reconstruct(clip, tokenizer, path, device, options.bf16)
         shown.append(played(clip, np.load(path, mmap_mode="r", allow_pickle=False)))
-        if stop_after_minutes is not None and time.monotonic() - started > 60 * stop_after_minutes:
+        # Only after work: a run that is stopped again and again still comes to its end.
+        if made and stop_after_minutes is not None and time.monotonic() - started > 60 * stop_after_minutes:
             return None
     halves = [(part, Windows(part, options.clip, options.balance)) for part in (real, shown)]
     torch.manual_seed(options.seed)
