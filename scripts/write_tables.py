@@ -156,6 +156,32 @@ def gpu_speed() -> str:
     return table([*head, "of the roofline", "times the baseline"], rows)
 
 
+def weight_formats() -> str:
+    bench = read(BENCHMARKS / "weight_formats.json")
+    rows = [
+        [
+            name,
+            f"{cost['bytes'] / 1e6:.1f} MB",
+            f"{cost['loss_change']:+.5f} ± {cost['loss_change_error']:.5f}",
+            f"{cost['logit_error']:.2%}",
+            f"{cost['divergence']:.1e}",
+            f"{cost['same_choice']:.1%}",
+        ]
+        for name, cost in bench["formats"].items()
+        if name != "float32"
+    ]
+    plain = bench["formats"]["float32"]["bytes"] / 1e6
+    head = [
+        f"weights (float32: {plain:.1f} MB; {bench['windows']} windows)",
+        "read a pass",
+        "validation loss, nats",
+        "logit error (RMS)",
+        "KL, nats",
+        "same first choice",
+    ]
+    return table(head, rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
@@ -165,6 +191,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "play-speed": play_speed,
     "recording-cost": recording_cost,
     "gpu-speed": gpu_speed,
+    "weight-formats": weight_formats,
 }
 
 
