@@ -24,6 +24,7 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
+from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.motion import turns_followed
 from worldmodel.evaluation.rollout import rollout_picture
 from worldmodel.model.loading import StartScene, WorldModel, load_world_model, save_starts, save_world_model
@@ -106,6 +107,7 @@ def main(args: Arguments) -> None:
     rows = [np.concatenate(first[i : i + 5], 1) for i in range(0, len(first) - len(first) % 5, 5)]
     Image.fromarray(np.concatenate(rows)).save(args.out / "starts.png")
     turns = turns_followed(world, range(len(scenes)))
+    slots = slots_followed(world, range(len(scenes)))
     write_json(
         args.out / "scores.json",
         {
@@ -115,6 +117,7 @@ def main(args: Arguments) -> None:
             "rollouts": {name: asdict(score_rollouts(made)) for name, made in rollouts.items()},
             "sampler": asdict(Sampler()),
             "context_frames": args.context,
+            "slots_followed": f"{sum(slots)} of {len(slots)}",
             "turns_followed": {name: f"{sum(hits)} of {len(hits)}" for name, hits in turns.items()},
             "seconds": round(time.monotonic() - began),
         },

@@ -56,6 +56,7 @@ def nano_scores() -> str:
             f"15-frame rollouts, PSNR ({rollout['clips']} clips, mean of the frames)",
             f"{mean(rollout['psnr_model']):.2f} dB; repeating the last frame: {mean(rollout['psnr_repeat']):.2f} dB",
         ],
+        ["hotbar key selects its slot (start scenes, every other slot)", scores["slots_followed"]],
         ["picture follows the mouse (start scenes)", ", ".join(f"{way}: {hits}" for way, hits in turns.items())],
     ]
     return table(["measured on the shipped weights", "value"], rows)

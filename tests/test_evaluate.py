@@ -1,0 +1,152 @@
+"""scripts/evaluate.py on a tiny world: what it leaves, that it goes on, that its control differs, what it refuses."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import vpt_line, write_clip
+from PIL import Image
+
+from worldmodel.data.hud import read_slot
+from worldmodel.evaluation.drift import token_entropy
+from worldmodel.evaluation.hotbar import slots_followed
+from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
+from worldmodel.types import Step
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = IDMConfig(height=48, width=80, before=1, after=1, channels=(8, 16, 16), features=16)
+
+
+@pytest.fixture(scope="module")
+def idm(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("idm")
+    save_idm(folder, InverseDynamicsModel(SMALL), SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    write_clip(folder / "a", [vpt_line(dx=index % 7) for index in range(80)])
+    return folder
+
+
+def evaluate(*arguments):
+    command = [sys.executable, ROOT / "scripts/evaluate.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
+    out = tmp_path / "out"
+    arguments = [
+        "--checkpoint",
+        tiny_folder,
+        "--data",
+        clips,
+        "--out",
+        out,
+        "--idm",
+        idm,
+        "--cache",
+        tmp_path / "cache",
+    ]
+    arguments += ["--clips", 3, "--frames", 4, "--context", 2, "--drift", 1, "--drift-frames", 100, "--engine", "eager"]
+    run = evaluate(*arguments)
+    assert run.returncode == 0, run.stderr
+    scores = json.loads((out / "scores.json").read_text())
+    assert set(scores["following"]) == {"real", "reconstructed", "model", "shuffled"}
+    assert scores["following"]["model"]["steps"] == 12
+    assert len(scores["picture"]["psnr_model"]) == 4
+    assert scores["settings"]["order"] == "diagonal-1"
+    assert len(scores["settings"]["weights_sha256"]) == 64
+    assert scores["drift"][0]["frames"] == [1, 100]
+    assert {"commit", "cpu", "date"} <= set(scores["provenance"])
+    rows = list(csv.DictReader((out / "frames.csv").open()))
+    assert len(rows) == 12
+    made = [float(row["psnr_model"]) for row in rows if row["frame"] == "2"]
+    assert scores["picture"]["psnr_model"][1] == pytest.approx(np.mean(made), abs=1e-3)
+    page = (out / "page.html").read_text()
+    assert "<svg" in page
+    assert "data:image/jpeg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
+        "http://creativecommons.org", ""
+    )
+    kept = sorted((out / "rollouts").glob("*.npy"))
+    assert len(kept) == 7
+    kept[0].unlink()  # as if it had been killed before that one
+    before = {path: path.stat().st_mtime_ns for path in kept[1:]}
+    again = evaluate(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert json.loads((out / "scores.json").read_text())["following"] == scores["following"]
+    assert all(path.stat().st_mtime_ns == time for path, time in before.items())
+    other = evaluate(*arguments, "--seeds", 2)
+    assert other.returncode == 2
+    assert "holds another evaluation" in other.stderr
+
+
+def test_mistakes_are_told_before_any_long_work(tiny_folder, idm, clips, tmp_path):
+    common = ["--out", tmp_path / "out", "--cache", tmp_path / "cache", "--checkpoint", tiny_folder]
+    for arguments, says in (
+        (["--data", clips, "--idm", idm, "--frames", 999], "the longest clip has 40"),
+        (["--data", tmp_path, "--idm", idm], "no clip"),
+        (["--data", clips, "--idm", tiny_folder], "holds no inverse dynamics model"),
+        (["--data", clips, "--idm", idm, "--clips", 0], "--clips must be at least 1"),
+    ):
+        run = evaluate(*common, *arguments)
+        assert run.returncode == 2, run.stderr
+        assert says in run.stderr
+        assert "Traceback" not in run.stderr
+
+
+def test_the_slot_is_read_from_the_shipped_start_scenes():
+    """The start scenes' pictures show different slots; their highlight is where the reader says."""
+    sheet = np.asarray(Image.open(ROOT / "worldmodel/pretrained/nano/starts.png").convert("RGB"))
+    frames = np.concatenate(
+        [row.reshape(112, -1, 192, 3).swapaxes(0, 1) for row in sheet.reshape(-1, 112, *sheet.shape[1:])]
+    )
+    slots = read_slot(frames)
+    assert len(set(slots.tolist())) > 2
+    for frame, slot in zip(frames, slots, strict=True):
+        below = frame[109:111].mean((0, 2))
+        left = round((0.1578 + 0.0756 * slot) * 192)
+        assert below[left : left + 15].mean() > 1.2 * np.median(below)
+
+
+def test_token_entropy():
+    assert token_entropy(np.zeros((4, 8), np.int32)) == 0
+    assert token_entropy(np.arange(32).reshape(4, 8)) == pytest.approx(np.log(32))
+
+
+class Hotbar:
+    """A world whose picture is a hotbar: slot keys work, but for the broken ones."""
+
+    def __init__(self, broken=()):
+        self.broken, self.slot = broken, 0
+
+    def reset(self, start=0, seed=0):
+        self.slot = start
+        return self._step()
+
+    def step(self, action):
+        for button in action.buttons:
+            slot = int(button.removeprefix("hotbar.")) - 1
+            self.slot = self.slot if slot in self.broken else slot
+        return self._step()
+
+    def _step(self):
+        frame = np.full((112, 192, 3), 60, np.uint8)
+        left = round((0.1578 + 0.0756 * self.slot) * 192)
+        frame[109:111, left : left + 15] = 220
+        return Step(frame)
+
+
+def test_slots_followed():
+    assert slots_followed(Hotbar(), range(3)) == [True] * 24
+    hits = slots_followed(Hotbar(broken={4, 7}), range(3))
+    assert (len(hits), sum(hits)) == (24, 18)
