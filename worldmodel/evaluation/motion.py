@@ -22,7 +22,7 @@ MOST_PIXELS = 12  # that a shift may be, in one step
 HAND_TOP, HAND_LEFT = 0.5, 0.67
 
 
-def _weights(height: int, width: int, hud: str) -> NDArray[np.float64]:
+def world_weights(height: int, width: int, hud: str = "luanti") -> NDArray[np.float64]:
     """1 where the picture shows the world, 0 where it shows the HUD or the hand."""
     weights = np.ones((height, width))
     weights[round(HAND_TOP * height) :, round(HAND_LEFT * width) :] = 0
@@ -39,7 +39,7 @@ def picture_shift(before: Frame, after: Frame, axis: int, hud: str = "luanti") -
     height, width = before.shape[:2]
     length = (height, width)[axis]
     a, b = (np.moveaxis(frame.astype(np.float64), axis, 0) for frame in (before, after))
-    weights = np.moveaxis(_weights(height, width, hud), axis, 0)
+    weights = np.moveaxis(world_weights(height, width, hud), axis, 0)
 
     def error(shift: int) -> float:
         old, new = slice(max(0, -shift), length - max(0, shift)), slice(max(0, shift), length - max(0, -shift))

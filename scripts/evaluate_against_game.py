@@ -1,0 +1,71 @@
+"""Plays the same start and the same actions in the real game (Luanti) and in a checkpoint, and scores the model.
+
+    python scripts/evaluate_against_game.py --checkpoint worldmodel/pretrained/nano --out out/game [--trials 50]
+                                            [--seed 0] [--preset grassland] [--kinds turn move dig place hotbar]
+
+Turns (degrees and sign), walks (direction), dug and placed blocks (do they show, and stay after looking 44 degrees away
+and back?), hotbar keys. The real side is recorded once, in --out/real: other checkpoints are compared on the same
+trials. Leaves scores.json, trials.csv, page.html and a strip of pictures a trial in --out/<checkpoint>-<hash>. Started
+again, it goes on where it stopped. Needs the Debian packages that `worldmodel doctor` names.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from worldmodel.checkpoint import weights_hash
+from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
+from worldmodel.evaluation.neural_model import NeuralModel
+from worldmodel.evaluation.provenance import provenance
+from worldmodel.evaluation.trials import KINDS
+from worldmodel.games.luanti.build import require_packages
+from worldmodel.training.common import main_with_errors
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+
+SHORT_HASH = 8
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """checkpoint: "nano" or a folder; trials: of each kind; engine, threads: as those of `worldmodel play`."""
+
+    checkpoint: str
+    out: Path
+    trials: int = 50
+    seed: int = 0
+    preset: str = "grassland"
+    kinds: tuple[str, ...] = KINDS
+    engine: str = "auto"
+    threads: int = 0
+
+
+def main(args: Arguments) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the game is ended too
+    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
+    # What can be wrong is found before the long work.
+    checkpoint = find_checkpoint(args.checkpoint)
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads))
+    require_packages()
+    folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}"
+    real = record_real(options)
+    results = run_trials(options, real, NeuralModel(world), folder)
+    facts = {
+        **provenance(),
+        "checkpoint": checkpoint.resolve().name,
+        "weights_sha256": weights_hash(checkpoint),
+        "decode_order": world.model.config.order,
+        "engine": world.engine,
+        "sampler": asdict(world.sampler),
+        "seed": args.seed,
+        "trials_of_each_kind": args.trials,
+        "preset": args.preset,
+    }
+    write_results(folder, results, facts)
+    print(folder / "page.html")
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Arguments)
