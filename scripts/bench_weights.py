@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from bench_cpu_engines import cpu_name
+from worldmodel.engine.bench import device_name
 
 from kernels.weight_only import DTYPES
 from worldmodel.checkpoint import weights_hash
@@ -52,7 +52,7 @@ def main(args: Arguments) -> None:
         clips = build_token_store(pictures, model.tokenizer.to(device), model.config, Path(folder), device)
         tokens, actions = WindowSampler(clips, args.frames).spread(args.windows)
     costs = format_costs(model.transformer.to(device), tokens, actions, list(DTYPES))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
+    name = device_name(device)
     write_json(
         args.out,
         {
