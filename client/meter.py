@@ -60,7 +60,7 @@ def shipped_reader() -> Reader:
     model = load_idm()
     config = model.config
     return Reader(
-        config.before, config.after, (config.height, config.width), lambda frames: read_actions(model, frames)
+        config.around, config.around, (config.height, config.width), lambda frames: read_actions(model, frames)
     )
 
 

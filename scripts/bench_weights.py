@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from worldmodel.engine.bench import device_name
 
 from kernels.weight_only import DTYPES
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
+from worldmodel.engine.bench import device_name
 from worldmodel.engine.choice import pick_device
 from worldmodel.evaluation.weights import format_costs
 from worldmodel.model.loading import load_world_model

@@ -109,18 +109,18 @@ def test_the_panel_tells_shares_of_the_steps_that_used_a_group():
 
 def test_it_reads_in_pieces_what_one_reading_of_the_whole_says():
     torch.manual_seed(0)
-    model = InverseDynamicsModel(IDMConfig(channels=(8, 8, 8), features=16)).eval().requires_grad_(False)
+    model = InverseDynamicsModel(IDMConfig(channels=(8, 8, 8, 8), pair=16, features=16)).eval().requires_grad_(False)
     torch.nn.init.normal_(model.buttons.weight, std=3.0)  # so that many buttons are read, and others in each step
     torch.nn.init.normal_(model.camera.weight, std=3.0)
     config = model.config
     steps: list[Compared] = []
-    reader = Reader(config.before, config.after, (112, 192), lambda frames: read_actions(model, frames))
+    reader = Reader(config.around, config.around, (112, 192), lambda frames: read_actions(model, frames))
     meter = Meter(lambda: reader, steps=1000)
-    actions, frames = script(5 * CHUNK + config.after), []
+    actions, frames = script(5 * CHUNK + config.around), []
     for picture in played(meter, FakeWorld(), actions):
         frames.append(picture.frame)
         meter.see(picture)
-        ripe = (len(frames) - 1 - config.after) // CHUNK * CHUNK
+        ripe = (len(frames) - 1 - config.around) // CHUNK * CHUNK
         wait_for(lambda ripe=ripe: len(meter._done) >= ripe)
     meter.stop(PATIENCE)
     steps = list(meter._done)

@@ -1,9 +1,10 @@
 """Inverse dynamics model: reads from frames alone which action led from each to the next.
 
-Non-causal, as VPT's is (arXiv 2206.11795, section 3.1): it sees frames on both sides of a transition. A small
-convolutional network over the frames around a transition and their differences. (Encoding every frame alone and
-stacking the codes was tried first: after 60,000 transitions it still saw no motion.) It knows no world model, and keeps
-nothing between calls.
+Non-causal, as VPT's is (arXiv 2206.11795, section 3.1): it sees frames on both sides of a transition. Motion is given
+to it, not left to be found: a correlation layer (FlowNet, arXiv 1504.06852, section 3; normalised features as in
+PWC-Net, arXiv 1709.02371) compares each frame with the next at every displacement that a camera action can cause.
+(Plain convolutions over stacked frames and their differences were tried first: after 60,000 transitions they still saw
+no motion.) It knows no world model, and keeps nothing between calls.
 """
 
 from __future__ import annotations
@@ -31,31 +32,36 @@ from worldmodel.types import BUTTONS, WorldModelError
 PRETRAINED_IDM = Path(__file__).resolve().parent.parent / "pretrained" / "idm"
 BUTTON_THRESHOLD = 0.5  # a button whose probability is at least this counts as read
 SHRINK = 2  # pixels a side that are averaged first
+CELL = 4  # a side of a coarse cell in shrunk pixels; a fine cell is half of it
+COARSE = (5, 7)  # displacements compared, in coarse cells up/down and left/right: 40 and 56 pixels
+FINE = (3, 4)  # and in fine cells: 12 and 16 pixels
 CHANGE_GAIN = 3.0  # neighbouring frames differ little: brings their differences to the size of the frames
 
 
 @dataclass(frozen=True, slots=True)
 class IDMConfig:
-    """height, width: pixels of the frames; before, after: frames seen before and after the transition's own two;
-    channels: of the three resolutions; features: size of the vector behind the heads."""
+    """height, width: pixels of the frames; around: transitions seen before and after the one that is read; channels:
+    of fine cells, coarse cells, and the two resolutions after the correlation; pair: size of a transition's vector;
+    features: size of the vector behind the heads."""
 
     height: int = 112
     width: int = 192
-    before: int = 2
-    after: int = 2
-    channels: tuple[int, int, int] = (48, 96, 192)
+    around: int = 2
+    channels: tuple[int, int, int, int] = (32, 64, 128, 192)
+    pair: int = 256
     features: int = 384
 
     def __post_init__(self) -> None:
-        if self.height % SHRINK or self.width % SHRINK:
-            raise ValueError(f"height and width must be multiples of {SHRINK}, got {self.height}x{self.width}")
-        if self.before < 0 or self.after < 0:
-            raise ValueError(f"before and after count frames, got {self.before} and {self.after}")
+        side = SHRINK * CELL
+        if self.height % side or self.width % side:
+            raise ValueError(f"height and width must be multiples of {side}, got {self.height}x{self.width}")
+        if self.around < 0:
+            raise ValueError(f"around counts transitions, got {self.around}")
 
     @property
     def window(self) -> int:
         """Frames that one transition is read from."""
-        return self.before + 2 + self.after
+        return 2 * self.around + 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,40 +104,75 @@ class Block(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
 
 
+def correlate(first: Tensor, second: Tensor, reach: tuple[int, int], stride: int = 1) -> Tensor:
+    """Cosine similarity of features at displaced places.
+
+    first: (N, C, h, w); second: (N, C, stride * h, stride * w) -> (N, (2 * reach[0] + 1) * (2 * reach[1] + 1), h, w).
+    Displacements are counted in cells of `second`; beyond its edge the similarity is 0. Each row is compared with
+    whole rows by a matrix product, of which the reachable diagonals are kept: 4 times as fast as place by place.
+    """
+    (rows, columns), (N, C, h, w) = reach, first.shape
+    second = F.pad(second, (columns, columns, rows, rows))
+    W, tall = second.shape[3], 2 * rows + 1
+    near = second.unfold(2, tall, stride).permute(0, 2, 1, 4, 3).reshape(N * h, C, tall * W)
+    similar = torch.bmm(first.permute(0, 2, 3, 1).reshape(N * h, w, C), near).view(N, h, w, tall, W)
+    across = torch.arange(2 * columns + 1, device=first.device) + stride * torch.arange(w, device=first.device)[:, None]
+    similar = similar.gather(4, across[:, None].expand(N, h, w, tall, 2 * columns + 1))
+    return similar.flatten(3).permute(0, 3, 1, 2)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Features (N, C, h, w) without the place-independent part, at length 1."""
+    return F.normalize(x - x.mean((2, 3), keepdim=True), dim=1)
+
+
 class InverseDynamicsModel(nn.Module):
     """Frames (B, T, 3, H, W) in [-1, 1] -> button logits (B, T - 1, 23), camera logits (B, T - 1, 2, 21), features."""
 
     def __init__(self, config: IDMConfig) -> None:
         super().__init__()
         self.config = config
-        a, b, c = config.channels
-        # The transition's two frames, and the differences of all neighbours in the window: motion at the first layer.
-        self.stem = nn.Conv2d(3 * (2 + config.window - 1), a, 5, stride=2, padding=2)
-        self.down = nn.Conv2d(a, b, 3, stride=2, padding=1)
-        self.block = Block(b)
-        self.merge = nn.Conv2d(b, c, 3, stride=2, padding=1)
-        self.blocks = nn.Sequential(Block(c), Block(c))
-        self.squeeze = nn.Conv2d(c, c // 4, 1)
-        halved = [-(-size // (8 * SHRINK)) for size in (config.height, config.width)]
-        self.features = nn.Linear(c // 4 * halved[0] * halved[1], config.features)
+        a, b, c, d = config.channels
+        self.fine = nn.Sequential(nn.Conv2d(3, a, 5, stride=2, padding=2), nn.SiLU(), nn.Conv2d(a, a, 3, padding=1))
+        self.coarse = nn.Sequential(nn.SiLU(), nn.Conv2d(a, b, 3, stride=2, padding=1))
+        volumes = sum((2 * y + 1) * (2 * x + 1) for y, x in (COARSE, FINE))
+        self.motion = nn.Conv2d(volumes, c // 2, 1)
+        # What else changed: the next frame's pixels, and its differences to the one before.
+        self.looks = nn.Conv2d(6, c // 2, 2 * CELL - 1, stride=CELL, padding=CELL - 1)
+        self.block = Block(c)
+        self.merge = nn.Conv2d(c, d, 3, stride=2, padding=1)
+        self.blocks = nn.Sequential(Block(d), Block(d))
+        self.squeeze = nn.Conv2d(d, d // 4, 1)
+        cells = [-(-size // (2 * CELL * SHRINK)) for size in (config.height, config.width)]
+        self.pair = nn.Linear(d // 4 * cells[0] * cells[1], config.pair)
+        self.around = nn.Conv1d(config.pair, config.features, 2 * config.around + 1)
         self.buttons = nn.Linear(config.features, len(BUTTONS))
         self.camera = nn.Linear(config.features, 2 * CAMERA_BINS)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T = frames.shape[:2]
-        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, (B, T))
-        # The frames around each transition; beyond the ends, the first and the last again.
-        c = self.config
-        around = torch.arange(T - 1, device=x.device)[:, None] + torch.arange(-c.before, 2 + c.after, device=x.device)
-        x = x[:, around.clamp(0, T - 1)].flatten(0, 1)  # (B * (T - 1), window, 3, h, w)
-        changes = (x[:, 1:] - x[:, :-1]) * CHANGE_GAIN
-        x = torch.cat([x[:, c.before : c.before + 2], changes], 1).flatten(1, 2)
-        x = F.silu(self.stem(x.contiguous(memory_format=torch.channels_last)))
-        x = self.blocks(self.merge(F.silu(self.block(self.down(x)))))
+        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK)
+        fine = self.fine(x.contiguous(memory_format=torch.channels_last))
+        coarse = self.coarse(fine)
+
+        def pairs(features: Tensor) -> tuple[Tensor, Tensor]:
+            features = features.unflatten(0, (B, T))
+            return features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1)
+
+        before, after = pairs(unit(coarse))
+        volume = [correlate(before, after, COARSE)]
+        before, after = pairs(unit(fine))
+        volume.append(correlate(before[:, :, ::2, ::2], after, FINE, stride=2))
+        before, after = pairs(x)
+        looks = self.looks(torch.cat([after, (after - before) * CHANGE_GAIN], 1))
+        x = torch.cat([self.motion(torch.cat(volume, 1)), looks], 1)
+        x = self.blocks(self.merge(F.silu(self.block(x))))
         # A plain flattening keeps the places: the hotbar is in one of them.
-        x = F.silu(self.features(F.silu(self.squeeze(x)).flatten(1)))
-        camera = self.camera(x).view(B, T - 1, 2, CAMERA_BINS)
-        return self.buttons(x).view(B, T - 1, -1), camera, x.view(B, T - 1, -1)
+        x = F.silu(self.pair(F.silu(self.squeeze(x)).flatten(1))).view(B, T - 1, -1)
+        # The transitions around each; beyond the ends, the first and the last again.
+        x = F.pad(x.transpose(1, 2), (self.config.around, self.config.around), mode="replicate")
+        x = F.silu(self.around(x)).transpose(1, 2)
+        return self.buttons(x), self.camera(x).unflatten(-1, (2, CAMERA_BINS)), x
 
 
 def to_input(frames: Tensor) -> Tensor:
@@ -154,7 +195,7 @@ def read_actions(model: InverseDynamicsModel, frames: NDArray[np.uint8], batch: 
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for start in range(0, len(frames) - 1, batch):
         stop = min(start + batch, len(frames) - 1)  # transitions start..stop - 1
-        first, last = max(0, start - c.before), min(len(frames), stop + 1 + c.after)
+        first, last = max(0, start - c.around), min(len(frames), stop + 1 + c.around)
         piece = torch.from_numpy(np.array(frames[first:last]))[None].to(device)
         buttons, camera, features = model(to_input(piece))
         own = slice(start - first, stop - first)

@@ -1,4 +1,5 @@
-"""Trains the inverse dynamics model on recorded play: cross-entropy of every button and of the camera's bins.
+"""Trains the inverse dynamics model on recorded play: the negative log-likelihood of whole actions, which is the sum of
+the cross-entropies of every button and of both camera bins.
 
 Half of each batch is play as the image tokenizer shows it: the model reads generated frames later, and must not take
 their smoothness for an action. Rare buttons are drawn more often. Resumable to the same curve, EMA weights.
@@ -28,6 +29,7 @@ from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_acti
 from worldmodel.tokenizers.action import PITCH_BASE, YAW_BASE, ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+from worldmodel.types import BUTTONS
 
 CHUNK = 32  # frames that the image tokenizer takes at once
 
@@ -35,7 +37,7 @@ CHUNK = 32  # frames that the image tokenizer takes at once
 @dataclass(frozen=True, slots=True)
 class IDMTraining:
     """Options of a run. batch: windows a step, half of them reconstructed; clip: frames of a window; balance: see
-    Windows; camera_weight: of the camera's loss; reconstructed: one clip in so many is also seen reconstructed."""
+    Windows; reconstructed: one clip in so many is also seen reconstructed."""
 
     steps: int = 2500
     batch: int = 8
@@ -45,7 +47,6 @@ class IDMTraining:
     weight_decay: float = 0.01
     average_decay: float = 0.995
     balance: float = 0.5
-    camera_weight: float = 0.1
     reconstructed: int = 4
     seed: int = 0
     device: str = "cpu"
@@ -153,9 +154,9 @@ def train_idm(
         frames, held, bins = draw(halves, options, np.random.default_rng((options.seed, step)))
         with autocast(device, options.bf16):
             buttons, camera, _ = trained(to_input(frames.to(device)))
-        button_loss = F.binary_cross_entropy_with_logits(buttons.float(), held.to(device).float())
-        camera_loss = F.cross_entropy(camera.float().flatten(0, 2), bins.to(device).flatten())
-        loss = button_loss + options.camera_weight * camera_loss
+        button_loss = len(BUTTONS) * F.binary_cross_entropy_with_logits(buttons.float(), held.to(device).float())
+        camera_loss = 2 * F.cross_entropy(camera.float().flatten(0, 2), bins.to(device).flatten())
+        loss = button_loss + camera_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
