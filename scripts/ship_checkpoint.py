@@ -20,15 +20,22 @@ import torch
 from PIL import Image
 
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.checkpoint import weights_hash
+from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.motion import turns_followed
 from worldmodel.evaluation.rollout import rollout_picture
-from worldmodel.model.loading import StartScene, WorldModel, load_world_model, save_starts, save_world_model
-from worldmodel.tokenizers.image import to_frames, to_pixels
+from worldmodel.model.loading import (
+    StartScene,
+    WorldModel,
+    load_tokenizer,
+    load_world_model,
+    save_starts,
+    save_world_model,
+)
+from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
@@ -38,7 +45,8 @@ from worldmodel.worlds.neural import NeuralWorld
 @dataclass(frozen=True)
 class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
-    tokenizer_run: folder of the tokenizer's run (None: it is the one in --out already); note: what else to say."""
+    tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None: the world's
+    own); note: what else to say."""
 
     run: Path
     val: Path
@@ -64,6 +72,16 @@ def training_facts(run: Path, parameters: int) -> dict[str, str]:
     }
 
 
+def same_codes(run: Path, trained_on: ImageTokenizer) -> ImageTokenizer:
+    """The tokenizer of `run`. CheckpointError if it encodes otherwise than the one that the world was trained on."""
+    tokenizer = load_tokenizer(run)
+    for part in ("encoder", "quantizer"):
+        mine, other = (getattr(module, part).state_dict() for module in (tokenizer, trained_on))
+        if mine.keys() != other.keys() or any(not torch.equal(mine[name], other[name]) for name in mine):
+            raise CheckpointError(f"{run}: its {part} is not the one that the world model was trained with")
+    return tokenizer
+
+
 def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> StartScene:
     """The `context` frames up to `step` of a stored clip, and the actions between them, as a start scene."""
     stores = [path.parent for path in (args.cache / "frames").glob(f"*/{name}.frames.npy")]
@@ -81,7 +99,8 @@ def main(args: Arguments) -> None:
     model = load_world_model(args.run)
     config = model.config
     image = config.image_tokenizer
-    save_world_model(args.out, config, model.tokenizer, model.transformer, torch.float16)
+    tokenizer = model.tokenizer if args.tokenizer_run is None else same_codes(args.tokenizer_run, model.tokenizer)
+    save_world_model(args.out, config, tokenizer, model.transformer, torch.float16)
     model = load_world_model(args.out)  # what is scored is what is shipped
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))

@@ -1,5 +1,7 @@
 """Image tokenizer: quantisers, shapes, training on real (tiny) pictures, HUD weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import loss_weights
+from worldmodel.model.loading import load_tokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, VectorQuantizer
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer, windowed_ssim
@@ -118,6 +121,24 @@ def test_training_learns_resumes_and_writes_samples(tmp_path):
     assert train_tokenizer(TINY_TOKENIZER, options, [clip], clip.frames[:8], tmp_path / "cut", 1e-9) is None
     again = train_tokenizer(TINY_TOKENIZER, options, [clip], clip.frames[:8], tmp_path / "cut")
     assert again == whole
+
+
+def test_a_frozen_encoder_keeps_its_codes_while_the_decoder_learns(tmp_path):
+    clip = _clip()
+    pixels = to_pixels(torch.from_numpy(clip.frames[:8]))
+    options = TokenizerTraining(
+        steps=20, batch=4, learning_rate=5e-3, warmup=2, hud="none", bf16=False, eval_steps=99, average_decay=0.9
+    )
+    first = train_tokenizer(TINY_TOKENIZER, options, [clip], clip.frames[:8], tmp_path / "first")
+    more = replace(options, init=tmp_path / "first", freeze_encoder=True, steps=40)
+    second = train_tokenizer(TINY_TOKENIZER, more, [clip], clip.frames[:8], tmp_path / "second")
+    assert first is not None
+    assert second is not None
+    assert second.psnr > first.psnr + 1
+    codes = [load_tokenizer(tmp_path / name).encode(pixels) for name in ("first", "second")]
+    assert torch.equal(*codes)
+    with pytest.raises(ValueError, match="freeze_encoder needs init"):
+        TokenizerTraining(freeze_encoder=True)
 
 
 def test_openvino_decoder_equals_the_module():

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, save_state, write_checkpoint
+from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, load_weights, save_state, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, loss_weights, read_slot
@@ -37,7 +37,9 @@ PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is rampe
 
 @dataclass(frozen=True, slots=True)
 class TokenizerTraining:
-    """Options of a run. steps of `batch` frames; learning_rate: peak; perturb: see ImageTokenizer.forward."""
+    """Options of a run. steps of `batch` frames; learning_rate: peak; perturb: see ImageTokenizer.forward; init: a
+    checkpoint to start from instead of random weights; freeze_encoder: its codes stay what they are, so that world
+    models that were trained on them stay right, and only the decoder learns."""
 
     steps: int = 3000
     batch: int = 16
@@ -49,11 +51,17 @@ class TokenizerTraining:
     perturbed_share: float = 0.25
     ssim_weight: float = 0.3
     hud: str = "luanti"
+    init: Path | None = None
+    freeze_encoder: bool = False
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
     save_minutes: float = 4.0
     eval_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.freeze_encoder and self.init is None:
+            raise ValueError("freeze_encoder needs init, a checkpoint whose codes are to stay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +173,16 @@ def train_tokenizer(
     device = torch.device(options.device)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    model = ImageTokenizer(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = ImageTokenizer(config)
+    if options.init is not None:
+        load_weights(options.init, "tokenizer", model)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
-    )
+    if options.freeze_encoder:
+        model.encoder.requires_grad_(False)
+        model.quantizer.eval()  # its codebook stays, too
+    learned = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(learned, options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay)
     weights = torch.from_numpy(loss_weights(options.hud, config.height, config.width)).to(device)
     state = load_state(out / STATE_FILE)
     first = 0
