@@ -38,7 +38,7 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[IDMTraining] = field(default_factory=IDMTraining)
 
 
-def main(args: Arguments) -> None:
+def main(args: Arguments) -> bool:
     tokenizer = load_tokenizer(args.tokenizer)
     size = (args.model.height, args.model.width)
     clips = {}
@@ -48,7 +48,7 @@ def main(args: Arguments) -> None:
     model = train_idm(args.model, args.training, clips["train"], tokenizer, args.out, args.stop_after_minutes)
     if model is None:
         print(f"stopped early; the same command goes on: {args.out}")
-        return
+        return False
     save_idm(args.out, model, args.model, torch.float16)  # what is shipped is what is scored
     device = torch.device(args.training.device)
     scores = {}
@@ -65,6 +65,7 @@ def main(args: Arguments) -> None:
         scores[name] = asdict(result)
         print(f"{name}: F1 {result.f1:.3f}, camera {result.camera_degrees:.2f} degrees off, {result.steps} steps")
     write_json(args.out / "scores.json", {**scores, "model": asdict(args.model), "training": asdict(args.training)})
+    return True
 
 
 if __name__ == "__main__":

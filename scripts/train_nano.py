@@ -1,36 +1,36 @@
-"""The prepared training run of nano, start to end, in pieces: tokenizer, tokens, world model.
+"""The prepared training run of nano, start to end, in pieces: tokenizer, tokens and world model, IDM, evaluation.
 
     python scripts/train_nano.py --data CLIPS [CLIPS ...] --val CLIPS --out runs/nano --device cuda --minutes 8.5
 
-Each call works for at most --minutes, says what stage it reached, and the same call goes on (exit code 3 until all is
-done). Checkpoints of both stages lie in --out/tokenizer and --out/world.
+Each call works for at most about --minutes, says what stage it reached, and the same call goes on (exit code 3 until
+all is done). Each stage is one of the scripts beside this one, in a folder of its own below --out. The last leaves the
+weights in half precision in --out/pieces, in files of at most --piece_mb: `cat NAME.* > NAME` puts one together.
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from worldmodel.config import PRESETS
-from worldmodel.data.frames import build_frame_store, open_frame_store
-from worldmodel.data.tokens import build_token_store
-from worldmodel.model.loading import load_tokenizer
-from worldmodel.training.common import main_with_errors
-from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
-from worldmodel.training.world import WorldTraining, train_world
+from worldmodel.checkpoint import CONFIG_FILE, WEIGHTS_FILE
+from worldmodel.model.loading import load_world_model, save_world_model
+from worldmodel.training.common import TO_BE_CONTINUED, main_with_errors, split_file
 
-TO_BE_CONTINUED = 3  # exit code
+SCRIPTS = Path(__file__).resolve().parent
+STAGES = ("tokenizer", "world", "idm", "evaluation")
+DONE = "done"  # the file that a finished stage leaves in its folder
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; the step and batch
-    counts are for a GPU: a CPU takes a hundredth of them a minute."""
+    """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
+    to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance: see
+    WindowSampler; clips: stretches that are evaluated; extra: further options of a stage's script, as STAGE:OPTION."""
 
     data: tuple[Path, ...]
     val: Path
@@ -41,44 +41,85 @@ class Arguments:
     tokenizer_batch: int = 32
     world_steps: int = 20_000
     world_batch: int = 16
+    balance: float = 0.5
+    idm_steps: int = 8_000
+    idm_batch: int = 32
+    clips: int = 64
     compile: bool = True
+    piece_mb: float = 16.0
+    extra: tuple[str, ...] = ()
+
+
+def commands(args: Arguments) -> dict[str, list[str]]:
+    """What each stage calls, without --stop-after-minutes."""
+    folders = {name: args.out / name for name in STAGES}
+    data = ["--data", *map(str, args.data), "--val", str(args.val)]
+    training = ["--device", args.device, "--save-minutes", "1"]
+    compiled = ["--compile"] if args.compile else []
+    tokenizer = ["--tokenizer", str(folders["tokenizer"])]
+    cache = ["--cache", str(args.out)]
+    given = {
+        "tokenizer": ["--steps", args.tokenizer_steps, "--batch", args.tokenizer_batch, *data, *training]
+        + ["--cache", args.out / "frames"],
+        "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
+        + [*data, *training, *compiled, *tokenizer, *cache],
+        "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
+        "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", folders["idm"], *cache]
+        + ["--clips", args.clips],
+    }
+    scripts = {"evaluation": "evaluate.py"}
+    more = {name: [part.partition(":")[2] for part in args.extra if part.startswith(f"{name}:")] for name in STAGES}
+    return {
+        name: [str(SCRIPTS / scripts.get(name, f"train_{name}.py")), "--out", str(folders[name])]
+        + [*map(str, given[name]), *more[name]]
+        for name in STAGES
+    }
+
+
+def run_stage(name: str, command: list[str], folder: Path, minutes: float) -> None:
+    """Runs a stage unless it is done. SystemExit with exit code 3 if the time is over, or the stage's own code."""
+    if (folder / DONE).exists():
+        return
+    if minutes <= 0:
+        stop(name)
+    limit = [] if name == "evaluation" else ["--stop-after-minutes", f"{minutes:.3f}"]
+    # An evaluation keeps its rollouts: it is simply ended, and goes on.
+    try:
+        ended = subprocess.run(
+            [sys.executable, *command, *limit], check=False, timeout=None if limit else 60 * minutes
+        ).returncode
+    except subprocess.TimeoutExpired:
+        stop(name)
+    if ended == TO_BE_CONTINUED:
+        stop(name)
+    if ended != 0:
+        sys.exit(ended)
+    (folder / DONE).touch()
+
+
+def stop(name: str) -> None:
+    print(f"stage {name}: the time of this call is over; the same command goes on")
+    sys.exit(TO_BE_CONTINUED)
+
+
+def pack(args: Arguments) -> None:
+    """The world model and the IDM in half precision, split."""
+    model = load_world_model(args.out / "world")
+    half = args.out / "half"
+    save_world_model(half, model.config, model.tokenizer, model.transformer, torch.float16)
+    for name, folder in (("nano", half), ("idm", args.out / "idm")):
+        pieces = args.out / "pieces" / name
+        pieces.mkdir(parents=True, exist_ok=True)
+        for file in (CONFIG_FILE, WEIGHTS_FILE):
+            split_file(folder / file, pieces, int(args.piece_mb * 2**20))
 
 
 def main(args: Arguments) -> None:
     deadline = time.monotonic() + 60 * args.minutes
-    config, device = PRESETS["nano"], torch.device(args.device)
-    image = config.image_tokenizer
-    clips = {}
-    for split, folders in (("train", args.data), ("val", (args.val,))):
-        store = args.out / "frames" / split
-        clips[split] = open_frame_store(store, build_frame_store(folders, store, image.height, image.width))
-
-    def left() -> float:
-        return (deadline - time.monotonic()) / 60
-
-    def stop_if(unfinished: bool, stage: str) -> None:
-        if unfinished:
-            print(f"stage {stage}: stopped after {args.minutes} minutes; the same command goes on")
-            sys.exit(TO_BE_CONTINUED)
-
-    folder = args.out / "tokenizer"
-    options = TokenizerTraining(
-        steps=args.tokenizer_steps, batch=args.tokenizer_batch, device=args.device, save_minutes=1.0
-    )
-    held_out = np.concatenate([clip.frames[::10] for clip in clips["val"]])
-    # Nothing is trained again: a finished run is only scored once more.
-    stop_if(train_tokenizer(image, options, clips["train"], held_out, folder, left()) is None, "tokenizer")
-    tokenizer = load_tokenizer(folder).to(device)
-    tokens = {
-        split: build_token_store(clips[split], tokenizer, config, args.out / "tokens" / split, device)
-        for split in clips
-    }
-    options = replace(
-        WorldTraining(), steps=args.world_steps, batch=args.world_batch, device=args.device, compile=args.compile
-    )
-    val = list(zip(clips["val"], tokens["val"], strict=True))
-    stop_if(not train_world(config, options, tokenizer, tokens["train"], val, args.out / "world", left()), "world")
-    print(f"done: {args.out / 'world'}")
+    for name, command in commands(args).items():
+        run_stage(name, command, args.out / name, (deadline - time.monotonic()) / 60)
+    pack(args)
+    print(f"done: weights in {args.out / 'pieces'}, scores in {args.out / 'evaluation'}")
 
 
 if __name__ == "__main__":

@@ -34,15 +34,15 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
 
 
-def main(args: Arguments) -> None:
+def main(args: Arguments) -> bool:
     height, width = args.model.height, args.model.width
     train = open_frame_store(args.cache / "train", build_frame_store(args.data, args.cache / "train", height, width))
     val = open_frame_store(args.cache / "val", build_frame_store([args.val], args.cache / "val", height, width))
     held_out = np.concatenate([clip.frames[::10] for clip in val])
     scores = train_tokenizer(args.model, args.training, train, held_out, args.out, args.stop_after_minutes)
     if scores is None:
-        print(f"stopped early; the same command goes on with {args.out}")
-        return
+        print(f"stopped early; the same command goes on: {args.out}")
+        return False
     bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
     write_json(
         args.out / "scores.json",
@@ -54,6 +54,7 @@ def main(args: Arguments) -> None:
         },
     )
     print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")
+    return True
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]
 READERS: dict[str, ClipReader] = {".wms": read_session_clip}
 
 
-def main(args: Arguments) -> None:
+def main(args: Arguments) -> bool:
     tokenizer = load_tokenizer(args.tokenizer)
     config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
     device = torch.device(args.training.device)
@@ -73,6 +73,7 @@ def main(args: Arguments) -> None:
     val = list(zip(clips["val"], tokens["val"], strict=True))
     done = train_world(config, args.training, tokenizer, tokens["train"], val, args.out, args.stop_after_minutes)
     print(f"{'done' if done else 'stopped early; the same command goes on'}: {args.out}")
+    return done
 
 
 if __name__ == "__main__":

@@ -12,13 +12,14 @@ import torch
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip
 
 from client.cli import main
+from scripts import train_nano
 from worldmodel.checkpoint import config_to_dict, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import cosine_lr
+from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, add_noise, train_world
 from worldmodel.types import Action
 
@@ -191,3 +192,44 @@ def test_a_tokenizer_alone_is_no_world(tmp_path):
     write_checkpoint(tmp_path, {"image_tokenizer": config_to_dict(TINY_TOKENIZER)}, {"tokenizer": tokenizer})
     with pytest.raises(Exception, match="image tokenizer alone"):
         load_world_model(tmp_path)
+
+
+def test_a_file_in_pieces_is_the_same_file(tmp_path):
+    (tmp_path / "w").write_bytes(bytes(range(256)) * 10)
+    pieces = split_file(tmp_path / "w", tmp_path, 1000)
+    assert [piece.name for piece in pieces] == ["w.000", "w.001", "w.002"]
+    assert max(piece.stat().st_size for piece in pieces) == 1000
+    assert b"".join(piece.read_bytes() for piece in pieces) == (tmp_path / "w").read_bytes()
+
+
+def test_the_prepared_run_goes_on_where_it_stopped(tmp_path):
+    """Three calls of a stage that needs two: exit code 3 is passed on, and a finished stage is not run again."""
+    stage = tmp_path / "stage.py"
+    stage.write_text(
+        "import pathlib, sys\n"
+        "calls = pathlib.Path(sys.argv[1]) / 'calls'\n"
+        "assert sys.argv[2] == '--stop-after-minutes'\n"
+        "calls.write_text(calls.read_text() + sys.argv[3] + '\\n' if calls.exists() else sys.argv[3] + '\\n')\n"
+        "sys.exit(3 if calls.read_text().count('\\n') == 1 else 0)\n"
+    )
+    command = [str(stage), str(tmp_path)]
+    for minutes in (0, 0.5):
+        with pytest.raises(SystemExit) as stopped:
+            train_nano.run_stage("world", command, tmp_path, minutes)
+        assert stopped.value.code == 3
+    train_nano.run_stage("world", command, tmp_path, 0.25)
+    train_nano.run_stage("world", command, tmp_path, 0.25)
+    assert (tmp_path / "calls").read_text().split() == ["0.500", "0.250"]
+    stage.write_text("import sys; sys.exit(2)")
+    with pytest.raises(SystemExit) as failed:
+        train_nano.run_stage("idm", command, tmp_path / "other", 1)
+    assert failed.value.code == 2
+
+
+def test_every_stage_of_the_prepared_run_is_a_command_that_its_script_takes(tmp_path):
+    args = train_nano.Arguments((tmp_path,), tmp_path, tmp_path / "out")
+    for command in train_nano.commands(args).values():
+        assert Path(command[0]).is_file()
+        known = script(command[0], "--help", cwd=tmp_path).stdout
+        for option in (part for part in command[1:] if part.startswith("--")):
+            assert option in known

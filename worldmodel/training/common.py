@@ -17,6 +17,8 @@ from torch import nn
 
 from worldmodel.types import WorldModelError
 
+TO_BE_CONTINUED = 3  # exit code of a script that stopped early because it was told to
+
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
     """Factor of the peak learning rate: linear warm-up, then a cosine down to `final`."""
@@ -58,10 +60,24 @@ class RunLog:
             file.write(json.dumps(row) + "\n")
 
 
-def main_with_errors(main: Callable[[Any], None], arguments: type) -> None:
-    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2."""
+def split_file(path: Path, out: Path, most: int) -> list[Path]:
+    """Copies a file into `out` in pieces NAME.000, NAME.001, ... of at most `most` bytes; one joins them by `cat`."""
+    pieces = []
+    with path.open("rb") as file:
+        while part := file.read(most):
+            pieces.append(out / f"{path.name}.{len(pieces):03d}")
+            pieces[-1].write_bytes(part)
+    return pieces
+
+
+def main_with_errors(main: Callable[[Any], bool | None], arguments: type) -> None:
+    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2.
+
+    Exit code 3 if `main` returns False: stopped early, the same command goes on.
+    """
     try:
-        main(tyro.cli(arguments))
+        if main(tyro.cli(arguments)) is False:
+            sys.exit(TO_BE_CONTINUED)
     except WorldModelError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
