@@ -19,7 +19,7 @@ from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import Step
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 8, 16, 16), pair=32, features=16)
+SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 16, 16), pair=32, features=16)
 
 
 @pytest.fixture(scope="module")

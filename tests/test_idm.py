@@ -17,7 +17,7 @@ from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.idm import IDMTraining, count_read, played, train_idm
 from worldmodel.types import BUTTONS, WorldModelError
 
-SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 8, 16, 16), pair=32, features=32)
+SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 16, 16), pair=32, features=32)
 OPTIONS = IDMTraining(
     steps=60, batch=4, clip=6, learning_rate=5e-3, warmup=5, bf16=False, reconstructed=1, average_decay=0.8
 )
@@ -92,7 +92,7 @@ def test_it_learns_to_read_and_resumes_to_the_same_weights(tmp_path):
     torch.manual_seed(0)
     tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()
     train = [moving_clip("a"), moving_clip("b", seed=1)]
-    options = replace(OPTIONS, reconstructed=2, steps=300)
+    options = replace(OPTIONS, reconstructed=2, steps=150)
     learned = train_idm(SMALL, options, train, tokenizer, tmp_path / "whole")
     assert learned is not None
     result = score(count_read(learned, played(train[0])))

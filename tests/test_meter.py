@@ -109,7 +109,7 @@ def test_the_panel_tells_shares_of_the_steps_that_used_a_group():
 
 def test_it_reads_in_pieces_what_one_reading_of_the_whole_says():
     torch.manual_seed(0)
-    model = InverseDynamicsModel(IDMConfig(channels=(8, 8, 8, 8), pair=16, features=16)).eval().requires_grad_(False)
+    model = InverseDynamicsModel(IDMConfig(channels=(8, 8, 8), pair=16, features=16)).eval().requires_grad_(False)
     torch.nn.init.normal_(model.buttons.weight, std=3.0)  # so that many buttons are read, and others in each step
     torch.nn.init.normal_(model.camera.weight, std=3.0)
     config = model.config

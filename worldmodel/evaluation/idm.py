@@ -1,10 +1,12 @@
 """Inverse dynamics model: reads from frames alone which action led from each to the next.
 
 Non-causal, as VPT's is (arXiv 2206.11795, section 3.1): it sees frames on both sides of a transition. Motion is given
-to it, not left to be found: a correlation layer (FlowNet, arXiv 1504.06852, section 3; normalised features as in
-PWC-Net, arXiv 1709.02371) compares each frame with the next at every displacement that a camera action can cause.
-(Plain convolutions over stacked frames and their differences were tried first: after 60,000 transitions they still saw
-no motion.) It knows no world model, and keeps nothing between calls.
+to it, not left to be found: correlation layers (FlowNet, arXiv 1504.06852, section 3) compare each frame with the next
+at every displacement that a camera action can cause, for horizontal and for vertical edges apart, and are summed over
+learned regions. (Tried first, and blind to turns after 60,000 to 120,000 transitions: convolutions over stacked frames
+and their differences; one correlation of features of unit length at every place. In a meadow almost no place shows a
+turn, the horizon outweighs what does, and the hotbar, the hand and the crosshair stand still.) It knows no world model,
+and keeps nothing between calls.
 """
 
 from __future__ import annotations
@@ -32,22 +34,25 @@ from worldmodel.types import BUTTONS, WorldModelError
 PRETRAINED_IDM = Path(__file__).resolve().parent.parent / "pretrained" / "idm"
 BUTTON_THRESHOLD = 0.5  # a button whose probability is at least this counts as read
 SHRINK = 2  # pixels a side that are averaged first
-CELL = 4  # a side of a coarse cell in shrunk pixels; a fine cell is half of it
-COARSE = (5, 7)  # displacements compared, in coarse cells up/down and left/right: 40 and 56 pixels
-FINE = (3, 4)  # and in fine cells: 12 and 16 pixels
+CELL = 4  # a cell of the features beside the correlation, in shrunk pixels
+COARSE = 2  # shrunk pixels along the motion of a coarse displacement; a fine one is one of them
+ACROSS = 4  # and across it, for both
+REACH = (14, 2)  # coarse displacements compared along and across: 56 and 16 pixels
+FINE_REACH = (5, 1)  # fine ones: 10 and 8 pixels
+REGIONS = (3, 4)  # down and across: where the regions are before they are learned
 CHANGE_GAIN = 3.0  # neighbouring frames differ little: brings their differences to the size of the frames
 
 
 @dataclass(frozen=True, slots=True)
 class IDMConfig:
     """height, width: pixels of the frames; around: transitions seen before and after the one that is read; channels:
-    of fine cells, coarse cells, and the two resolutions after the correlation; pair: size of a transition's vector;
+    of the edges that are correlated, and of two resolutions beside them; pair: size of a transition's vector;
     features: size of the vector behind the heads."""
 
     height: int = 112
     width: int = 192
     around: int = 2
-    channels: tuple[int, int, int, int] = (32, 64, 128, 192)
+    channels: tuple[int, int, int] = (12, 96, 160)
     pair: int = 256
     features: int = 384
 
@@ -104,26 +109,60 @@ class Block(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
 
 
-def correlate(first: Tensor, second: Tensor, reach: tuple[int, int], stride: int = 1) -> Tensor:
-    """Cosine similarity of features at displaced places.
+def correlate(first: Tensor, second: Tensor, reach: tuple[int, int]) -> Tensor:
+    """Products of features at displaced places, summed over the channels.
 
-    first: (N, C, h, w); second: (N, C, stride * h, stride * w) -> (N, (2 * reach[0] + 1) * (2 * reach[1] + 1), h, w).
-    Displacements are counted in cells of `second`; beyond its edge the similarity is 0. Each row is compared with
-    whole rows by a matrix product, of which the reachable diagonals are kept: 4 times as fast as place by place.
+    first, second: (N, C, h, w) -> (N, h, w, (2 * reach[0] + 1) * (2 * reach[1] + 1)); reach: cells up/down, left/right.
+    Beyond the edge the features are 0. Each row is compared with whole rows by a matrix product, of which the
+    reachable diagonals are kept: several times as fast as place by place.
     """
     (rows, columns), (N, C, h, w) = reach, first.shape
     second = F.pad(second, (columns, columns, rows, rows))
     W, tall = second.shape[3], 2 * rows + 1
-    near = second.unfold(2, tall, stride).permute(0, 2, 1, 4, 3).reshape(N * h, C, tall * W)
+    near = second.unfold(2, tall, 1).permute(0, 2, 1, 4, 3).reshape(N * h, C, tall * W)
     similar = torch.bmm(first.permute(0, 2, 3, 1).reshape(N * h, w, C), near).view(N, h, w, tall, W)
-    across = torch.arange(2 * columns + 1, device=first.device) + stride * torch.arange(w, device=first.device)[:, None]
-    similar = similar.gather(4, across[:, None].expand(N, h, w, tall, 2 * columns + 1))
-    return similar.flatten(3).permute(0, 3, 1, 2)
+    across = torch.arange(2 * columns + 1, device=first.device) + torch.arange(w, device=first.device)[:, None]
+    return similar.gather(4, across[:, None].expand(N, h, w, tall, 2 * columns + 1)).flatten(3)
 
 
-def unit(x: Tensor) -> Tensor:
-    """Features (N, C, h, w) without the place-independent part, at length 1."""
-    return F.normalize(x - x.mean((2, 3), keepdim=True), dim=1)
+class Motion(nn.Module):
+    """How strongly two frames agree at each displacement along x, in each of some learned regions.
+
+    Edges that cross x only (differences along x): what is constant along x tells nothing of a motion along it.
+    """
+
+    def __init__(self, channels: int, height: int, width: int) -> None:
+        super().__init__()
+        self.edges = nn.Conv2d(3, channels, (5, 3), stride=(ACROSS // 2, 1), padding=(2, 1), bias=False)
+        rows, columns = REGIONS
+        places = height // ACROSS, width // COARSE, width
+        regions = torch.zeros(rows, columns, places[0], places[2])
+        for y, ys in enumerate(torch.arange(places[0]).chunk(rows)):
+            for x, xs in enumerate(torch.arange(width).chunk(columns)):
+                regions[y, x, ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = 1.0
+        fine = regions.flatten(0, 1)
+        self.coarse_regions = nn.Parameter(F.avg_pool2d(fine, (1, COARSE)))
+        self.fine_regions = nn.Parameter(fine)
+        coarse, fine = ((2 * along + 1) * (2 * across + 1) for along, across in (REACH, FINE_REACH))
+        self.size = rows * columns * (coarse + fine)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(B, T, 3, h, w), shrunk -> (B * (T - 1), size)."""
+        x = frames.flatten(0, 1)
+        x = self.edges(x[..., 1:] - x[..., :-1]).float()
+        # Faint edges count nearly as much as strong ones.
+        x = torch.tanh(x * x.square().mean((1, 2, 3), keepdim=True).add(1e-6).rsqrt())
+        x = F.avg_pool2d(F.pad(x, (0, 1)), (2, 1)).unflatten(0, frames.shape[:2])
+        before, after = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
+        found = []
+        for pool, (along, across), regions in (
+            (COARSE, REACH, self.coarse_regions),
+            (1, FINE_REACH, self.fine_regions),
+        ):
+            volume = correlate(F.avg_pool2d(before, (1, pool)), F.avg_pool2d(after, (1, pool)), (across, along))
+            there = regions.flatten(1) @ volume.flatten(1, 2)  # (N, regions, displacements)
+            found.append(F.layer_norm(there.float(), there.shape[-1:]).flatten(1))
+        return torch.cat(found, 1)
 
 
 class InverseDynamicsModel(nn.Module):
@@ -132,43 +171,33 @@ class InverseDynamicsModel(nn.Module):
     def __init__(self, config: IDMConfig) -> None:
         super().__init__()
         self.config = config
-        a, b, c, d = config.channels
-        self.fine = nn.Sequential(nn.Conv2d(3, a, 5, stride=2, padding=2), nn.SiLU(), nn.Conv2d(a, a, 3, padding=1))
-        self.coarse = nn.Sequential(nn.SiLU(), nn.Conv2d(a, b, 3, stride=2, padding=1))
-        volumes = sum((2 * y + 1) * (2 * x + 1) for y, x in (COARSE, FINE))
-        self.motion = nn.Conv2d(volumes, c // 2, 1)
+        a, b, c = config.channels
+        height, width = config.height // SHRINK, config.width // SHRINK
+        self.across = Motion(a, height, width)
+        self.down = Motion(a, width, height)
+        self.moved = nn.Linear(self.across.size + self.down.size, config.pair)
         # What else changed: the next frame's pixels, and its differences to the one before.
-        self.looks = nn.Conv2d(6, c // 2, 2 * CELL - 1, stride=CELL, padding=CELL - 1)
-        self.block = Block(c)
-        self.merge = nn.Conv2d(c, d, 3, stride=2, padding=1)
-        self.blocks = nn.Sequential(Block(d), Block(d))
-        self.squeeze = nn.Conv2d(d, d // 4, 1)
-        cells = [-(-size // (2 * CELL * SHRINK)) for size in (config.height, config.width)]
-        self.pair = nn.Linear(d // 4 * cells[0] * cells[1], config.pair)
-        self.around = nn.Conv1d(config.pair, config.features, 2 * config.around + 1)
+        self.looks = nn.Conv2d(6, b, 2 * CELL - 1, stride=CELL, padding=CELL - 1)
+        self.block = Block(b)
+        self.merge = nn.Conv2d(b, c, 3, stride=2, padding=1)
+        self.blocks = nn.Sequential(Block(c), Block(c))
+        self.squeeze = nn.Conv2d(c, c // 4, 1)
+        cells = [-(-size // (2 * CELL)) for size in (height, width)]
+        self.changed = nn.Linear(c // 4 * cells[0] * cells[1], config.pair)
+        self.around = nn.Conv1d(2 * config.pair, config.features, 2 * config.around + 1)
         self.buttons = nn.Linear(config.features, len(BUTTONS))
         self.camera = nn.Linear(config.features, 2 * CAMERA_BINS)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         B, T = frames.shape[:2]
-        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK)
-        fine = self.fine(x.contiguous(memory_format=torch.channels_last))
-        coarse = self.coarse(fine)
-
-        def pairs(features: Tensor) -> tuple[Tensor, Tensor]:
-            features = features.unflatten(0, (B, T))
-            return features[:, :-1].flatten(0, 1), features[:, 1:].flatten(0, 1)
-
-        before, after = pairs(unit(coarse))
-        volume = [correlate(before, after, COARSE)]
-        before, after = pairs(unit(fine))
-        volume.append(correlate(before[:, :, ::2, ::2], after, FINE, stride=2))
-        before, after = pairs(x)
-        looks = self.looks(torch.cat([after, (after - before) * CHANGE_GAIN], 1))
-        x = torch.cat([self.motion(torch.cat(volume, 1)), looks], 1)
-        x = self.blocks(self.merge(F.silu(self.block(x))))
+        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, (B, T))
+        moved = self.moved(torch.cat([self.across(x), self.down(x.transpose(-1, -2))], 1))
+        before, after = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
+        x = torch.cat([after, (after - before) * CHANGE_GAIN], 1).contiguous(memory_format=torch.channels_last)
+        x = self.blocks(self.merge(F.silu(self.block(self.looks(x)))))
         # A plain flattening keeps the places: the hotbar is in one of them.
-        x = F.silu(self.pair(F.silu(self.squeeze(x)).flatten(1))).view(B, T - 1, -1)
+        changed = self.changed(F.silu(self.squeeze(x)).flatten(1))
+        x = F.silu(torch.cat([moved, changed], 1)).view(B, T - 1, -1)
         # The transitions around each; beyond the ends, the first and the last again.
         x = F.pad(x.transpose(1, 2), (self.config.around, self.config.around), mode="replicate")
         x = F.silu(self.around(x)).transpose(1, 2)
