@@ -12,11 +12,12 @@ import torch
 from conftest import vpt_line, write_clip
 from PIL import Image
 
+from scripts import evaluate as evaluate_script
 from worldmodel.data.hud import read_slot
 from worldmodel.evaluation.drift import token_entropy
 from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
-from worldmodel.types import Step
+from worldmodel.types import Step, WorldModelError
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 16, 16), pair=32, features=16)
@@ -57,6 +58,7 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
         tmp_path / "cache",
     ]
     arguments += ["--clips", 3, "--frames", 4, "--context", 2, "--drift", 1, "--drift-frames", 100, "--engine", "eager"]
+    arguments += ["--timed", 3]
     run = evaluate(*arguments)
     assert run.returncode == 0, run.stderr
     scores = json.loads((out / "scores.json").read_text())
@@ -66,6 +68,7 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
     assert scores["settings"]["order"] == "diagonal-1"
     assert len(scores["settings"]["weights_sha256"]) == 64
     assert scores["drift"][0]["frames"] == [1, 100]
+    assert scores["speed"]["fps"] > 0
     assert {"commit", "cpu", "date"} <= set(scores["provenance"])
     rows = list(csv.DictReader((out / "frames.csv").open()))
     assert len(rows) == 12
@@ -85,23 +88,30 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
     assert again.returncode == 0, again.stderr
     assert json.loads((out / "scores.json").read_text())["following"] == scores["following"]
     assert all(path.stat().st_mtime_ns == time for path, time in before.items())
-    other = evaluate(*arguments, "--seeds", 2)
-    assert other.returncode == 2
-    assert "holds another evaluation" in other.stderr
+    with pytest.raises(WorldModelError, match="holds another evaluation"):
+        evaluate_script.check_folder(out, {**scores["settings"], "seeds": 2})
 
 
 def test_mistakes_are_told_before_any_long_work(tiny_folder, idm, clips, tmp_path):
-    common = ["--out", tmp_path / "out", "--cache", tmp_path / "cache", "--checkpoint", tiny_folder]
-    for arguments, says in (
-        (["--data", clips, "--idm", idm, "--frames", 999], "the longest clip has 40"),
-        (["--data", tmp_path, "--idm", idm], "no clip"),
-        (["--data", clips, "--idm", tiny_folder], "holds no inverse dynamics model"),
-        (["--data", clips, "--idm", idm, "--clips", 0], "--clips must be at least 1"),
-    ):
-        run = evaluate(*common, *arguments)
-        assert run.returncode == 2, run.stderr
-        assert says in run.stderr
-        assert "Traceback" not in run.stderr
+    def refused(says, data=clips, **options):
+        arguments = evaluate_script.Arguments(tiny_folder, (data,), tmp_path / "out", **{"idm": idm, **options})
+        with pytest.raises(WorldModelError, match=says):
+            evaluate_script.main(arguments)
+        assert not (tmp_path / "out").exists()
+
+    refused("the longest clip has 40", frames=999)
+    refused("is not a folder", data=tmp_path / "none")
+    refused("no clips in", data=idm)
+    refused("holds no inverse dynamics model", idm=tiny_folder)
+    refused("--clips must be at least 1", clips=0)
+    refused("no file of published weights", lpips=tmp_path / "nowhere.pth")
+    large = IDMConfig(channels=(8, 16, 16), pair=8, features=8)
+    save_idm(tmp_path / "large", InverseDynamicsModel(large), large)
+    refused("reads frames of 192x112", idm=tmp_path / "large")
+    run = evaluate("--checkpoint", tmp_path, "--data", clips, "--idm", idm, "--out", tmp_path / "out")
+    assert run.returncode == 2
+    assert "is no checkpoint" in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def test_the_slot_is_read_from_the_shipped_start_scenes():
@@ -126,6 +136,8 @@ def test_token_entropy():
 class Hotbar:
     """A world whose picture is a hotbar: slot keys work, but for the broken ones."""
 
+    name, frame_shape, tick_rate, starts = "hotbar", (112, 192), 10.0, 9
+
     def __init__(self, broken=()):
         self.broken, self.slot = broken, 0
 
@@ -138,6 +150,9 @@ class Hotbar:
             slot = int(button.removeprefix("hotbar.")) - 1
             self.slot = self.slot if slot in self.broken else slot
         return self._step()
+
+    def close(self):
+        pass
 
     def _step(self):
         frame = np.full((112, 192, 3), 60, np.uint8)

@@ -88,6 +88,20 @@ def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
     return clips
 
 
+def check_length(folders: Sequence[Path], steps: int) -> None:
+    """ClipError if no clip has so many 10 Hz steps, told from the small jsonl files alone."""
+    longest = 0
+    for folder in folders:
+        for clip in find_clips(folder):
+            with clip.with_suffix(".jsonl").open("rb") as file:
+                longest = max(longest, sum(1 for line in file if line.strip()) // TICKS_PER_STEP)
+            if longest >= steps:
+                return
+    raise ClipError(
+        f"no clip is long enough: {steps} steps are needed (context and frames); the longest clip has {longest}"
+    )
+
+
 def parse_line(text: str, path: Path, number: int) -> dict[str, Any]:
     """One line of JSON. ClipError with file and line for bad JSON (also for Python-dict text: never eval'ed)."""
     try:

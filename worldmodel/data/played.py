@@ -36,7 +36,8 @@ def decode_tokens(tokenizer: ImageTokenizer, tokens: NDArray[np.integer]) -> NDA
             f"frames of {tokens.shape[1]} tokens up to {tokens.max()} do not fit an image tokenizer of "
             f"{config.tokens_per_frame} tokens a frame and {config.codebook_size} codes"
         )
-    return to_frames(tokenizer.decode(torch.from_numpy(tokens.astype(np.int64)))).numpy()
+    device = next(tokenizer.parameters()).device
+    return to_frames(tokenizer.decode(torch.from_numpy(tokens.astype(np.int64)).to(device))).cpu().numpy()
 
 
 def decode_steps(

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from worldmodel.data.random_play import random_actions
 from worldmodel.evaluation.following import add_up, as_told, count, score
-from worldmodel.evaluation.idm import InverseDynamicsModel, read_actions
 from worldmodel.evaluation.picture import sharpness
+from worldmodel.evaluation.reader import ActionReader
 from worldmodel.tokenizers.action import PITCH_BASE, YAW_BASE, ActionTokenizer
 from worldmodel.types import BUTTONS, Action
 
@@ -34,7 +34,7 @@ def token_entropy(tokens: NDArray[np.integer]) -> float:
 def drift_scores(
     rollouts: Sequence[tuple[NDArray[np.int32], list[Action]]],
     pixels: Callable[[NDArray[np.int32]], NDArray[np.uint8]],
-    idm: InverseDynamicsModel,
+    reader: ActionReader,
 ) -> list[dict[str, Any]]:
     """A row per STRETCH of frames, over all rollouts. rollouts: (generated tokens (T, places), the actions that led to
     them); pixels: tokens -> frames."""
@@ -46,7 +46,7 @@ def drift_scores(
         counts, sharp, entropy = [], [], []
         for tokens, actions in rollouts:
             frames = pixels(tokens[part])
-            found = read_actions(idm, frames)
+            found = reader.read(frames)
             led = actions[part][1:]  # action i led to frame i: the first one's frame has none before it here
             held = np.array([[button in action.buttons for button in BUTTONS] for action in led])
             bins = np.stack([encode(action)[1:3] for action in led]) - np.array([PITCH_BASE, YAW_BASE])

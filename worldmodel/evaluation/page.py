@@ -116,6 +116,16 @@ def following_part(scores: dict[str, Any]) -> str:
     return table(head, rows) + f"<details><summary>confusion matrices</summary>{confusions}</details>"
 
 
+def cost(speed: dict[str, Any]) -> str:
+    if not speed["frames"]:
+        return "Not measured."
+    return (
+        f"{speed['ms_p50']:.0f} ms a frame (p95 {speed['ms_p95']:.0f} ms), from action to picture, image decoder "
+        f"included: {speed['fps']:.1f} frames a second; engine {html.escape(speed['engine'])}, {speed['frames']} "
+        "frames. Other work on the machine makes it slower."
+    )
+
+
 def drift_part(rows: list[dict[str, Any]]) -> str:
     ends = [row["frames"][1] for row in rows]
     curves = {"F1": "f1", "sharpness (grey levels)": "sharpness", "token entropy (nats)": "token_entropy"}
@@ -137,6 +147,7 @@ def write_page(
     frames = list(range(1, settings["frames"] + 1))
     names = ("model", "repeat", "reconstructed", "shuffled")
     facts = {**scores["provenance"], **{k: v for k, v in settings.items() if k != "sampler"}, **settings["sampler"]}
+    facts["actions read by"] = scores["reader"]
     parts = [
         f"<h1>{html.escape(scores['checkpoint'])}</h1>",
         f"<p>{scores['episodes']} stretches of held-out clips, {settings['frames']} frames each after "
@@ -150,8 +161,13 @@ def write_page(
           for kind, label in (("psnr", "PSNR, dB"), ("ssim", "SSIM"))),
         "<p>Fréchet distance to the recorded frames, on this project's own IDM features: "
         + ", ".join(f"{name} {value:.2f}" for name, value in scores["frechet_distance_on_idm_features"].items())
-        + ". Not computed: "
-        + "; ".join(f"{name} ({why})" for name, why in scores["not_computed"].items()) + ".</p>",
+        + "."
+        + "".join(
+            f" {metric}: " + ", ".join(f"{name} {value:.3f}" for name, value in values.items()) + "."
+            for metric, values in scores["published"].items()
+        )
+        + "".join(f" {name} was not computed: {why}." for name, why in scores["not_computed"].items())
+        + "</p>",
         "<h2>Strips</h2><p><small>From above: "
         + "; ".join(TITLES.values()) + ". The first picture is the last recorded one.</small></p>",
         *(f"<h4>{html.escape(title)}</h4>" + picture(sheet(list(shown.values()))) for title, shown in strips),
@@ -162,7 +178,6 @@ def write_page(
             picks = np.linspace(0, len(tokens) - 1, DRIFT_PICTURES).astype(int)
             parts.append(picture(sheet([pixels(tokens[picks])])))
     tokenizer = scores["tokenizer"]
-    speed = scores["speed"]["ms_a_frame_p50"]
     parts += [
         "<h2>Image tokenizer</h2>",
         table(["", ""], [
@@ -173,8 +188,7 @@ def write_page(
             ["codes used / perplexity", f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f}"],
         ]),
         "<h2>Cost</h2>",
-        f"<p>{'not measured: all rollouts were there' if speed is None else f'{speed:.0f} ms a frame (p50)'}, "
-        f"{html.escape(scores['speed']['engine'])}; {html.escape(scores['speed']['note'])}.</p>",
+        f"<p>{cost(scores['speed'])}</p>",
         "<h2>Where this comes from</h2>", table(["", ""], [[name, str(value)] for name, value in facts.items()]),
     ]  # fmt: skip
     page = (
