@@ -48,8 +48,8 @@ def sheet(rows: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate([np.concatenate(list(row), 1) for row in rows])
 
 
-def plot(curves: dict[str, Sequence[float]], x: Sequence[float], x_label: str, y_label: str) -> str:
-    """Lines over x as an inline SVG."""
+def plot(curves: dict[str, Sequence[float]], x: Sequence[float] | None, x_label: str, y_label: str) -> str:
+    """Lines over x (None: 1, 2, ..., which may differ in length) as an inline SVG."""
     import matplotlib as mpl
 
     mpl.use("svg")
@@ -58,7 +58,7 @@ def plot(curves: dict[str, Sequence[float]], x: Sequence[float], x_label: str, y
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for name, values in curves.items():
-        axes.plot(x, values, marker=".", label=name)
+        axes.plot(range(1, len(values) + 1) if x is None else x, values, marker=".", label=name)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
@@ -191,9 +191,12 @@ def write_page(
         f"<p>{cost(scores['speed'])}</p>",
         "<h2>Where this comes from</h2>", table(["", ""], [[name, str(value)] for name, value in facts.items()]),
     ]  # fmt: skip
-    page = (
-        f"<!doctype html><meta charset=utf-8><title>{html.escape(scores['checkpoint'])}</title><style>{STYLE}</style>"
-    )
+    write_whole(path, scores["checkpoint"], parts)
+
+
+def write_whole(path: Path, title: str, parts: Sequence[str]) -> None:
+    """A self-contained page, written atomically."""
+    page = f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{STYLE}</style>"
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(page + "".join(parts), encoding="utf-8")
     temporary.replace(path)
