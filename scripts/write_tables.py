@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from worldmodel.evaluation.bars import bar_rows
 from worldmodel.training.common import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -183,6 +184,58 @@ def weight_formats() -> str:
     return table(head, rows)
 
 
+NOT_YET = "Not yet measured."
+
+
+def evaluations() -> dict[str, Any]:
+    """What scripts/evaluate.py left of nano, on the clips that each file names; those that are there."""
+    files = {"validation clips": "evaluation_nano.json", "fresh seeds": "evaluation_nano_fresh.json"}
+    return {title: read(BENCHMARKS / name) for title, name in files.items() if (BENCHMARKS / name).exists()}
+
+
+def nano_following() -> str:
+    """The first evaluation's action following, beside its ceilings and its control."""
+    found = evaluations()
+    if not found:
+        return NOT_YET
+    title, scores = next(iter(found.items()))
+    sources = scores["following"]
+
+    def f1(source: dict[str, Any], group: str) -> str:
+        low, high = source["interval95"][group]
+        value = source["f1"] if group == "f1" else source["groups"][group]["macro"]["f1"]
+        return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+    groups = {name: group["macro"]["support"] for name, group in sources["real"]["groups"].items()}
+    rows = [["mean over the groups", str(sources["real"]["steps"]), *(f1(source, "f1") for source in sources.values())]]
+    rows += [[name, str(n), *(f1(source, name) for source in sources.values())] for name, n in groups.items() if n]
+    for axis in ("pitch", "yaw"):
+        cameras = [source["camera"][axis] for source in sources.values()]
+        rows.append(
+            [f"camera {axis}: degrees off; turned the right way", str(cameras[0]["moved"])]
+            + [f"{camera['error_degrees']:.2f}; {camera['moved_sign']:.0%}" for camera in cameras]
+        )
+    made, repeat = (mean(scores["picture"][f"psnr_{name}"]) for name in ("model", "repeat"))
+    speed = scores["speed"]
+    head = [f"macro F1 (95% interval), {title}", "n", "recorded frames", "reconstructed", "nano", "nano, other actions"]
+    return (
+        table(head, rows)
+        + f"\n\n{scores['episodes']} stretches of {scores['settings']['frames']} frames; PSNR {made:.2f} dB, "
+        + f"repeating the last frame {repeat:.2f} dB; {speed['fps']:.1f} frames a second with the image decoder "
+        + f"({scores['provenance']['cpu']}, {scores['provenance']['cores']} cores)."
+    )
+
+
+def nano_bars() -> str:
+    found = evaluations()
+    if not found:
+        return NOT_YET
+    file = BENCHMARKS / "against_game_nano.json"
+    size = sum(path.stat().st_size for path in NANO.glob("*.safetensors")) / 1e6
+    rows = bar_rows(list(found.values()), read(file) if file.exists() else None, size)
+    return table(["", "bar", *found], rows)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
@@ -193,6 +246,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "recording-cost": recording_cost,
     "gpu-speed": gpu_speed,
     "weight-formats": weight_formats,
+    "nano-following": nano_following,
+    "nano-bars": nano_bars,
 }
 
 

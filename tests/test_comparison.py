@@ -9,6 +9,7 @@ import torch
 from conftest import vpt_line, write_clip
 
 from scripts import compare, sweep
+from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
 from worldmodel.evaluation.following import count, score
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
@@ -86,3 +87,14 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
         sweep.main(
             sweep.Arguments((tiny_folder,), (tmp_path / "clips",), tmp_path / "x", idm=tmp_path / "idm", frames=99)
         )
+
+
+def test_bars_are_told_as_met_or_missed():
+    scores = evaluation(5) | {"tokenizer": {"psnr": 27.5, "slots_read": 0.9}}
+    rows = {row[0]: row[1:] for row in bar_rows([scores, scores], None, 35.3)}
+    assert rows["tokenizer PSNR, dB"] == ["at least 27.00", "27.50", "27.50"]
+    assert rows["hotbar slot read from the reconstruction"][1] == "90.0% (missed)"
+    assert rows["macro F1, of its ceiling"][1] == "33% (missed)"
+    assert rows["weights, MB"] == ["at most 48", "35.3", "35.3"]
+    game = {"bars": [{"share": 0.5, "hits": 25, "n": 50, "met": False}]}
+    assert bar_rows([scores], game, 1)[-1][2] == "50% (25 of 50) (missed)"

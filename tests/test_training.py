@@ -158,6 +158,12 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     )  # fmt: skip
     assert first.returncode == 0, first.stderr
     assert json.loads((tmp_path / "tok/scores.json").read_text())["bits_per_frame"] == 60
+    further = script(
+        ROOT / "scripts/train_tokenizer.py", *data, "--out", tmp_path / "further", "--cache", tmp_path / "frames",
+        "--steps", "1", "--init", tmp_path / "tok", "--freeze-encoder", *model, *common, cwd=tmp_path,
+    )  # fmt: skip
+    assert further.returncode == 0, further.stderr
+    assert json.loads((tmp_path / "further/scores.json").read_text())["training"]["init"] == str(tmp_path / "tok")
     sessions = tmp_path / "sessions"
     assert main(["import", str(tmp_path / "val"), "--world", str(tmp_path / "tok"), "--out", str(sessions)]) == 0
     data = ["--data", tmp_path / "train", sessions, "--val", tmp_path / "val"]
