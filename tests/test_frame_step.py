@@ -77,6 +77,31 @@ def test_sampled_tokens_equal_the_decoders_and_the_picture_is_theirs():
     assert (step.pixels(made) == picture.numpy()).all()
 
 
+def test_pictures_of_the_last_frames_stay_and_belong_to_their_tokens():
+    """Three pictures are kept: the tokens of the next frames are made before one is fetched."""
+    config = tiny_config()
+    _, decoder = both(config)
+    tokens, actions = random_steps(config, 8)
+    decoder.open(list(tokens[:1]), [])
+    made = [decoder.decode(action, Sampler(), 5, index)[0] for index, action in enumerate(actions)]
+    assert [picture.tokens is not None for picture in decoder.pictures] == [True] * 3
+    decoded = []
+    decode = decoder.step.tokenizer.decode
+    decoder.step.tokenizer.decode = lambda codes: decoded.append(codes) or decode(codes)
+    frames = [decoder.pixels(made[-3]), decoder.pixels(made[-2]), decoder.pixels(made[-1])]
+    assert not decoded  # they were there
+    decoder.decode(actions[0], Sampler(), 5, 8)
+    for frame, codes in zip(frames, made[-3:], strict=True):
+        own = to_frames(decode(torch.from_numpy(codes)[None].long()))[0].numpy()
+        assert (frame == own).all()  # and what was handed out is not painted over
+    decoded.clear()
+    assert (decoder.pixels(made[-3]) == frames[0]).all()  # painted over by now: decoded again
+    assert len(decoded) == 1
+    decoder.open(list(tokens[:1]), [])
+    again = decoder.decode(actions[0], Sampler(), 5, 0)[0]
+    assert (again == made[0]).all()
+
+
 def test_nothing_moves():
     """A captured graph knows addresses: neither a frame nor a new context may replace a tensor of the state."""
     config = tiny_config()
@@ -134,6 +159,11 @@ def test_graph_equals_eager_over_a_hundred_frames():
         assert (graph.pixels(made) == eager.pixels(made)).all()
     assert graph.stage == "graph"
     assert eager.stage == "eager"
+    ahead = [graph.decode(action, GREEDY, 4, index)[0] for index, action in enumerate(actions[:3])]
+    behind = [eager.decode(action, GREEDY, 4, index)[0] for index, action in enumerate(actions[:3])]
+    for made, expected in zip(ahead, behind, strict=True):  # fetched late, while others were made
+        assert (made == expected).all()
+        assert (graph.pixels(made) == eager.pixels(expected)).all()
     graph.step.picture = graph.step.picture.clone()
     with pytest.raises(AssertionError, match="changed its shape, dtype or place"):
         graph.decode(actions[0], GREEDY, 0, 0)

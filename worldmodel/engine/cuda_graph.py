@@ -1,12 +1,21 @@
-"""The CUDA engine: a whole frame is one captured graph. All graph code of the project is in this file.
+"""The CUDA engine: a whole frame in two captured graphs. All graph code of the project is in this file.
 
-The first frames run eagerly (they warm the libraries up on the side stream); then the frame is captured, and replayed
-from there on. Without capture (`graph=False`, or a CPU) the same step runs eagerly: the graph's twin.
+The graph of the tokens runs on one stream; the graph of the picture on a second one, which waits for the tokens, copies
+them and lets the first go: the next frame's tokens are made while the picture is still being decoded and copied to one
+of PICTURES pinned buffers, so that no frame waits for the one before to be fetched. (Ordering by events, as in the CUDA
+programming guide, "Streams"; two graphs rather than a fork inside one, because the host must see the tokens before the
+picture is there. Graphs that may run at the same time share no memory pool.)
+
+The first frames run eagerly (they warm the libraries up on the streams); then the frame is captured, and replayed from
+there on. Without capture (`graph=False`, or a CPU) the same steps run eagerly: the graphs' twin.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +27,52 @@ from worldmodel.engine.frame_step import FrameStep
 from worldmodel.tokenizers.image import to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
+PICTURES = 3  # pinned buffers: one being written, one being read, one ready
 EAGER_FRAMES = 3  # before the capture: libraries choose their algorithms and load their kernels in them
+
+
+@dataclass
+class Picture:
+    """A pinned buffer. tokens: whose picture it holds; done: the event after which it is there (CUDA)."""
+
+    host: torch.Tensor
+    tokens: Tokens | None = None
+    done: torch.Event | None = None
+
+
+class Stage:
+    """A half of the frame on a stream of its own, captured after EAGER_FRAMES runs if `wanted`."""
+
+    def __init__(self, run: Callable[[], None], device: torch.device, wanted: bool) -> None:
+        self.run, self.wanted = run, wanted
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.graph: torch.cuda.CUDAGraph | None = None
+        self.failure = ""
+        self._eager_runs = 0
+
+    def on_stream(self) -> AbstractContextManager[Any]:
+        return torch.cuda.stream(self.stream) if self.stream is not None else nullcontext()
+
+    def __call__(self) -> None:
+        """Once more, on the current stream: by the graph as soon as there is one."""
+        if self.graph is None and self.wanted and not self.failure and self._eager_runs >= EAGER_FRAMES:
+            self._capture()
+        if self.graph is not None:
+            self.graph.replay()
+            return
+        self.run()
+        self._eager_runs += 1
+
+    def _capture(self) -> None:
+        """Captures; runs nothing, so that the state stays what it is."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self.stream):
+                self.run()
+        except RuntimeError as error:
+            self.failure = str(error).splitlines()[0]
+            return
+        self.graph = graph
 
 
 class GraphDecoder:
@@ -34,15 +88,16 @@ class GraphDecoder:
         assert not graph or cuda, f"only a CUDA device captures graphs, this is {step.device}"
         self.wanted = cuda if graph is None else graph
         self.strict = strict
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.failure = ""
-        self.stream = torch.cuda.Stream(step.device) if cuda else None
         self.host_tokens = torch.zeros_like(step.known, device="cpu", pin_memory=cuda)
-        self.host_picture = torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)
+        self.tokens_stage = Stage(self._make_tokens, step.device, self.wanted)
+        self.picture_stage = Stage(step.paint, step.device, self.wanted)
+        self.pictures = deque(
+            Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
+        )
+        self.taken: torch.Event | None = None  # the picture's stream has copied the last tokens
         self.block = -1
         self.frames: list[Tokens] = []
-        self._signature: tuple[object, ...] = ()
-        self._eager_frames = 0
+        self._signature: tuple[object, ...] | None = None
 
     @property
     def filled(self) -> int:
@@ -55,18 +110,24 @@ class GraphDecoder:
         return sorted(self.step.ops.use)
 
     @property
+    def stages(self) -> tuple[Stage, Stage]:
+        return self.tokens_stage, self.picture_stage
+
+    @property
     def stage(self) -> str:
         """What runs now: "graph", "eager", or why there is no graph yet."""
-        if self.graph is not None:
+        failures = [stage.failure for stage in self.stages if stage.failure]
+        if failures:
+            return f"eager, no graph: {failures[0]}"
+        if all(stage.graph is not None for stage in self.stages):
             return "graph"
-        if self.failure:
-            return f"eager, no graph: {self.failure}"
         return "preparing the graph" if self.wanted else "eager"
 
     @torch.inference_mode()
     def open(self, frames: list[Tokens], actions: list[Tokens]) -> None:
         """As FrameDecoder.open. A captured graph stays valid: no tensor moves."""
-        with self._on_stream():
+        with self.tokens_stage.on_stream():
+            self._wait_for_picture()
             self.step.open(frames, actions)
         self.frames = [tokens.astype(np.int32) for tokens in frames[-self.window :]]
         self.block = len(self.frames) - 1
@@ -75,80 +136,86 @@ class GraphDecoder:
     def decode(
         self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
     ) -> tuple[Tokens, Array | None]:
-        """As FrameDecoder.decode; forced decoding is always eager."""
+        """As FrameDecoder.decode; forced decoding is always eager. Its picture is under way when this returns."""
         assert self.block >= 0, "open a context before decoding"
         if action.shape != tuple(self.step.action.shape) or not np.issubdtype(action.dtype, np.integer):
             raise ValueError(
                 f"an action is {self.step.action.shape[0]} integer tokens, got {action.dtype} {action.shape}"
             )
         rows: list[torch.Tensor] = []
-        with self._on_stream():
+        with self.tokens_stage.on_stream():
+            self._wait_for_picture()
             self.step.action.copy_(torch.from_numpy(action.astype(np.int64)))
             self.step.set_sampler(sampler, seed, frame)
             if forced is not None:
-                self.step.frame(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows)
-                self._fetch()
+                self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows)
             else:
-                self._run()
-        if self.stream is not None:
-            self.stream.synchronize()
+                self._run(self.tokens_stage)
+        self._paint()
+        if self.tokens_stage.stream is not None:
+            self.tokens_stage.stream.synchronize()
         tokens = self.host_tokens[:-1].numpy().astype(np.int32)
+        self.pictures[-1].tokens = tokens
         self.block += 1
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
         return tokens, torch.cat(rows).cpu().numpy() if rows else None
 
     @torch.inference_mode()
     def pixels(self, tokens: Tokens) -> Frame:
-        """tokens (places,) -> frame. The last decoded frame's picture is there already."""
-        if np.array_equal(tokens, self.host_tokens[:-1].numpy()):
-            return self.host_picture.numpy().copy()
-        with self._on_stream():
+        """tokens (places,) -> frame, the caller's own. Those of the last PICTURES frames are there, or under way."""
+        for picture in reversed(self.pictures):
+            if picture.tokens is not None and np.array_equal(tokens, picture.tokens):
+                if picture.done is not None:
+                    picture.done.synchronize()
+                return picture.host.numpy().copy()
+        with self.tokens_stage.on_stream():
             codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.step.device)
             return to_frames(self.step.tokenizer.decode(codes))[0].cpu().numpy()
 
-    def _run(self) -> None:
-        """One frame on the current stream: by the graph as soon as there is one."""
-        if self.graph is None and self.wanted and not self.failure and self._eager_frames >= EAGER_FRAMES:
-            self._capture()
-        if self.graph is None:
-            self.step.frame()
-            self._fetch()
-            self._eager_frames += 1
-            return
-        assert self._signature == self._state(), "a tensor of the captured frame has changed its shape, dtype or place"
-        self.graph.replay()
-
-    def _fetch(self) -> None:
-        """Tokens and picture into pinned memory; the host waits for the stream, never inside a frame."""
+    def _make_tokens(self, forced: torch.Tensor | None = None, logits: list[torch.Tensor] | None = None) -> None:
+        """The tokens, and their copy to pinned memory; the host waits for the stream, never inside a frame."""
+        self.step.frame(forced, logits)
         self.host_tokens.copy_(self.step.known, non_blocking=True)
-        self.host_picture.copy_(self.step.picture, non_blocking=True)
 
-    def _capture(self) -> None:
-        """Captures; runs nothing, so that the state stays what it is."""
-        assert self.stream is not None
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self.stream):
-                self.step.frame()
-                self._fetch()
-        except RuntimeError as error:
-            self.failure = str(error).splitlines()[0]
-            if self.strict:
-                raise WorldModelError(
-                    f"the CUDA graph could not be captured ({self.failure}); use --engine eager"
-                ) from error
-            return
-        self.graph, self._signature = graph, self._state()
+    def _paint(self) -> None:
+        """Starts the picture of the tokens that are being made, into the oldest buffer."""
+        picture = self.pictures.popleft()
+        self.pictures.append(picture)
+        picture.tokens = None  # until they are known
+        tokens, stream = self.tokens_stage.stream, self.picture_stage.stream
+        if tokens is not None and stream is not None:
+            stream.wait_stream(tokens)
+        with self.picture_stage.on_stream():
+            self.step.shown.copy_(self.step.known[:-1])
+            if stream is not None:
+                self.taken = stream.record_event()
+            self._run(self.picture_stage)
+            picture.host.copy_(self.step.picture, non_blocking=True)
+            if stream is not None:
+                picture.done = stream.record_event()
+
+    def _wait_for_picture(self) -> None:
+        """The current stream does not overwrite tokens that the picture's stream has not copied yet."""
+        if self.taken is not None:
+            torch.cuda.current_stream(self.step.device).wait_event(self.taken)
+
+    def _run(self, stage: Stage) -> None:
+        """A stage once more, on the current stream; the state must lie where its graphs know it."""
+        if self._signature is None and any(other.graph is not None for other in self.stages):
+            self._signature = self._state()
+        assert self._signature in (None, self._state()), (
+            "a tensor of the captured frame has changed its shape, dtype or place"
+        )
+        stage()
+        if stage.failure and self.strict:
+            raise WorldModelError(f"the CUDA graph could not be captured ({stage.failure}); use --engine eager")
 
     def _state(self) -> tuple[object, ...]:
-        """Where everything lies that the graph reads and writes, and of which kind it is."""
+        """Where everything lies that the graphs read and write, and of which kind it is."""
         step = self.step
         tensors = (
-            *(step.action, step.known, step.picture, step.settings.reals, step.settings.integers),
+            *(step.action, step.known, step.shown, step.picture, step.settings.reals, step.settings.integers),
             *(step.ring.keys, step.ring.values, step.ring.block, step.ring.targets, step.ring.age),
-            *(step.table, step.norm, self.host_tokens, self.host_picture),
+            *(step.table, step.norm, self.host_tokens),
         )
         return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in tensors)
-
-    def _on_stream(self) -> AbstractContextManager[Any]:
-        return torch.cuda.stream(self.stream) if self.stream is not None else nullcontext()

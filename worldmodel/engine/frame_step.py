@@ -1,9 +1,10 @@
 """One whole frame as operations on tensors that never move: from action tokens to RGB bytes, without a host sync.
 
-`FrameStep.frame` only reads and writes static tensors and takes no decision on the host, so that a CUDA graph can hold
-all of it (cuda_graph.py); run as it stands, on any device, it is the graph's eager twin. It computes what FrameDecoder
-does over EagerBackend; a test compares the tokens. Single operations, by libraries or by our
-kernels, are in ops.py.
+It has two halves, so that the second may run beside the next frame's first: `FrameStep.frame` makes the tokens, and
+`FrameStep.paint` the picture of those in `shown`. Each only reads and writes static tensors and takes no decision on
+the host, so that a CUDA graph can hold all of it (cuda_graph.py); run as it stands, on any device, it is the graph's
+eager twin. It computes what FrameDecoder does over EagerBackend; a test compares the tokens. Single operations, by
+libraries or by our kernels, are in ops.py.
 
 The ring has room for `window` + 1 frames, so that a frame's first pass may write its keys before the outro of the
 frame before has read those of the frame that leaves the window. Slot of block b: b % (window + 1), on the device.
@@ -80,7 +81,8 @@ class FrameStep:
     """All state of a frame loop on one device.
 
     action: int64 (11,); known: int64 (P + 1,) the last frame's tokens, then the row of the start embedding;
-    picture: uint8 (H, W, 3) on the device; settings: the sampler's, seed and frame number. bits8: "", "int8" or "fp8".
+    shown: int64 (P,) the tokens of the picture; picture: uint8 (H, W, 3) on the device; settings: the sampler's, seed
+    and frame number. bits8: "", "int8" or "fp8".
     """
 
     def __init__(
@@ -116,6 +118,7 @@ class FrameStep:
         self.known[-1] = len(tables.tokens)
         self.settings = Settings.empty(self.device)
         image = config.image_tokenizer
+        self.shown = torch.zeros(layout.image, dtype=torch.int64, device=self.device)
         self.picture = torch.zeros(image.height, image.width, 3, dtype=torch.uint8, device=self.device)
 
     @torch.inference_mode()
@@ -144,7 +147,7 @@ class FrameStep:
             self.wide(x, cos[whole], sin[whole], self.ring.targets[whole], self.ring.block_bias(own))
 
     def frame(self, forced: Tensor | None = None, logits: list[Tensor] | None = None) -> None:
-        """One frame: reads action, settings and the state, writes known and picture. Capturable if forced is None.
+        """One frame's tokens: reads action, settings and the state, writes known. Capturable if forced is None.
 
         forced: int64 (P,) tokens to decode with; logits: where to put those of each pass, (n, codes).
         """
@@ -172,11 +175,10 @@ class FrameStep:
                 self.known.index_copy_(0, step.places, forced[step.places])
             else:
                 self.ops.sample(scores, self.settings, drawn, step.places, self.known)
-        self.paint()
 
     def paint(self) -> None:
-        """The picture of the known tokens."""
-        pixels = self.tokenizer.decode(self.known[:-1][None])
+        """The picture of the shown tokens. It touches nothing else of the state."""
+        pixels = self.tokenizer.decode(self.shown[None])
         self.ops.to_rgb(pixels[0], self.picture)
 
     def wide(self, x: Tensor, cos: Tensor, sin: Tensor, targets: Tensor, bias: Tensor) -> None:
