@@ -42,6 +42,10 @@ class Play:
     """Where the model runs."""
     threads: int = 0
     """CPU threads for the model; 0 is all cores."""
+    kernels: str = "auto"
+    """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
+    weights: Literal["auto", "int8", "fp8"] = "auto"
+    """For --engine cuda: 8-bit weights instead of bf16."""
     scale: int | None = None
     """Window pixels for each pixel of the frame. Default: a window of 960x560."""
     smooth: bool = True
@@ -92,6 +96,8 @@ class Replay:
     """What simulates; tokens are certain to be equal only on the engine that recorded."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
+    weights: Literal["auto", "int8", "fp8"] = "auto"
+    """For --engine cuda: 8-bit weights, as a recording of "cuda-int8" or "cuda-fp8" needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +217,8 @@ def check(options: Play) -> None:
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,
+            "--kernels": options.kernels != "auto",
+            "--weights": options.weights != "auto",
             "--start PICTURE": isinstance(start, Path),
             "--record": options.record is not None,
             "--resume": options.resume is not None,

@@ -56,7 +56,7 @@ def run_verify(options: Replay) -> int:
     from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads))
+    world = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads, weights=options.weights))
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")
@@ -65,7 +65,9 @@ def run_verify(options: Replay) -> int:
     step, place = result.first
     print(f"first difference: step {step}, token {place}; {result.tokens_equal:.2%} of all tokens are equal")
     if world.engine != session.header.engine:
-        print(f"recorded on {session.header.engine}, verified on {world.engine}: --engine {session.header.engine}")
+        engine, _, weights = session.header.engine.partition("-")
+        again = f"--engine {engine}" + (f" --weights {weights}" if weights else "")
+        print(f"recorded on {session.header.engine}, verified on {world.engine}: {again}")
     return DIVERGED
 
 

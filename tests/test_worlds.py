@@ -100,3 +100,5 @@ def test_an_engine_that_cannot_run_here_says_so(tiny_folder, monkeypatch):
         NeuralWorld(tiny_folder, NeuralOptions(device="cuda"))
     with pytest.raises(WorldModelError, match="the cuda engine runs on a CUDA device, not on cpu"):
         NeuralWorld(tiny_folder, NeuralOptions("cuda"))
+    with pytest.raises(WorldModelError, match="fp8 weights are for the cuda engine, not for openvino"):
+        NeuralWorld(tiny_folder, NeuralOptions(weights="fp8"))

@@ -24,6 +24,7 @@ from worldmodel.config import PRESETS, WorldModelConfig
 from worldmodel.decode_order import parse_order
 from worldmodel.engine.baseline import BaselineBackend
 from worldmodel.engine.choice import Engine, build_engine, check_weights, eager_pixels, pick_device, pick_engine
+from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
@@ -122,7 +123,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "date": time.strftime("%Y-%m-%d"),
     }
-    if engine.name == "cuda":  # the one engine that makes pictures beside tokens
+    if isinstance(engine.decoder, GraphDecoder):  # the one engine that makes pictures beside tokens
         result["overlapped_fps"] = round(overlapped_fps(engine, options.frames, device), 3)
     floor = measure_roofline(device, dtype)
     costs = pass_costs(config, dtype.itemsize if options.weights == "auto" else 1, dtype.itemsize)

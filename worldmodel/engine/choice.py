@@ -6,14 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 import torch
 
 from kernels.launch import CupyLauncher, has_cupy
 from worldmodel.engine.cuda_graph import GraphDecoder
-from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.engine.kernel_ops import KernelOps, usable
@@ -30,19 +29,22 @@ OPENVINO_PARAMETERS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class NeuralOptions:
-    """engine: "auto" takes the fastest that works here; threads: 0 is all cores."""
+    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; kernels, weights: see build_engine."""
 
     engine: str = "auto"
     device: str = "auto"
     threads: int = 0
+    kernels: str = "auto"
+    weights: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A model made ready to play. pixels: tokens (places,) -> frame."""
+    """A model made ready to play. name: as --engine takes it, with the weights' format if it is not the engine's own
+    ("cuda-int8": a recording must tell); pixels: tokens (places,) -> frame."""
 
     name: str
-    decoder: Any  # FrameDecoder, or one with its interface (decoder.Decoder)
+    decoder: Decoder
     pixels: Callable[[Tokens], Frame]
 
 
@@ -127,7 +129,7 @@ def build_engine(
         bits8 = "" if weights == "auto" else weights
         step = FrameStep(transformer, model.tokenizer.to(device), cuda_ops(model, torch.bfloat16, kernels), bits8)
         decoder = GraphDecoder(step, strict=wanted == "cuda")
-        return Engine(name, decoder, decoder.pixels)
+        return Engine(f"{name}-{bits8}" if bits8 else name, decoder, decoder.pixels)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend

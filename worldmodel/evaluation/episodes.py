@@ -18,7 +18,7 @@ from kernels.sampling import Sampler
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip
-from worldmodel.engine.decoder import FrameDecoder
+from worldmodel.engine.decoder import Decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, len
 
 
 def generate(
-    decoder: FrameDecoder,
+    decoder: Decoder,
     tokens: NDArray[np.int32],
     actions: NDArray[np.int32],
     frames: int,
