@@ -21,6 +21,7 @@ from worldmodel.training.common import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "worldmodel/pretrained/nano"
+IDM = ROOT / "worldmodel/pretrained/idm"
 BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -226,6 +227,29 @@ def nano_following() -> str:
     )
 
 
+def idm_scores() -> str:
+    if not (IDM / "scores.json").exists():
+        return NOT_YET
+    found = read(IDM / "scores.json")
+    sources = {title: found[name] for title, name in (("recorded frames", "real"), ("reconstructed", "reconstructed"))}
+    first = found["real"]
+    rows = [["mean over the groups", str(first["steps"]), *(f"{source['f1']:.3f}" for source in sources.values())]]
+    for group, scores in first["groups"].items():
+        for name, score in scores["classes"].items():
+            if score["support"] and name != "none":
+                f1 = (f"{source['groups'][group]['classes'][name]['f1']:.3f}" for source in sources.values())
+                rows.append([name, str(score["support"]), *f1])
+    for axis in ("pitch", "yaw"):
+        cameras = [source["camera"][axis] for source in sources.values()]
+        rows.append(
+            [f"{axis}: degrees off; turned the right way", str(cameras[0]["moved"])]
+            + [f"{camera['error_degrees']:.2f}; {camera['moved_sign']:.0%}" for camera in cameras]
+        )
+    training = found["training"]
+    seen = training["steps"] * training["batch"] * (training["clip"] - 1)
+    return table(["F1", "n", *sources], rows) + f"\n\n{training['steps']} steps, {seen / 1e3:.0f},000 transitions."
+
+
 def nano_bars() -> str:
     found = evaluations()
     if not found:
@@ -248,6 +272,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "weight-formats": weight_formats,
     "nano-following": nano_following,
     "nano-bars": nano_bars,
+    "idm-scores": idm_scores,
 }
 
 
@@ -262,7 +287,7 @@ def filled(text: str) -> str:
 
 def main(args: Arguments) -> None:
     stale = []
-    for path in (ROOT / "README.md", NANO / "README.md"):
+    for path in (ROOT / "README.md", NANO / "README.md", IDM / "README.md"):
         text = path.read_text()
         new = filled(text)
         if new != text:

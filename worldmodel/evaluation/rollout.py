@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kernels.sampling import Sampler
-from worldmodel.engine.decoder import FrameDecoder
+from worldmodel.engine.decoder import Decoder
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 
 
@@ -27,7 +27,7 @@ class Rollout:
 
 @torch.no_grad()
 def roll_out(
-    decoder: FrameDecoder,
+    decoder: Decoder,
     tokenizer: ImageTokenizer,
     frames: NDArray[np.uint8],
     tokens: NDArray[np.integer],

@@ -26,7 +26,7 @@ from worldmodel.checkpoint import STATE_FILE, load_state, load_weights, save_sta
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
-from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.evaluation.picture import psnr
 from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
@@ -130,7 +130,7 @@ def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Ten
 
 
 def sample_rollouts(
-    decoder: FrameDecoder,
+    decoder: Decoder,
     tokenizer: ImageTokenizer,
     clips: Sequence[tuple[StoredClip, TokenClip]],
     count: int,
