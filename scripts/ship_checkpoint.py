@@ -152,4 +152,4 @@ def main(args: Arguments) -> None:
 
 
 if __name__ == "__main__":
-    main_with_errors(main, Arguments)
+    main_with_errors(main, Arguments, extra=True)

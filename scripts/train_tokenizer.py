@@ -61,4 +61,4 @@ def main(args: Arguments) -> bool:
 
 
 if __name__ == "__main__":
-    main_with_errors(main, Arguments)
+    main_with_errors(main, Arguments, extra=True)

@@ -19,6 +19,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, add_noise, train_world
 from worldmodel.types import Action
@@ -198,6 +199,14 @@ def test_a_tokenizer_alone_is_no_world(tmp_path):
     write_checkpoint(tmp_path, {"image_tokenizer": config_to_dict(TINY_TOKENIZER)}, {"tokenizer": tokenizer})
     with pytest.raises(Exception, match="image tokenizer alone"):
         load_world_model(tmp_path)
+
+
+def test_a_missing_extra_is_named_before_any_work(monkeypatch, capsys):
+    monkeypatch.setattr(common, "TRAIN_EXTRA", ("matplotlib", "no_such_package"))
+    with pytest.raises(SystemExit) as stopped:
+        common.main_with_errors(lambda _: pytest.fail("it began"), object, extra=True)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: this script needs no_such_package: pip install -e '.[train]'\n"
 
 
 def test_a_file_in_pieces_is_the_same_file(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +71,24 @@ def split_file(path: Path, out: Path, most: int) -> list[Path]:
     return pieces
 
 
-def main_with_errors(main: Callable[[Any], bool | None], arguments: type) -> None:
+TRAIN_EXTRA = ("matplotlib", "scipy", "sklearn", "torchmetrics")  # pyproject.toml's `train`
+
+
+def require_extra() -> None:
+    """WorldModelError unless the packages of the `train` extra are installed: playing needs none of them."""
+    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
+    if missing:
+        raise WorldModelError(f"this script needs {', '.join(missing)}: pip install -e '.[train]'")
+
+
+def main_with_errors(main: Callable[[Any], bool | None], arguments: type, extra: bool = False) -> None:
     """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2.
 
-    Exit code 3 if `main` returns False: stopped early, the same command goes on.
+    Exit code 3 if `main` returns False: stopped early, the same command goes on. extra: see require_extra.
     """
     try:
+        if extra:
+            require_extra()
         if main(tyro.cli(arguments)) is False:
             sys.exit(TO_BE_CONTINUED)
     except WorldModelError as error:
