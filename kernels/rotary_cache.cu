@@ -1,6 +1,11 @@
 // Turns queries and keys by their rotary angles and writes keys and values to the ring. Grid (rows, H + 2 Hkv), D / 2
 // threads. Twin: LibraryOps.rotate_and_store.
 //
+// The RMSNorm is not in here: it stands before the QKV product, which needs whole normalised rows, while this kernel sees
+// only the product's output; F.rms_norm does it (FrameStep._layers). Its gain could be folded into the matrix and its row
+// factor applied here, but that factor still needs a reduction over the row before the product, and the rounding would
+// no longer be the twin's.
+//
 // qkv (rows, H + 2 Hkv, D); cosine, sine float (rows, D / 2); targets (rows,) ring entries; q (rows, H, D);
 // keys, values (Hkv, entries, D) of the layer.
 extern "C" __global__ void rotate_and_store(

@@ -41,11 +41,16 @@ class Picture:
 
 
 class Stage:
-    """A half of the frame on a stream of its own, captured after EAGER_FRAMES runs if `wanted`."""
+    """A half of the frame on a stream of its own, captured after EAGER_FRAMES runs if `wanted`.
 
-    def __init__(self, run: Callable[[], None], device: torch.device, wanted: bool) -> None:
-        self.run, self.wanted = run, wanted
+    strict: a capture that fails is an error, raised before the frame runs; else it goes on eagerly.
+    """
+
+    def __init__(self, run: Callable[[], None], device: torch.device, wanted: bool, strict: bool) -> None:
+        self.run, self.wanted, self.strict = run, wanted, strict
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self.stream is not None:  # what was filled on the current stream is there before its first use here
+            self.stream.wait_stream(torch.cuda.current_stream(device))
         self.graph: torch.cuda.CUDAGraph | None = None
         self.failure = ""
         self._eager_runs = 0
@@ -67,10 +72,16 @@ class Stage:
         """Captures; runs nothing, so that the state stays what it is."""
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
+            # "thread_local": what other threads do meanwhile (a recorder, a window) is not part of it.
+            with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
                 self.run()
         except RuntimeError as error:
-            self.failure = str(error).splitlines()[0]
+            cause = error.__context__ or error  # ending a spoilt capture raises an error of its own
+            self.failure = str(cause).splitlines()[0]
+            if self.strict:
+                raise WorldModelError(
+                    f"the CUDA graph could not be captured ({self.failure}); use --engine eager"
+                ) from error
             return
         self.graph = graph
 
@@ -87,10 +98,9 @@ class GraphDecoder:
         cuda = step.device.type == "cuda"
         assert not graph or cuda, f"only a CUDA device captures graphs, this is {step.device}"
         self.wanted = cuda if graph is None else graph
-        self.strict = strict
         self.host_tokens = torch.zeros_like(step.known, device="cpu", pin_memory=cuda)
-        self.tokens_stage = Stage(self._make_tokens, step.device, self.wanted)
-        self.picture_stage = Stage(step.paint, step.device, self.wanted)
+        self.tokens_stage = Stage(self._make_tokens, step.device, self.wanted, strict)
+        self.picture_stage = Stage(step.paint, step.device, self.wanted, strict)
         self.pictures = deque(
             Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
         )
@@ -118,7 +128,7 @@ class GraphDecoder:
         """What runs now: "graph", "eager", or why there is no graph yet."""
         failures = [stage.failure for stage in self.stages if stage.failure]
         if failures:
-            return f"eager, no graph: {failures[0]}"
+            return f"{'eager' if len(failures) == len(self.stages) else 'partly eager'}, no graph: {failures[0]}"
         if all(stage.graph is not None for stage in self.stages):
             return "graph"
         return "preparing the graph" if self.wanted else "eager"
@@ -207,15 +217,14 @@ class GraphDecoder:
             "a tensor of the captured frame has changed its shape, dtype or place"
         )
         stage()
-        if stage.failure and self.strict:
-            raise WorldModelError(f"the CUDA graph could not be captured ({stage.failure}); use --engine eager")
 
     def _state(self) -> tuple[object, ...]:
-        """Where everything lies that the graphs read and write, and of which kind it is."""
+        """Where the state, the tables and the image decoder lie, as the graphs know them, and of which kind."""
         step = self.step
         tensors = (
             *(step.action, step.known, step.shown, step.picture, step.settings.reals, step.settings.integers),
             *(step.ring.keys, step.ring.values, step.ring.block, step.ring.targets, step.ring.age),
-            *(step.table, step.norm, self.host_tokens),
+            *(step.table, step.place, step.no_previous, step.norm, self.host_tokens),
+            *step.tokenizer.parameters(),
         )
         return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in tensors)

@@ -47,4 +47,4 @@ def load_reader(path: Path, device: str = "cpu") -> ActionReader:
         return ActionReader(f"VPT's IDM, {path.name}", digest, lambda frames: read_vpt_actions(vpt, frames), None)
     model = load_idm(path, device)
     size = (model.config.height, model.config.width)
-    return ActionReader(str(path), weights_hash(path), lambda frames: read_actions(model, frames), size)
+    return ActionReader(path.resolve().name, weights_hash(path), lambda frames: read_actions(model, frames), size)
