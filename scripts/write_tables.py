@@ -51,7 +51,10 @@ def nano_scores() -> str:
             "tokenizer PSNR with 1% / 5% / 10% of tokens wrong",
             " / ".join(f"{value:.2f}" for value in tokenizer["psnr_perturbed"].values()) + " dB",
         ],
-        ["selected hotbar slot read from the reconstruction", f"{tokenizer['slots_read']:.1%}"],
+        [
+            "selected hotbar slot / item in it read from the reconstruction",
+            f"{tokenizer['slots_read']:.1%} / {tokenizer['items_read']:.1%}",
+        ],
         ["validation loss", f"{scores['validation']['loss_nats_per_token']:.3f} nats a token"],
         ["tokens guessed right (greedy, true context)", f"{scores['validation']['accuracy']:.1%}"],
         [

@@ -13,7 +13,7 @@ from conftest import vpt_line, write_clip
 from PIL import Image
 
 from scripts import evaluate as evaluate_script
-from worldmodel.data.hud import read_slot
+from worldmodel.data.hud import items_told, read_slot
 from worldmodel.evaluation.drift import token_entropy
 from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
@@ -126,6 +126,19 @@ def test_the_slot_is_read_from_the_shipped_start_scenes():
         below = frame[109:111].mean((0, 2))
         left = round((0.1578 + 0.0756 * slot) * 192)
         assert below[left : left + 15].mean() > 1.2 * np.median(below)
+
+
+def test_the_item_in_hand_is_told_by_its_icon():
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 120, (6, 112, 192, 3), np.uint8)
+    for number, frame in enumerate(real):
+        left = round((0.1578 + 0.0756 * number) * 192)
+        frame[109:111, left : left + 15] = 220
+    noisy = (real * 0.8 + rng.integers(0, 20, real.shape)).astype(np.uint8)
+    assert items_told(noisy, real).all()
+    other = real.copy()
+    other[:, 90:109] = np.roll(other[:, 90:109], 15, 2)  # every slot shows its neighbour's icon
+    assert not items_told(other, real).any()
 
 
 def test_token_entropy():

@@ -59,6 +59,7 @@ class HotbarLine:
 
 
 # Read off recorded frames of 192 x 112; it gives the slot that the game itself logged on 8,998 of 9,000 others.
+FRAME_PIXELS = 2  # of a slot's frame, at 192 x 112
 HOTBAR_LINES = {"luanti": HotbarLine(0.1578, 0.0756, 0.0807, 0.973, 0.991, 9)}
 
 
@@ -70,3 +71,25 @@ def read_slot(frames: NDArray[np.uint8], hud: str = "luanti") -> NDArray[np.int6
     lefts = [(line.left + slot * line.pitch) * W for slot in range(line.slots)]
     light = [rows[:, round(left) : round(left + line.width * W)].mean(1) for left in lefts]
     return np.stack(light, 1).argmax(1)
+
+
+def slot_icons(frames: NDArray[np.uint8], hud: str = "luanti") -> NDArray[np.float32]:
+    """What the slots of the hotbar show, without their frames: float32 (N, slots, h, w, 3)."""
+    H, W = frames.shape[1:3]
+    line, bar = HOTBAR_LINES[hud], HUDS[hud]["hotbar"]
+    rows = slice(round(bar.top * H) + FRAME_PIXELS, round(line.top * H) - 1)
+    width = round(line.pitch * W) - 2 * FRAME_PIXELS
+    lefts = [round((line.left + slot * line.pitch) * W) + FRAME_PIXELS for slot in range(line.slots)]
+    return np.stack([frames[:, rows, left : left + width] for left in lefts], 1).astype(np.float32)
+
+
+def items_told(made: NDArray[np.uint8], real: NDArray[np.uint8], hud: str = "luanti") -> NDArray[np.bool_]:
+    """Can the item in hand still be told by nearest template? (N,)
+
+    made, real: uint8 (N, H, W, 3), a picture and the frame that it should be. The templates are the real frame's own
+    slots: the icon that `made` shows in the selected slot must be nearest to the one that is there.
+    """
+    slots, icons = read_slot(real, hud), slot_icons(made, hud)
+    shown = icons[np.arange(len(made)), slots]
+    distances = ((slot_icons(real, hud) - shown[:, None]) ** 2).mean((2, 3, 4))
+    return distances.argmin(1) == slots

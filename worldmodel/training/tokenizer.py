@@ -26,7 +26,7 @@ from tqdm import tqdm
 from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, load_weights, save_state, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.hud import HOTBAR_LINES, HUDS, loss_weights, read_slot
+from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
 from worldmodel.evaluation.picture import psnr, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
@@ -67,8 +67,8 @@ class TokenizerTraining:
 @dataclass(frozen=True, slots=True)
 class TokenizerScores:
     """Held-out scores. psnr in dB and ssim: means over frames; perplexity and used: of the codes; psnr_perturbed: with
-    a share of the tokens replaced by a near code; psnr_hud: by region of the HUD; slots_read: share of frames whose
-    selected hotbar slot is read from the reconstruction as from the frame."""
+    a share of the tokens replaced by a near code; psnr_hud: by region of the HUD; slots_read, items_read: shares of
+    frames whose selected hotbar slot, and the item in it, are read from the reconstruction as from the frame."""
 
     psnr: float
     ssim: float
@@ -77,6 +77,7 @@ class TokenizerScores:
     psnr_perturbed: dict[str, float]
     psnr_hud: dict[str, float]
     slots_read: float
+    items_read: float
     frames: int
 
 
@@ -121,6 +122,7 @@ def score_tokenizer(
             scores[name].append(psnr(made[:, rows, columns], real[:, rows, columns]))
         if hud in HOTBAR_LINES:
             scores["slots"].append(read_slot(made, hud) == read_slot(real, hud))
+            scores["items"].append(items_told(made, real, hud))
         for share in PERTURBED_SHARES:
             wrong = torch.rand(tokens.shape, generator=generator, device=device) < share
             near = model.quantizer.neighbours(tokens, generator)
@@ -137,6 +139,7 @@ def score_tokenizer(
         psnr_perturbed={name: means[name] for name in (f"{share:.0%}" for share in PERTURBED_SHARES)},
         psnr_hud={name: means[name] for name in HUDS[hud]},
         slots_read=means.get("slots", math.nan),
+        items_read=means.get("items", math.nan),
         frames=len(frames),
     )
 
