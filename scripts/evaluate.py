@@ -26,6 +26,7 @@ from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
 from worldmodel.data.tokens import build_token_store
+from worldmodel.evaluation.comparison import camera_off, mean_psnr
 from worldmodel.evaluation.drift import drift_scores, random_play
 from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
 from worldmodel.evaluation.idm import PRETRAINED_IDM
@@ -35,7 +36,7 @@ from worldmodel.evaluation.published import not_computed, published_metrics
 from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tables import write_tables
-from worldmodel.evaluation.tally import SOURCES, Shown, Tally, show_episodes
+from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
@@ -177,9 +178,9 @@ def main(args: Arguments) -> None:
     write_page(args.out / "page.html", scores, strips, long, pixels)
     for name, result in scores["following"].items():
         low, high = result["interval95"]["f1"]
-        degrees = np.mean([axis["error_degrees"] for axis in result["camera"].values()])
+        degrees = camera_off(result, "degrees")
         print(f"{name}: F1 {result['f1']:.3f} ({low:.3f} to {high:.3f}), camera {degrees:.2f} degrees off")
-    made, repeat = (np.mean(scores["picture"][f"psnr_{name}"]) for name in ("model", "repeat"))
+    made, repeat = mean_psnr(scores, MODEL), mean_psnr(scores, REPEAT)
     print(f"PSNR {made:.2f} dB, repeating the last frame {repeat:.2f} dB: {args.out / 'page.html'}")
 
 

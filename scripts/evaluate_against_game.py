@@ -16,7 +16,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worldmodel.checkpoint import weights_hash
+from worldmodel.checkpoint import SHORT_HASH, weights_hash
 from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.provenance import provenance
@@ -24,8 +24,6 @@ from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
 from worldmodel.training.common import main_with_errors
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
-
-SHORT_HASH = 8
 
 
 @dataclass(frozen=True)

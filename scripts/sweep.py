@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from kernels.sampling import Sampler
+from worldmodel.checkpoint import SHORT_HASH
 from worldmodel.data.clips import check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import build_token_store
@@ -31,8 +32,6 @@ from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
-
-SHORT_HASH = 8
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from statistics import mean
 from typing import Any
 
 from worldmodel.evaluation.bars import bar_rows
+from worldmodel.evaluation.comparison import markdown as table
+from worldmodel.evaluation.comparison import mean_psnr
 from worldmodel.training.common import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,11 +30,6 @@ BENCHMARKS = ROOT / "benchmarks"
 @dataclass(frozen=True)
 class Arguments:
     check: bool = False
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def read(path: Path) -> Any:
@@ -220,7 +217,7 @@ def nano_following() -> str:
             [f"camera {axis}: degrees off; turned the right way", str(cameras[0]["moved"])]
             + [f"{camera['error_degrees']:.2f}; {camera['moved_sign']:.0%}" for camera in cameras]
         )
-    made, repeat = (mean(scores["picture"][f"psnr_{name}"]) for name in ("model", "repeat"))
+    made, repeat = (mean_psnr(scores, name) for name in ("model", "repeat"))
     speed = scores["speed"]
     head = [f"macro F1 (95% interval), {title}", "n", "recorded frames", "reconstructed", "nano", "nano, other actions"]
     return (

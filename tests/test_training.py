@@ -14,15 +14,18 @@ from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_
 from client.cli import main
 from scripts import train_nano
 from worldmodel.checkpoint import config_to_dict, write_checkpoint
+from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
+from worldmodel.model.layout import BlockLayout
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
+from worldmodel.training.emphasis import token_weights
 from worldmodel.training.world import WorldTraining, add_noise, train_world
-from worldmodel.types import Action
+from worldmodel.types import NO_ACTION, Action
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = WorldTraining(
@@ -101,6 +104,39 @@ def test_balanced_windows_show_rare_buttons():
     assert share(0.0) < 0.06
     assert share(0.5) == pytest.approx(0.25, abs=0.08)
     assert share(1.0) == pytest.approx(0.5, abs=0.08)  # two buttons occur
+
+
+def test_windows_that_change_the_world_get_their_share():
+    """One press of "use" in 300 steps is drawn as often as asked; without one, all windows are drawn alike."""
+    encode = tiny_config().action_tokenizer().encode
+    actions = [encode(Action(frozenset({"forward"}))) for _ in range(300)]
+    clip = replace(token_clip(300), actions=np.stack(actions))
+    assert len(WindowSampler([clip], 5, 0.0, 1.0).draw(20, np.random.default_rng(0))[0]) == 20
+    actions[150] = encode(Action(frozenset({"use"})))
+    clip = replace(clip, actions=np.stack(actions))
+    drawn = WindowSampler([clip], 5, 0.3, 0.5).draw(600, np.random.default_rng(0))[1]
+    shown = (drawn[:, :-1] == int(actions[150][7])).any((1, 2)).float().mean().item()
+    assert shown == pytest.approx(0.5 + 0.3 / 2, abs=0.06)  # two buttons occur
+    with pytest.raises(ValueError, match="shares of one whole"):
+        WindowSampler([clip], 5, 0.6, 0.5)
+
+
+def test_emphasis_is_on_what_a_press_may_change():
+    """The frame after the press and the one after that, near the crosshair; nothing else, and no matter which frame."""
+    config = WorldModelConfig()
+    encode = config.action_tokenizer().encode
+    steps = [NO_ACTION, Action(frozenset({"use"})), NO_ACTION, NO_ACTION, NO_ACTION]
+    layout = BlockLayout(config.decode_order())
+    weights = token_weights(torch.from_numpy(np.stack([encode(step) for step in steps]))[None], layout, 6.0)[0]
+    assert weights.shape == (4, layout.image)
+    assert weights[[0, 3]].eq(1).all()  # before it, and three frames later
+    picture = torch.zeros(4, layout.image)
+    picture[:, torch.from_numpy(layout.places)] = weights
+    picture = picture.view(4, layout.order.height, layout.order.width)
+    for frame in picture[1:3]:
+        assert frame[3, 5] == frame[3, 6] == 6.0  # the crosshair lies between them
+        assert frame[[0, 6]].eq(1).all()  # sky and hotbar
+        assert frame[:, [0, 11]].eq(1).all()
 
 
 def test_training_starts_from_a_checkpoint(tmp_path):

@@ -10,6 +10,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import pickle
+import zipfile
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -22,6 +24,7 @@ from worldmodel.types import WorldModelError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+SHORT_HASH = 8  # digits of a weights hash that tell checkpoints apart in names and tables
 STATE_FILE = "state.pt"
 FORMAT = 1
 MAX_CONFIG_BYTES = 1 << 20
@@ -118,6 +121,21 @@ def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
     module.load_state_dict(loaded)
+
+
+def read_published(path: Path, hint: str = "") -> dict[str, Tensor]:
+    """Tensors by name of a published PyTorch file, read with weights_only=True: nothing else is unpickled.
+
+    CheckpointError, which ends with the hint, if it holds anything else.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path}: not a file of weights alone ({reason}){hint}") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{path}: holds {type(state).__name__}, not tensors by name")
+    return state
 
 
 def weights_hash(folder: Path) -> str:

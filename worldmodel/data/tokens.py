@@ -35,7 +35,7 @@ class TokenClip:
     segments: NDArray[np.int32]
 
 
-def _save(path: Path, array: NDArray[np.generic]) -> None:
+def save_array(path: Path, array: NDArray[np.generic]) -> None:
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         np.save(file, array)
@@ -72,9 +72,11 @@ def build_token_store(
                     codes = tokenizer.encode(to_pixels(frames))
                 rows.append(codes.cpu().numpy().astype(np.uint16))
                 bar.update(len(frames))
-            _save(out / f"{clip.name}.tokens.npy", np.concatenate(rows))
-            _save(out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()]))
-            _save(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
+            save_array(out / f"{clip.name}.tokens.npy", np.concatenate(rows))
+            save_array(
+                out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()])
+            )
+            save_array(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
     return [
         TokenClip(
             clip.name,
@@ -89,8 +91,8 @@ def build_token_store(
 class WindowSampler(Windows):
     """Draws windows of token clips (see Windows)."""
 
-    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0) -> None:
-        super().__init__(clips, length, balance)
+    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0, changing: float = 0.0) -> None:
+        super().__init__(clips, length, balance, changing)
         self.tokens = [clip.tokens for clip in clips]
 
     def window(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

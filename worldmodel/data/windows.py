@@ -12,6 +12,8 @@ from worldmodel.data.clips import ClipError
 from worldmodel.tokenizers.action import ACT_BOS
 from worldmodel.types import BUTTONS
 
+WORLD_CHANGING = ("use", "attack")  # placing and digging
+
 
 class Played(Protocol):
     """A clip's actions, int32 (T, 11) tokens, and segments, int32 (T,)."""
@@ -28,12 +30,14 @@ class Windows:
 
     balance: share of the windows drawn for a rare action: first one of the button tokens that occur at all, each as
     likely as any other, then a window in which it leads to a frame (class-balanced sampling: Kang et al. 2020,
-    arXiv 1910.09217). The other windows are drawn all alike.
+    arXiv 1910.09217).
+    changing: share of the windows drawn for an action that changes the world: as above, of WORLD_CHANGING alone.
+    The other windows are drawn all alike.
     """
 
-    def __init__(self, clips: Sequence[Played], length: int, balance: float = 0.0) -> None:
-        if not 0 <= balance <= 1:
-            raise ValueError(f"balance is a share from 0 to 1, got {balance}")
+    def __init__(self, clips: Sequence[Played], length: int, balance: float = 0.0, changing: float = 0.0) -> None:
+        if min(balance, changing) < 0 or balance + changing > 1:
+            raise ValueError(f"balance and changing are shares of one whole, got {balance} and {changing}")
         self.clips, self.length = clips, length
         self.starts: list[tuple[int, int]] = []
         for index, clip in enumerate(clips):
@@ -43,12 +47,17 @@ class Windows:
         if not self.starts:
             longest = max((len(clip.segments) for clip in clips), default=0)
             raise ClipError(f"no clip is long enough: windows of {length} steps are needed, the longest has {longest}")
-        self.uses = self._uses() if balance > 0 else []
-        self.balance = balance if self.uses else 0.0  # play without a single button has no rare ones
+        uses = self._uses() if max(balance, changing) > 0 else {}
+        # What play without such a button has no windows of is drawn from everything.
+        drawn = [
+            (changing, [uses[button] for button in WORLD_CHANGING if button in uses]),
+            (balance, list(uses.values())),
+        ]
+        self.drawn = [(share, windows) for share, windows in drawn if windows]
 
-    def _uses(self) -> list[NDArray[np.int64]]:
+    def _uses(self) -> dict[str, NDArray[np.int64]]:
         """For each button that occurs, the windows (indices of `starts`) that hold it before their last frame."""
-        windows: dict[int, list[NDArray[np.int64]]] = {}
+        windows: dict[str, list[NDArray[np.int64]]] = {}
         places = np.asarray(self.starts)
         for index, clip in enumerate(self.clips):
             of_start = np.full(len(clip.segments), -1)  # first step -> index of `starts`
@@ -59,13 +68,16 @@ class Windows:
                 steps = np.flatnonzero((ids == button).any(1))
                 firsts = np.unique(steps[:, None] - np.arange(self.length - 1))
                 found = of_start[firsts[firsts >= 0]]
-                windows.setdefault(int(button), []).append(found[found >= 0])
-        return [found for parts in windows.values() if len(found := np.concatenate(parts))]
+                windows.setdefault(BUTTONS[button], []).append(found[found >= 0])
+        return {button: found for button, parts in windows.items() if len(found := np.concatenate(parts))}
 
     def pick(self, batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
         """`batch` windows, as indices of `starts`."""
         picks = rng.integers(len(self.starts), size=batch)
-        for place in np.flatnonzero(rng.random(batch) < self.balance):
-            use = self.uses[rng.integers(len(self.uses))]
-            picks[place] = use[rng.integers(len(use))]
+        lot, below = rng.random(batch), 0.0
+        for share, uses in self.drawn:
+            for place in np.flatnonzero((lot >= below) & (lot < below + share)):
+                use = uses[rng.integers(len(uses))]
+                picks[place] = use[rng.integers(len(use))]
+            below += share
         return picks

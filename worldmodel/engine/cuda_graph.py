@@ -152,6 +152,7 @@ class GraphDecoder:
             raise ValueError(
                 f"an action is {self.step.action.shape[0]} integer tokens, got {action.dtype} {action.shape}"
             )
+        self._check_state()
         rows: list[torch.Tensor] = []
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
@@ -160,7 +161,7 @@ class GraphDecoder:
             if forced is not None:
                 self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows)
             else:
-                self._run(self.tokens_stage)
+                self.tokens_stage()
         self._paint()
         if self.tokens_stage.stream is not None:
             self.tokens_stage.stream.synchronize()
@@ -199,7 +200,7 @@ class GraphDecoder:
             self.step.shown.copy_(self.step.known[:-1])
             if stream is not None:
                 self.taken = stream.record_event()
-            self._run(self.picture_stage)
+            self.picture_stage()
             picture.host.copy_(self.step.picture, non_blocking=True)
             if stream is not None:
                 picture.done = stream.record_event()
@@ -209,14 +210,14 @@ class GraphDecoder:
         if self.taken is not None:
             torch.cuda.current_stream(self.step.device).wait_event(self.taken)
 
-    def _run(self, stage: Stage) -> None:
-        """A stage once more, on the current stream; the state must lie where its graphs know it."""
-        if self._signature is None and any(other.graph is not None for other in self.stages):
+    def _check_state(self) -> None:
+        """Once a frame: the state must lie where the graphs know it."""
+        if self._signature is not None:
+            assert self._signature == self._state(), (
+                "a tensor of the captured frame has changed its shape, dtype or place"
+            )
+        elif any(stage.graph is not None for stage in self.stages):
             self._signature = self._state()
-        assert self._signature in (None, self._state()), (
-            "a tensor of the captured frame has changed its shape, dtype or place"
-        )
-        stage()
 
     def _state(self) -> tuple[object, ...]:
         """Where the state, the tables and the image decoder lie, as the graphs know them, and of which kind."""

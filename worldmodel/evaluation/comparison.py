@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.evaluation.tally import MODEL, REAL, RECONSTRUCTED, SHUFFLED
+from worldmodel.checkpoint import SHORT_HASH
+from worldmodel.evaluation.tally import MODEL, REAL, RECONSTRUCTED, REPEAT, SHUFFLED
 from worldmodel.types import WorldModelError
 
 SCORES = "scores.json"
@@ -44,6 +45,11 @@ def camera_off(source: dict[str, Any], unit: str) -> float:
     return float(np.mean([axis[f"error_{unit}"] for axis in source["camera"].values()]))
 
 
+def mean_psnr(scores: dict[str, Any], source: str) -> float:
+    """Over all generated frames, in dB. source: of tally.PICTURED."""
+    return float(np.mean(scores["picture"][f"psnr_{source}"]))
+
+
 def drift_ratio(scores: dict[str, Any]) -> float | None:
     """F1 of the last stretch of the long rollouts over that of the first."""
     rows = scores["drift"]
@@ -55,10 +61,10 @@ def row(scores: dict[str, Any]) -> list[str]:
     sources, picture = scores["following"], scores["picture"]
     model = sources[MODEL]
     low, high = model["interval95"]["f1"]
-    made, repeat = (float(np.mean(picture[f"psnr_{name}"])) for name in (MODEL, "repeat"))
+    made, repeat = mean_psnr(scores, MODEL), mean_psnr(scores, REPEAT)
     drift, speed = drift_ratio(scores), scores["speed"]
     return [
-        f"{scores['checkpoint']} ({scores['settings']['weights_sha256'][:8]}, {scores['settings']['order']})",
+        f"{scores['checkpoint']} ({scores['settings']['weights_sha256'][:SHORT_HASH]}, {scores['settings']['order']})",
         ", ".join(scores["settings"]["data"]),
         f"{scores['episodes']} x {scores['settings']['frames']}",
         f"{speed['fps']:.1f} ({scores['provenance']['cpu']})" if speed["frames"] else "-",

@@ -14,7 +14,7 @@ from worldmodel.data.random_play import random_actions
 from worldmodel.evaluation.following import add_up, as_told, count, score
 from worldmodel.evaluation.picture import sharpness
 from worldmodel.evaluation.reader import ActionReader
-from worldmodel.tokenizers.action import PITCH_BASE, YAW_BASE, ActionTokenizer
+from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.types import BUTTONS, Action
 
 STRETCH = 100  # frames that are scored together
@@ -49,7 +49,7 @@ def drift_scores(
             found = reader.read(frames)
             led = actions[part][1:]  # action i led to frame i: the first one's frame has none before it here
             held = np.array([[button in action.buttons for button in BUTTONS] for action in led])
-            bins = np.stack([encode(action)[1:3] for action in led]) - np.array([PITCH_BASE, YAW_BASE])
+            bins = camera_bins(np.stack([encode(action) for action in led]))
             counts.append(count(as_told(held), found.held, bins, found.bins))
             sharp.append(sharpness(frames).mean())
             entropy.append(token_entropy(tokens[part]))

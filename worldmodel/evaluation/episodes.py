@@ -6,7 +6,6 @@ goes on, and the same call makes the same tokens.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.sampling import Sampler
-from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.tokens import TokenClip
+from worldmodel.data.tokens import TokenClip, save_array
+from worldmodel.data.windows import Windows
 from worldmodel.engine.decoder import Decoder
 
 
@@ -39,17 +38,7 @@ class Episode:
 
 def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, length: int) -> list[Episode]:
     """`count` stretches of `length` steps, spread evenly over all clips. ClipError if no clip is long enough."""
-    places = [
-        (index, start)
-        for index, (_, stored) in enumerate(clips)
-        for start in range(len(stored.tokens) - length + 1)
-        if stored.segments[start] == stored.segments[start + length - 1]
-    ]
-    if not places:
-        longest = max((len(stored.tokens) for _, stored in clips), default=0)
-        raise ClipError(
-            f"no clip is long enough: {length} steps are needed (context and frames); the longest clip has {longest}"
-        )
+    places = Windows([stored for _, stored in clips], length).starts
     episodes = []
     for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
         index, start = places[int(pick)]
@@ -89,8 +78,5 @@ def generate(
     decoder.open(list(tokens), list(actions[: context - 1]))
     made = np.stack([decoder.decode(actions[context - 1 + i], sampler, seed, i)[0] for i in range(frames)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.save(file, made.astype(np.uint16))
-    os.replace(temporary, path)
+    save_array(path, made.astype(np.uint16))
     return made

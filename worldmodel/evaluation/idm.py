@@ -63,11 +63,6 @@ class IDMConfig:
         if self.around < 0:
             raise ValueError(f"around counts transitions, got {self.around}")
 
-    @property
-    def window(self) -> int:
-        """Frames that one transition is read from."""
-        return 2 * self.around + 2
-
 
 @dataclass(frozen=True, slots=True)
 class ReadActions:

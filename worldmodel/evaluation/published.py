@@ -8,7 +8,6 @@ Files are read with weights_only=True; TorchScript files, which are programs, ar
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from worldmodel.checkpoint import CheckpointError
+from worldmodel.checkpoint import CheckpointError, read_published
 from worldmodel.evaluation.i3d import I3D, LEAST_FRAMES
 from worldmodel.evaluation.picture import frechet_distance
 from worldmodel.types import WorldModelError
@@ -62,18 +61,6 @@ def published_metrics(videos: Videos, lpips: Path | None, fvd: Path | None) -> d
     return found
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a published PyTorch file. CheckpointError if it holds anything else."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a file of weights alone ({reason})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: holds {type(state).__name__}, not tensors by name")
-    return state
-
-
 def fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> nn.Module:
     """Loads the tensors that the module has; further ones (a classifier) stay unused."""
     wanted = module.state_dict()
@@ -103,9 +90,9 @@ class LPIPS:
     def __init__(self, alexnet: Path) -> None:
         import torchmetrics.functional.image as packaged
 
-        self.net = fill(_AlexNet(), read_state(alexnet), alexnet)
+        self.net = fill(_AlexNet(), read_published(alexnet), alexnet)
         heads = Path(packaged.__file__).parent / "lpips_models" / "alex.pth"
-        state = read_state(heads)
+        state = read_published(heads)
         self.heads = [state[f"lin{index}.model.1.weight"] for index in range(len(_ALEXNET))]
 
     @torch.inference_mode()
@@ -124,7 +111,7 @@ class LPIPS:
 
 def load_i3d(path: Path) -> I3D:
     """I3D with published weights. CheckpointError for another file."""
-    model = fill(I3D(), read_state(path), path)
+    model = fill(I3D(), read_published(path), path)
     assert isinstance(model, I3D)
     return model
 

@@ -16,7 +16,7 @@ from worldmodel.evaluation.episodes import Episode, generate
 from worldmodel.evaluation.following import Counts, add_up, as_told, count, interval, score
 from worldmodel.evaluation.picture import frechet_distance, psnr, ssim
 from worldmodel.evaluation.reader import ActionReader
-from worldmodel.tokenizers.action import ACT_BOS, PITCH_BASE, YAW_BASE
+from worldmodel.tokenizers.action import camera_bins
 from worldmodel.worlds.neural import NeuralWorld
 
 REAL, RECONSTRUCTED, MODEL, SHUFFLED, REPEAT = "real", "reconstructed", "model", "shuffled", "repeat"
@@ -62,11 +62,6 @@ def show_episodes(
             yield Shown(episode, number, seed, shown)
 
 
-def told_bins(actions: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Action tokens (T, 11) of any base -> camera bins (T, 2) of [pitch, yaw]."""
-    return (actions[:, 1:3] - actions[:, :1] + ACT_BOS - np.array([PITCH_BASE, YAW_BASE])).astype(np.int64)
-
-
 @dataclass(slots=True)
 class Tally:
     """Adds up episodes. counts, features: by source, an entry an episode and seed (the reader keeps nothing from one to
@@ -80,7 +75,7 @@ class Tally:
 
     def add(self, shown: Shown) -> None:
         own = slice(self.context - 1, None)  # the transitions into the generated frames
-        held, bins = as_told(shown.episode.held[:-1])[own], told_bins(shown.episode.actions[:-1])[own]
+        held, bins = as_told(shown.episode.held[:-1])[own], camera_bins(shown.episode.actions[:-1])[own]
         for name, frames in shown.frames.items():
             if shown.seed > 0 and name in (REAL, RECONSTRUCTED):
                 continue  # they are the same for every seed

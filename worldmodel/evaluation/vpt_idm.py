@@ -8,8 +8,6 @@ The model was made for 20 Hz clips of Minecraft, 128 frames at a time; at anothe
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from worldmodel.checkpoint import CheckpointError
+from worldmodel.checkpoint import CheckpointError, read_published
 from worldmodel.evaluation.idm import ReadActions
 from worldmodel.tokenizers.action import CAMERA_BINS, camera_to_bin
 from worldmodel.types import BUTTONS, WorldModelError
@@ -304,15 +302,7 @@ def load_vpt_idm(
     """
     if not weights.is_file():
         raise CheckpointError(f"{weights} is no file; give the .weights file of VPT's inverse dynamics model")
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(weights))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{weights}: not a file of weights alone ({reason}); the .model file is not read"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{weights}: holds {type(state).__name__}, not tensors by name")
+    state = read_published(weights, "; the .model file is not read")
     with torch.device("meta"):  # no memory is taken before the names and shapes are known to be right
         model = VPTInverseDynamicsModel(config)
     wanted = model.state_dict()

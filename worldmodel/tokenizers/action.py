@@ -59,6 +59,11 @@ def bin_to_camera(index: int) -> float:
     return math.copysign(((1 + CAMERA_MU) ** abs(value) - 1) / CAMERA_MU, value) * CAMERA_MAX_DEGREES
 
 
+def camera_bins(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Action tokens (T, 11), of any base -> their camera bins (T, 2) of [pitch, yaw]."""
+    return (tokens[:, 1:3] - tokens[:, :1] + ACT_BOS - np.array([PITCH_BASE, YAW_BASE])).astype(np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class ActionTokenizer:
     """Actions to tokens and back.

@@ -26,7 +26,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following import Counts, as_told, count
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
-from worldmodel.tokenizers.action import PITCH_BASE, YAW_BASE, ActionTokenizer
+from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
 from worldmodel.types import BUTTONS
@@ -67,7 +67,7 @@ class PlayedClip:
     @property
     def bins(self) -> NDArray[np.int64]:
         """Camera bins (T, 2) of [pitch, yaw]."""
-        return self.actions[:, 1:3].astype(np.int64) - np.array([PITCH_BASE, YAW_BASE])
+        return camera_bins(self.actions)
 
 
 def played(clip: StoredClip, frames: NDArray[np.uint8] | None = None) -> PlayedClip:

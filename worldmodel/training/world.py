@@ -28,19 +28,22 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.evaluation.episodes import pick_episodes
 from worldmodel.evaluation.picture import psnr
 from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
 from worldmodel.model.loading import save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.emphasis import token_weights
 
 
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
     """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
-    largest share of input tokens replaced by a near code (targets stay true), against drift; balance: share of the
-    windows drawn for a rare action (WindowSampler); init: a checkpoint to start from instead of random weights."""
+    largest share of input tokens replaced by a near code (targets stay true), against drift; balance, changing: share
+    of the windows drawn for a rare action, and for digging and placing (WindowSampler); emphasis: weight of the tokens
+    where a block is dug or placed (token_weights); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -51,6 +54,8 @@ class WorldTraining:
     average_decay: float = 0.998
     noise: float = 0.1
     balance: float = 0.5
+    changing: float = 0.0
+    emphasis: float = 1.0
     init: Path | None = None
     seed: int = 0
     device: str = "cpu"
@@ -139,31 +144,10 @@ def sample_rollouts(
     sampler: Sampler,
 ) -> list[Rollout]:
     """`count` rollouts from evenly spread places of the validation clips."""
-    length = context + frames
-    places = [
-        (index, start)
-        for index, (_, stored) in enumerate(clips)
-        for start in range(len(stored.tokens) - length + 1)
-        if stored.segments[start] == stored.segments[start + length - 1]
+    return [
+        roll_out(decoder, tokenizer, episode.frames, episode.tokens, episode.actions, context, sampler, 0)
+        for episode in pick_episodes(clips, count, context + frames)
     ]
-    rollouts = []
-    for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
-        index, start = places[int(pick)]
-        pictures, stored = clips[index]
-        part = slice(start, start + length)
-        rollouts.append(
-            roll_out(
-                decoder,
-                tokenizer,
-                pictures.frames[part],
-                stored.tokens[part],
-                stored.actions[part],
-                context,
-                sampler,
-                0,
-            )
-        )
-    return rollouts
 
 
 def score_rollouts(rollouts: list[Rollout]) -> RolloutScores:
@@ -189,7 +173,8 @@ def train_world(
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
-    sampler = WindowSampler(train, options.clip, options.balance)  # raises before any work if the clips are too short
+    # Raises before any work if the clips are too short.
+    sampler = WindowSampler(train, options.clip, options.balance, options.changing)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
@@ -252,7 +237,9 @@ def train_world(
         inputs = add_noise(tokens, tokenizer, options.noise, generator) if options.noise > 0 else tokens
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
-        loss = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten())
+        losses = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten(), reduction="none")
+        weights = token_weights(actions, model.layout, options.emphasis).flatten()
+        loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(step, options.steps, options.warmup))
