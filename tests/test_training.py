@@ -106,37 +106,40 @@ def test_balanced_windows_show_rare_buttons():
     assert share(1.0) == pytest.approx(0.5, abs=0.08)  # two buttons occur
 
 
-def test_windows_that_change_the_world_get_their_share():
-    """One press of "use" in 300 steps is drawn as often as asked; without one, all windows are drawn alike."""
+def test_windows_of_a_press_get_their_share():
+    """One press of "use" in 300 steps is drawn as often as asked; without any press, all windows are drawn alike."""
     encode = tiny_config().action_tokenizer().encode
     actions = [encode(Action(frozenset({"forward"}))) for _ in range(300)]
     clip = replace(token_clip(300), actions=np.stack(actions))
     assert len(WindowSampler([clip], 5, 0.0, 1.0).draw(20, np.random.default_rng(0))[0]) == 20
-    actions[150] = encode(Action(frozenset({"use"})))
-    clip = replace(clip, actions=np.stack(actions))
-    drawn = WindowSampler([clip], 5, 0.3, 0.5).draw(600, np.random.default_rng(0))[1]
-    shown = (drawn[:, :-1] == int(actions[150][7])).any((1, 2)).float().mean().item()
-    assert shown == pytest.approx(0.5 + 0.3 / 2, abs=0.06)  # two buttons occur
+    for step in range(150, 170):
+        actions[step] = encode(Action(frozenset({"use"})))
+    sampler = WindowSampler([replace(clip, actions=np.stack(actions))], 5, 0.0, 0.6)
+    starts = np.array(sampler.starts)[sampler.pick(600, np.random.default_rng(0)), 1]
+    # A window of 5 frames shows what the first 4 actions led to; use went down in step 150, forward again in step 170.
+    assert ((starts >= 147) & (starts <= 150)).mean() == pytest.approx(0.6 * 3 / 4, abs=0.06)
+    assert ((starts >= 167) & (starts <= 170)).mean() == pytest.approx(0.6 * 1 / 4, abs=0.06)
     with pytest.raises(ValueError, match="shares of one whole"):
         WindowSampler([clip], 5, 0.6, 0.5)
 
 
 def test_emphasis_is_on_what_a_press_may_change():
-    """The frame after the press and the one after that, near the crosshair; nothing else, and no matter which frame."""
+    """All of the frame after a press and of the one after that; near the crosshair while a block is worked on."""
     config = WorldModelConfig()
     encode = config.action_tokenizer().encode
-    steps = [NO_ACTION, Action(frozenset({"use"})), NO_ACTION, NO_ACTION, NO_ACTION]
+    use, walk = Action(frozenset({"use"})), Action(frozenset({"forward"}))
+    steps = [NO_ACTION, walk, walk, walk, NO_ACTION, use, use, use, use, NO_ACTION]
     layout = BlockLayout(config.decode_order())
-    weights = token_weights(torch.from_numpy(np.stack([encode(step) for step in steps]))[None], layout, 6.0)[0]
-    assert weights.shape == (4, layout.image)
-    assert weights[[0, 3]].eq(1).all()  # before it, and three frames later
-    picture = torch.zeros(4, layout.image)
-    picture[:, torch.from_numpy(layout.places)] = weights
-    picture = picture.view(4, layout.order.height, layout.order.width)
-    for frame in picture[1:3]:
-        assert frame[3, 5] == frame[3, 6] == 6.0  # the crosshair lies between them
-        assert frame[[0, 6]].eq(1).all()  # sky and hotbar
-        assert frame[:, [0, 11]].eq(1).all()
+    weights = token_weights(np.stack([encode(step) for step in steps])[None], layout, 6.0)[0]
+    assert weights.shape == (9, layout.image)
+    picture = torch.zeros_like(weights)
+    picture[:, torch.from_numpy(layout.places)] = weights  # of frames 1..9
+    picture = picture.view(9, layout.order.height, layout.order.width)
+    assert picture[[1, 2, 5, 6]].eq(6).all()
+    assert picture[[0, 3, 4]].eq(1).all()
+    assert picture[[7, 8], 3, 5:7].eq(6).all()  # the crosshair lies between these two
+    assert picture[[7, 8]][:, [0, 6]].eq(1).all()  # sky and hotbar
+    assert picture[[7, 8]][..., [0, 11]].eq(1).all()
 
 
 def test_training_starts_from_a_checkpoint(tmp_path):

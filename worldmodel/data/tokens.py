@@ -91,8 +91,8 @@ def build_token_store(
 class WindowSampler(Windows):
     """Draws windows of token clips (see Windows)."""
 
-    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0, changing: float = 0.0) -> None:
-        super().__init__(clips, length, balance, changing)
+    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0, starting: float = 0.0) -> None:
+        super().__init__(clips, length, balance, starting)
         self.tokens = [clip.tokens for clip in clips]
 
     def window(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

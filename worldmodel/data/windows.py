@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,9 @@ from worldmodel.data.clips import ClipError
 from worldmodel.tokenizers.action import ACT_BOS
 from worldmodel.types import BUTTONS
 
-WORLD_CHANGING = ("use", "attack")  # placing and digging
+# Buttons whose going down starts something in the picture, and how often each is drawn: placing and digging are the
+# rarest and the hardest to learn.
+STARTING = {"use": 3, "attack": 2, "forward": 1, "back": 1, "left": 1, "right": 1, "jump": 1}
 
 
 class Played(Protocol):
@@ -25,19 +27,33 @@ class Played(Protocol):
     def segments(self) -> NDArray[np.int32]: ...
 
 
+def held(actions: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Action tokens (..., 11), of any base -> bool (..., buttons) in the order of BUTTONS."""
+    ids = actions[..., 3:-1] - actions[..., :1] + ACT_BOS
+    return (ids[..., None] == np.arange(len(BUTTONS))).any(-2)
+
+
+def pressed(actions: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Action tokens (..., T, 11) -> bool (..., T, buttons): goes down in this step. The first step tells nothing."""
+    down = held(actions)
+    down[..., 1:, :] &= ~down[..., :-1, :]
+    down[..., 0, :] = False
+    return down
+
+
 class Windows:
     """Draws windows of `length` consecutive steps inside one segment.
 
     balance: share of the windows drawn for a rare action: first one of the button tokens that occur at all, each as
     likely as any other, then a window in which it leads to a frame (class-balanced sampling: Kang et al. 2020,
     arXiv 1910.09217).
-    changing: share of the windows drawn for an action that changes the world: as above, of WORLD_CHANGING alone.
+    starting: share of the windows drawn for a press: first one of STARTING, then a window in which it goes down.
     The other windows are drawn all alike.
     """
 
-    def __init__(self, clips: Sequence[Played], length: int, balance: float = 0.0, changing: float = 0.0) -> None:
-        if min(balance, changing) < 0 or balance + changing > 1:
-            raise ValueError(f"balance and changing are shares of one whole, got {balance} and {changing}")
+    def __init__(self, clips: Sequence[Played], length: int, balance: float = 0.0, starting: float = 0.0) -> None:
+        if min(balance, starting) < 0 or balance + starting > 1:
+            raise ValueError(f"balance and starting are shares of one whole, got {balance} and {starting}")
         self.clips, self.length = clips, length
         self.starts: list[tuple[int, int]] = []
         for index, clip in enumerate(clips):
@@ -47,26 +63,25 @@ class Windows:
         if not self.starts:
             longest = max((len(clip.segments) for clip in clips), default=0)
             raise ClipError(f"no clip is long enough: windows of {length} steps are needed, the longest has {longest}")
-        uses = self._uses() if max(balance, changing) > 0 else {}
-        # What play without such a button has no windows of is drawn from everything.
-        drawn = [
-            (changing, [uses[button] for button in WORLD_CHANGING if button in uses]),
-            (balance, list(uses.values())),
-        ]
-        self.drawn = [(share, windows) for share, windows in drawn if windows]
+        # Play without such a button has no windows of it: they are drawn from everything.
+        uses = list(self._showing(held).values()) if balance > 0 else []
+        presses = self._showing(pressed) if starting > 0 else {}
+        often = [presses[button] for button, times in STARTING.items() if button in presses for _ in range(times)]
+        self.drawn = [(share, windows) for share, windows in ((starting, often), (balance, uses)) if windows]
 
-    def _uses(self) -> dict[str, NDArray[np.int64]]:
-        """For each button that occurs, the windows (indices of `starts`) that hold it before their last frame."""
+    def _showing(self, steps_of: Callable[[NDArray[np.int32]], NDArray[np.bool_]]) -> dict[str, NDArray[np.int64]]:
+        """For each button, the windows (indices of `starts`) with one of its steps before their last frame.
+
+        steps_of: actions (T, 11) -> bool (T, buttons)."""
         windows: dict[str, list[NDArray[np.int64]]] = {}
         places = np.asarray(self.starts)
         for index, clip in enumerate(self.clips):
             of_start = np.full(len(clip.segments), -1)  # first step -> index of `starts`
             own = np.flatnonzero(places[:, 0] == index)
             of_start[places[own, 1]] = own
-            ids = clip.actions[:, 3:-1] - clip.actions[:, :1] + ACT_BOS  # of the button slots
-            for button in np.unique(ids[ids < len(BUTTONS)]):
-                steps = np.flatnonzero((ids == button).any(1))
-                firsts = np.unique(steps[:, None] - np.arange(self.length - 1))
+            shown = steps_of(clip.actions)
+            for button in np.flatnonzero(shown.any(0)):
+                firsts = np.unique(np.flatnonzero(shown[:, button])[:, None] - np.arange(self.length - 1))
                 found = of_start[firsts[firsts >= 0]]
                 windows.setdefault(BUTTONS[button], []).append(found[found >= 0])
         return {button: found for button, parts in windows.items() if len(found := np.concatenate(parts))}

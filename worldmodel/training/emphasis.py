@@ -1,43 +1,47 @@
-"""Where in a frame a block is dug or placed, and when: those few tokens weigh more in the loss.
+"""Where and when a press shows: those few tokens weigh more in the loss.
 
-The weights depend on what the model is given (actions and places), never on the frame that it predicts, so that the
-distribution it learns stays the true one: it does not come to see changes that are not there.
+A picture that stays as it was is easy to tell, and most pictures after a press are nearly that; without emphasis the
+model goes on standing when it should walk off, and places nothing. The weights depend on what the model is given
+(actions and places), never on the frame that it predicts, so that the distribution it learns stays the true one: it
+does not come to see changes that are not there.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from worldmodel.data.windows import WORLD_CHANGING
+from worldmodel.data.windows import STARTING, held, pressed
 from worldmodel.model.layout import BlockLayout
-from worldmodel.tokenizers.action import ACT_BOS
 from worldmodel.types import BUTTONS
 
 EFFECT_STEPS = 2  # a press shows in the next frame or in the one after (measured in Luanti)
 REACH_ROWS, REACH_COLUMNS = 2.0, 2.5  # token places from the picture's middle, where the crosshair is
+_STARTING = [BUTTONS.index(name) for name in STARTING]
+_WORKING = [BUTTONS.index(name) for name in ("use", "attack")]  # a block may come or go at any time while they are down
 
 
-def near_crosshair(layout: BlockLayout) -> Tensor:
-    """-> bool (image,): whether the place that a slot predicts lies where a block is dug or placed."""
+def near_crosshair(layout: BlockLayout) -> NDArray[np.bool_]:
+    """-> (image,): whether the place that a slot predicts lies where a block is dug or placed."""
     height, width = layout.order.height, layout.order.width
-    places = torch.from_numpy(layout.places)
-    rows, columns = places // width - (height - 1) / 2, places % width - (width - 1) / 2
-    return (rows.abs() <= REACH_ROWS) & (columns.abs() <= REACH_COLUMNS)
+    rows, columns = layout.places // width - (height - 1) / 2, layout.places % width - (width - 1) / 2
+    return (np.abs(rows) <= REACH_ROWS) & (np.abs(columns) <= REACH_COLUMNS)
 
 
-def changes_world(actions: Tensor) -> Tensor:
-    """Action tokens (B, T, 11), of any base -> bool (B, T - 1): frames 1.. that may show what a press has changed."""
-    buttons = actions[..., 3:-1] - actions[..., :1] + ACT_BOS
-    wanted = torch.tensor([BUTTONS.index(name) for name in WORLD_CHANGING], device=actions.device)
-    pressed = torch.isin(buttons, wanted).any(-1)[:, :-1]
-    shown = pressed.clone()
-    for steps in range(1, EFFECT_STEPS):
-        shown[:, steps:] |= pressed[:, :-steps]
+def shown_after(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Steps (B, T) in which something happens -> (B, T - 1): frames 1.. that may show it."""
+    shown = steps[:, :-1].copy()
+    for later in range(1, EFFECT_STEPS):
+        shown[:, later:] |= steps[:, : -1 - later]
     return shown
 
 
-def token_weights(actions: Tensor, layout: BlockLayout, most: float) -> Tensor:
-    """-> float32 (B, T - 1, image): `most` for the tokens described above, 1 for the others."""
-    chosen = changes_world(actions)[..., None] & near_crosshair(layout).to(actions.device)
-    return torch.where(chosen, most, 1.0)
+def token_weights(actions: NDArray[np.integer], layout: BlockLayout, most: float) -> Tensor:
+    """Action tokens (B, T, 11), of any base -> float32 (B, T - 1, image): `most` for the whole frame that may show
+    what a press has started, and near the crosshair while a block is worked on; 1 for all else."""
+    started = shown_after(pressed(actions)[..., _STARTING].any(-1))
+    worked = shown_after(held(actions)[..., _WORKING].any(-1))
+    chosen = started[..., None] | (worked[..., None] & near_crosshair(layout))
+    return torch.from_numpy(np.where(chosen, most, 1.0).astype(np.float32))

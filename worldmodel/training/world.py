@@ -41,9 +41,10 @@ from worldmodel.training.emphasis import token_weights
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
     """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
-    largest share of input tokens replaced by a near code (targets stay true), against drift; balance, changing: share
-    of the windows drawn for a rare action, and for digging and placing (WindowSampler); emphasis: weight of the tokens
-    where a block is dug or placed (token_weights); init: a checkpoint to start from instead of random weights."""
+    largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
+    of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
+    the tokens that show what a press has started (token_weights); init: a checkpoint to start from instead of random
+    weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -54,7 +55,7 @@ class WorldTraining:
     average_decay: float = 0.998
     noise: float = 0.1
     balance: float = 0.5
-    changing: float = 0.0
+    starting: float = 0.0
     emphasis: float = 1.0
     init: Path | None = None
     seed: int = 0
@@ -174,7 +175,7 @@ def train_world(
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
     # Raises before any work if the clips are too short.
-    sampler = WindowSampler(train, options.clip, options.balance, options.changing)
+    sampler = WindowSampler(train, options.clip, options.balance, options.starting)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
@@ -233,12 +234,12 @@ def train_world(
         model.train()
         rng = np.random.default_rng((options.seed, step, rank))
         tokens, actions = (part.to(device) for part in sampler.draw(options.batch, rng))
+        weights = token_weights(actions.cpu().numpy(), model.layout, options.emphasis).to(device).flatten()
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
         inputs = add_noise(tokens, tokenizer, options.noise, generator) if options.noise > 0 else tokens
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
         losses = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten(), reduction="none")
-        weights = token_weights(actions, model.layout, options.emphasis).flatten()
         loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
