@@ -65,7 +65,9 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
 
         folder = find_checkpoint(options.world)
         stage(f"loading {folder.name}")
-        chosen = NeuralOptions(options.engine, options.device, options.threads, options.kernels, options.weights)
+        chosen = NeuralOptions(
+            options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
+        )
         world = RecordedWorld(NeuralWorld(folder, chosen, sampler_of(options)), inputs.taken if inputs else tuple)
         if options.record is not None:
             world.record(options.record)

@@ -46,6 +46,8 @@ class Play:
     """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
     weights: Literal["auto", "int8", "fp8"] = "auto"
     """For --engine cuda: 8-bit weights instead of bf16."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """For --engine cuda: the keys and values of the context in 8 bits instead of 16."""
     scale: int | None = None
     """Window pixels for each pixel of the frame. Default: a window of 960x560."""
     smooth: bool = True
@@ -98,6 +100,8 @@ class Replay:
     """CPU threads; 0 is all cores."""
     weights: Literal["auto", "int8", "fp8"] = "auto"
     """For --engine cuda: 8-bit weights, as a recording of "cuda-int8" or "cuda-fp8" needs them."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """For --engine cuda: 8-bit keys and values, as a recording of "cuda-kv-int8" needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,8 @@ class Bench:
     """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
     weights: Literal["auto", "int8", "fp8"] = "auto"
     """For --engine cuda: 8-bit weights instead of bf16."""
+    kv_cache: Literal["auto", "int8"] = "auto"
+    """For --engine cuda: the keys and values of the context in 8 bits instead of 16."""
     json: bool = False
     """Print JSON instead of sentences."""
 
@@ -219,6 +225,7 @@ def check(options: Play) -> None:
             "--threads": options.threads != 0,
             "--kernels": options.kernels != "auto",
             "--weights": options.weights != "auto",
+            "--kv-cache": options.kv_cache != "auto",
             "--start PICTURE": isinstance(start, Path),
             "--record": options.record is not None,
             "--resume": options.resume is not None,

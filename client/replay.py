@@ -53,10 +53,12 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
 def run_verify(options: Replay) -> int:
     """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named."""
     from client.simulation import verify
+    from worldmodel.engine.choice import engine_flags
     from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world = NeuralWorld(folder, NeuralOptions(options.engine, threads=options.threads, weights=options.weights))
+    chosen = NeuralOptions(options.engine, threads=options.threads, weights=options.weights, kv_cache=options.kv_cache)
+    world = NeuralWorld(folder, chosen)
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")
@@ -65,9 +67,8 @@ def run_verify(options: Replay) -> int:
     step, place = result.first
     print(f"first difference: step {step}, token {place}; {result.tokens_equal:.2%} of all tokens are equal")
     if world.engine != session.header.engine:
-        engine, _, weights = session.header.engine.partition("-")
-        again = f"--engine {engine}" + (f" --weights {weights}" if weights else "")
-        print(f"recorded on {session.header.engine}, verified on {world.engine}: {again}")
+        recorded = session.header.engine
+        print(f"recorded on {recorded}, verified on {world.engine}: {engine_flags(recorded)}")
     return DIVERGED
 
 

@@ -24,15 +24,24 @@ __device__ inline int visible(int j, i64 block, int length, int window, int stop
     return (past || (age == 0 && j % length < stop)) | ((age >= 1) << 1);
 }
 
-// q (n, H, D); keys, values (Hkv, entries, D); block: the current one; partial (Hkv, rows, parts, D) float and
+// 8 entries' numbers of int8 -> bfloat16, exactly; the scales are applied to the scores and to the shares.
+__device__ inline void widen(const signed char* from, bf16* to) {
+    u32 bits[2];
+    *(uint2*)bits = *(const uint2*)from;
+    for (int i = 0; i < 8; i++) to[i] = float_to_bf16((float)(signed char)(bits[i / 4] >> (8 * (i % 4))));
+}
+
+// q (n, H, D); keys, values (Hkv, entries, D): bfloat16, or int8 with scales float (Hkv, entries) if bits8; block: the current one; partial (Hkv, rows, parts, D) float and
 // extremes (Hkv, rows, parts, 2): the largest score and the sum. Grid (parts, Hkv, ceil(rows / 64)), 128 threads;
 // each part reads `part_keys` entries, a multiple of 64.
 extern "C" __global__ void attend(
-    const bf16* q, const bf16* keys, const bf16* values, const i64* block, float* partial, float* extremes, int n,
-    int group, int entries, int part_keys, int length, int window, int stop, int outro) {
+    const bf16* q, const void* keys, const void* values, const float* key_scales, const float* value_scales,
+    const i64* block, float* partial, float* extremes, int n, int group, int entries, int part_keys, int length,
+    int window, int stop, int outro, int bits8) {
     __shared__ __align__(16) bf16 K[KEYS * STRIDE];
     __shared__ __align__(16) bf16 V[KEYS * STRIDE];
     __shared__ int seen[KEYS];
+    __shared__ float key_scale[KEYS], value_scale[KEYS];
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32, g = lane / 4, t = lane % 4;
     const int parts = gridDim.x, part = blockIdx.x, kv = blockIdx.y, kv_heads = gridDim.y, rows = n * group;
     const i64 now = *block;
@@ -61,10 +70,20 @@ extern "C" __global__ void attend(
         for (int piece = thread; piece < KEYS * D / 8; piece += 128) {
             const int key = piece / (D / 8), at = piece % (D / 8) * 8;
             const u64 from = ((u64)kv * entries + start + key) * D + at;
-            *(uint4*)(K + key * STRIDE + at) = *(const uint4*)(keys + from);
-            *(uint4*)(V + key * STRIDE + at) = *(const uint4*)(values + from);
+            if (bits8) {
+                widen((const signed char*)keys + from, K + key * STRIDE + at);
+                widen((const signed char*)values + from, V + key * STRIDE + at);
+            } else {
+                *(uint4*)(K + key * STRIDE + at) = *(const uint4*)((const bf16*)keys + from);
+                *(uint4*)(V + key * STRIDE + at) = *(const uint4*)((const bf16*)values + from);
+            }
         }
-        if (thread < KEYS) seen[thread] = visible(start + thread, now, length, window, stop);
+        if (thread < KEYS) {
+            const u64 entry = (u64)kv * entries + start + thread;
+            seen[thread] = visible(start + thread, now, length, window, stop);
+            key_scale[thread] = bits8 ? key_scales[entry] * scale : scale;
+            value_scale[thread] = bits8 ? value_scales[entry] : 1.0f;
+        }
         __syncthreads();
         float score[KEYS / 8][4];
         float top[2] = {none, none};
@@ -75,8 +94,8 @@ extern "C" __global__ void attend(
                 mma_16816(score[m], a[k], *(const u32*)(key + 16 * k), *(const u32*)(key + 16 * k + 8));
             }
             for (int c = 0; c < 4; c++) {
-                const int h = c / 2;
-                score[m][c] = seen[m * 8 + 2 * t + c % 2] & bit[h] ? score[m][c] * scale : none;
+                const int h = c / 2, column = m * 8 + 2 * t + c % 2;
+                score[m][c] = seen[column] & bit[h] ? score[m][c] * key_scale[column] : none;
                 top[h] = fmaxf(top[h], score[m][c]);
             }
         }
@@ -94,6 +113,7 @@ extern "C" __global__ void attend(
                 for (int c = 2 * h; c < 2 * h + 2; c++) {
                     score[m][c] = expf(score[m][c] - base);
                     sum[h] += score[m][c];
+                    score[m][c] *= value_scale[m * 8 + 2 * t + c % 2];
                 }
             }
         }

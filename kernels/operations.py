@@ -5,6 +5,8 @@ launch: kernels.launch.CupyLauncher, or the tests' emulator.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -15,8 +17,29 @@ from kernels.weight_only import DTYPES, StoredWeight
 CODES_OF_A_THREAD = 8  # MOST in sampling.cu
 MAX_CODES = CODES_OF_A_THREAD * 1024
 HEAD_DIM = 64  # D in attention.cu
+MOST_PAIRS = 128  # MOST_PAIRS in rotary_cache.cu
 TILE_ROWS, TILE_KEYS = 64, 64  # ROWS and KEYS in attention.cu
 BLOCKS_WANTED = 132  # a block for each multiprocessor of an H100; fewer keys a block on a smaller GPU do no harm
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """The ring cache of a layer. keys, values: (Hkv, entries, D); scales: float32 (Hkv, entries) if those are int8."""
+
+    keys: Tensor
+    values: Tensor
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
+
+    @property
+    def arguments(self) -> tuple[Tensor, ...]:
+        """As the kernels take them; where there are no scales, any address will do."""
+        tensors = (self.keys, self.values, self.key_scales, self.value_scales)
+        return tuple(self.keys if tensor is None else tensor for tensor in tensors)
+
+    @property
+    def bits8(self) -> int:
+        return int(self.key_scales is not None)
 
 
 def sample(launch: Launcher, logits: Tensor, settings: Settings, places: Tensor, known: Tensor) -> None:
@@ -31,15 +54,16 @@ def sample(launch: Launcher, logits: Tensor, settings: Settings, places: Tensor,
 
 
 def rotate_and_store(
-    launch: Launcher, qkv: Tensor, cos: Tensor, sin: Tensor, targets: Tensor, keys: Tensor, values: Tensor
+    launch: Launcher, qkv: Tensor, cos: Tensor, sin: Tensor, targets: Tensor, cache: Entries
 ) -> Tensor:
-    """qkv: (n, (H + 2 Hkv) D); cos, sin: float32 (n, D/2); targets: int64 (n,); keys, values: (Hkv, entries, D) of a
-    layer -> q (n, H, D). Twin: LibraryOps.rotate_and_store."""
-    kv, entries, D = keys.shape
+    """qkv: (n, (H + 2 Hkv) D); cos, sin: float32 (n, D/2); targets: int64 (n,) -> q (n, H, D). Twin:
+    LibraryOps.rotate_and_store."""
+    kv, entries, D = cache.keys.shape
+    assert D // 2 <= MOST_PAIRS, f"the kernel takes heads of at most {2 * MOST_PAIRS}, not {D}"
     n, heads = len(qkv), qkv.shape[1] // D - 2 * kv
     cos, sin, qkv = cos.contiguous(), sin.contiguous(), qkv.contiguous()
     q = torch.empty(n, heads, D, dtype=qkv.dtype, device=qkv.device)
-    arguments = (qkv, cos, sin, targets, q, keys, values, heads, kv, entries)
+    arguments = (qkv, cos, sin, targets, q, *cache.arguments, heads, kv, entries, cache.bits8)
     launch("rotary_cache", "rotate_and_store", (n, heads + 2 * kv, 1), D // 2, *arguments, scalar=qkv.dtype)
     return q
 
@@ -71,18 +95,17 @@ def to_rgb_reference(pixels: Tensor, scale: int) -> Tensor:
 def attention(
     launch: Launcher,
     q: Tensor,
-    keys: Tensor,
-    values: Tensor,
+    cache: Entries,
     block: Tensor,
     length: int,
     window: int,
     stop: int,
     outro: int,
 ) -> Tensor:
-    """q: bfloat16 (n, H, 64); keys, values: (Hkv, entries, 64) of a layer; block: int64 () the current one; length,
-    window: of the ring; stop, outro: as in Ring.bias -> (n, H 64). Twin: LibraryOps.attention."""
+    """q: bfloat16 (n, H, 64); block: int64 () the current one; length, window: of the ring; stop, outro: as in
+    Ring.bias -> (n, H 64). Twin: LibraryOps.attention."""
     n, heads, D = q.shape
-    kv, entries, _ = keys.shape
+    kv, entries, _ = cache.keys.shape
     assert (q.dtype, D) == (torch.bfloat16, HEAD_DIM), f"the kernel takes bfloat16 heads of 64, not {q.dtype} of {D}"
     assert entries % TILE_KEYS == 0, f"the ring's {entries} entries are no multiple of {TILE_KEYS}"
     rows = n * heads // kv
@@ -93,8 +116,8 @@ def attention(
     extremes = torch.empty(kv, rows, parts, 2, dtype=torch.float32, device=q.device)
     mixed = torch.empty(n, heads * D, dtype=q.dtype, device=q.device)
     group = heads // kv
-    sizes = (n, group, entries, part_keys, length, window, stop, outro)
-    arguments = (q.contiguous(), keys, values, block, partial, extremes, *sizes)
+    sizes = (n, group, entries, part_keys, length, window, stop, outro, cache.bits8)
+    arguments = (q.contiguous(), *cache.arguments, block, partial, extremes, *sizes)
     launch("attention", "attend", (parts, kv, tiles), 128, *arguments, scalar=q.dtype)
     launch("attention", "combine", (rows, kv, 1), D, partial, extremes, mixed, n, group, parts, scalar=q.dtype)
     return mixed

@@ -7,10 +7,13 @@
 // no longer be the twin's.
 //
 // qkv (rows, H + 2 Hkv, D); cosine, sine float (rows, D / 2); targets (rows,) ring entries; q (rows, H, D);
-// keys, values (Hkv, entries, D) of the layer.
+// keys, values (Hkv, entries, D) of the layer: `scalar`, or int8 with scales float (Hkv, entries) if bits8.
+#define MOST_PAIRS 128
+
 extern "C" __global__ void rotate_and_store(
-    const scalar* qkv, const float* cosine, const float* sine, const i64* targets, scalar* q, scalar* keys,
-    scalar* values, int heads, int kv_heads, int entries) {
+    const scalar* qkv, const float* cosine, const float* sine, const i64* targets, scalar* q, void* keys, void* values,
+    float* key_scales, float* value_scales, int heads, int kv_heads, int entries, int bits8) {
+    __shared__ float magnitudes[MOST_PAIRS];
     const int row = blockIdx.x, head = blockIdx.y, half = blockDim.x, pair = threadIdx.x, D = 2 * half;
     const scalar* from = qkv + ((u64)row * (heads + 2 * kv_heads) + head) * D;
     float a = to_float(from[pair]), b = to_float(from[pair + half]);
@@ -20,14 +23,23 @@ extern "C" __global__ void rotate_and_store(
         b = b * c + a * s;
         a = turned;
     }
-    scalar* to;
-    if (head < heads) {
-        to = q + ((u64)row * heads + head) * D;
-    } else if (head < heads + kv_heads) {
-        to = keys + ((u64)(head - heads) * entries + targets[row]) * D;
-    } else {
-        to = values + ((u64)(head - heads - kv_heads) * entries + targets[row]) * D;
+    const bool key = head < heads + kv_heads;
+    const u64 entry = (u64)(head - heads - (key ? 0 : kv_heads)) * entries + targets[row];
+    if (head < heads || !bits8) {
+        scalar* to = head < heads ? q + ((u64)row * heads + head) * D : (scalar*)(key ? keys : values) + entry * D;
+        to[pair] = from_float(a);
+        to[pair + half] = from_float(b);
+        return;  // the whole block does
     }
-    to[pair] = from_float(a);
-    to[pair + half] = from_float(b);
+    a = to_float(from_float(a));  // rounded as the twin's are before they are stored
+    b = to_float(from_float(b));
+    magnitudes[pair] = fmaxf(fabsf(a), fabsf(b));
+    __syncthreads();
+    float largest = 0;
+    for (int other = 0; other < half; other++) largest = fmaxf(largest, magnitudes[other]);
+    const float scale = largest / 127.0f, divisor = scale > 0 ? scale : 1.0f;
+    signed char* to = (signed char*)(key ? keys : values) + entry * D;
+    to[pair] = (signed char)fminf(fmaxf(rintf(a / divisor), -127.0f), 127.0f);
+    to[pair + half] = (signed char)fminf(fmaxf(rintf(b / divisor), -127.0f), 127.0f);
+    if (pair == 0) (key ? key_scales : value_scales)[entry] = scale;
 }

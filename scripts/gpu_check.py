@@ -72,8 +72,10 @@ def parts_of(args: Arguments, left: Callable[[], float]) -> dict[str, Callable[[
         parts[f"{preset}/engine"] = lambda o=options: bench(replace(o, baseline=True), quiet=True)
         if args.device == "cuda":
             parts[f"{preset}/library"] = lambda o=options: bench(replace(o, kernels="library"), quiet=True)
-            for weights in ("int8", "fp8"):
-                parts[f"{preset}/{weights}"] = lambda o=options, w=weights: bench(replace(o, weights=w), quiet=True)
+            for weights, kv_cache in (("int8", "auto"), ("fp8", "auto"), ("int8", "int8")):
+                name = weights + ("" if kv_cache == "auto" else f"-kv-{kv_cache}")
+                changed = replace(options, weights=weights, kv_cache=kv_cache)
+                parts[f"{preset}/{name}"] = lambda o=changed: bench(o, quiet=True)
     return parts
 
 

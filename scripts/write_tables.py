@@ -155,8 +155,15 @@ def gpu_speed() -> str:
             percentiles = f"{times['p50']:.1f} / {times['p99']:.1f}"
             reached = f"{run['roofline']['reached']:.0%}"
             beside = f"{run['overlapped_fps']:.1f}" if "overlapped_fps" in run else "-"
-            rows.append([part, run["matrices"], f"{run['fps']:.1f}", beside, percentiles, reached, plain])
-    head = [f"{bench['device']}, pixels included", "weights", "frames a second", "pictures beside", "p50 / p99, ms"]
+            kept = f"{run['matrices']}, {run['kv_cache']}"
+            rows.append([part, kept, f"{run['fps']:.1f}", beside, percentiles, reached, plain])
+    head = [
+        f"{bench['device']}, pixels included",
+        "weights, cache",
+        "frames a second",
+        "pictures beside",
+        "p50 / p99, ms",
+    ]
     return table([*head, "of the roofline", "times the baseline"], rows)
 
 

@@ -13,6 +13,7 @@ from worldmodel.config import PRESETS
 from worldmodel.engine import bench as module
 from worldmodel.engine.baseline import BaselineBackend
 from worldmodel.engine.bench import BenchOptions, bench, count_parameters, fill_context, random_transformer
+from worldmodel.engine.choice import KV_CACHES, WEIGHTS, engine_flags, engine_name
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.roofline import PassCost, Roofline, pass_costs
@@ -103,6 +104,7 @@ def test_random_weights_are_seeded_and_finite():
         ({"threads": -1}, "--threads"),
         ({"weights": "int8", "device": "cpu"}, "int8 weights are for the cuda engine"),
         ({"weights": "int2", "device": "cpu"}, "unknown weights"),
+        ({"kv_cache": "int8", "device": "cpu"}, "int8 cache is for the cuda engine"),
         ({"device": "cuda"}, "no cuda device here"),
     ],
 )
@@ -110,6 +112,15 @@ def test_bad_options_are_one_sentence(options, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(WorldModelError, match=message):
         bench(BenchOptions(**options))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("kv_cache", KV_CACHES)
+def test_an_engines_name_says_how_to_choose_it_again(weights, kv_cache):
+    flags = engine_flags(engine_name("cuda", weights, kv_cache)).split()
+    given = dict(zip(flags[::2], flags[1::2], strict=True))
+    expected = {"--engine": "cuda", "--weights": weights, "--kv-cache": kv_cache}
+    assert given == {flag: value for flag, value in expected.items() if value != "auto"}
 
 
 def test_too_little_memory_is_said_before_anything_is_loaded(monkeypatch):

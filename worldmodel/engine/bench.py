@@ -23,7 +23,15 @@ from kernels.sampling import Sampler
 from worldmodel.config import PRESETS, WorldModelConfig
 from worldmodel.decode_order import parse_order
 from worldmodel.engine.baseline import BaselineBackend
-from worldmodel.engine.choice import Engine, build_engine, check_weights, eager_pixels, pick_device, pick_engine
+from worldmodel.engine.choice import (
+    Engine,
+    NeuralOptions,
+    build_engine,
+    check_formats,
+    eager_pixels,
+    pick_device,
+    pick_engine,
+)
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
@@ -40,9 +48,8 @@ FILLED_PARAMETERS = 100_000_000  # models from this size on do not play those fr
 @dataclass(frozen=True, slots=True)
 class BenchOptions:
     """preset: a name in PRESETS, with random weights; checkpoint: a folder, instead; order: "" is the model's own;
-    frames: how many are measured; kernels, weights: for the cuda engine (choice.build_engine);
-    baseline: also the plain path
-    (baseline.py), in turns with the engine."""
+    frames: how many are measured; kernels, weights, kv_cache: for the cuda engine (choice.NeuralOptions);
+    baseline: also the plain path (baseline.py), in turns with the engine."""
 
     preset: str = "nano"
     checkpoint: Path | None = None
@@ -54,6 +61,7 @@ class BenchOptions:
     threads: int = 0
     kernels: str = "auto"
     weights: str = "auto"
+    kv_cache: str = "auto"
 
 
 def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
@@ -63,12 +71,15 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     parameters = count_parameters(config)
     name = pick_engine(options.engine, device, parameters)
-    check_weights(options.weights, name)
+    check_formats(options.weights, options.kv_cache, name)
     check_memory(config, device, dtype, name, parameters)
     began = time.perf_counter()
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began
-    engine = build_engine(model, name, device, options.threads, options.kernels, options.weights)
+    chosen = NeuralOptions(
+        name, threads=options.threads, kernels=options.kernels, weights=options.weights, kv_cache=options.kv_cache
+    )
+    engine = build_engine(model, device, chosen)
     rng = np.random.default_rng(0)
     _open(engine.decoder, rng)
     step = _stepper(engine, rng)
@@ -109,6 +120,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
         "matrices": options.weights if options.weights != "auto" else str(dtype).removeprefix("torch."),
+        "kv_cache": options.kv_cache if options.kv_cache != "auto" else str(dtype).removeprefix("torch."),
         "engine": engine.name,
         "stage": getattr(engine.decoder, "stage", None),
         "kernels": getattr(engine.decoder, "kernels", None),
@@ -126,7 +138,8 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     if isinstance(engine.decoder, GraphDecoder):  # the one engine that makes pictures beside tokens
         result["overlapped_fps"] = round(overlapped_fps(engine, options.frames, device), 3)
     floor = measure_roofline(device, dtype)
-    costs = pass_costs(config, dtype.itemsize if options.weights == "auto" else 1, dtype.itemsize)
+    of_weights, of_cache = (dtype.itemsize if kind == "auto" else 1 for kind in (options.weights, options.kv_cache))
+    costs = pass_costs(config, of_weights, of_cache)
     best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / floor.matrix_rate
     result["roofline"] = {
         "copy_bytes_per_s": round(floor.bandwidth),

@@ -22,6 +22,8 @@ from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
 WEIGHTS = ("auto", "int8", "fp8")
+KV_CACHES = ("auto", "int8")
+FOR_CUDA = {"weights": "are", "cache": "is"}
 ENGINES = ("auto", "cuda", "openvino", "eager")
 # OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
 OPENVINO_PARAMETERS = 100_000_000
@@ -29,19 +31,22 @@ OPENVINO_PARAMETERS = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class NeuralOptions:
-    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; kernels, weights: see build_engine."""
+    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; kernels: see cuda_ops; weights: "auto"
+    (bf16 for the cuda engine), "int8" or "fp8"; kv_cache: "auto" (as the weights are computed with) or "int8": 8 bits
+    are the cuda engine's alone."""
 
     engine: str = "auto"
     device: str = "auto"
     threads: int = 0
     kernels: str = "auto"
     weights: str = "auto"
+    kv_cache: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A model made ready to play. name: as --engine takes it, with the weights' format if it is not the engine's own
-    ("cuda-int8": a recording must tell); pixels: tokens (places,) -> frame."""
+    (see engine_name); pixels: tokens (places,) -> frame."""
 
     name: str
     decoder: Decoder
@@ -103,33 +108,40 @@ def cuda_ops(model: WorldModel, dtype: torch.dtype, kernels: str = "auto") -> Li
     return KernelOps(CupyLauncher(), wanted)
 
 
-def check_weights(weights: str, engine: str) -> None:
-    """WorldModelError if the engine has no such weights."""
-    if weights not in WEIGHTS:
-        raise WorldModelError(f"unknown weights {weights!r}; known are {', '.join(WEIGHTS)}")
-    if weights != "auto" and engine != "cuda":
-        raise WorldModelError(f"{weights} weights are for the cuda engine, not for {engine}")
+def check_formats(weights: str, kv_cache: str, engine: str) -> None:
+    """WorldModelError if the engine has no such weights or no such cache."""
+    for what, wanted, known in (("weights", weights, WEIGHTS), ("cache", kv_cache, KV_CACHES)):
+        if wanted not in known:
+            raise WorldModelError(f"unknown {what} {wanted!r}; known are {', '.join(known)}")
+        if wanted != "auto" and engine != "cuda":
+            raise WorldModelError(f"{wanted} {what} {FOR_CUDA[what]} for the cuda engine, not for {engine}")
 
 
-def build_engine(
-    model: WorldModel,
-    wanted: str,
-    device: torch.device,
-    threads: int = 0,
-    kernels: str = "auto",
-    weights: str = "auto",
-) -> Engine:
-    """Makes the model ready to play. It is moved to the device. threads: 0 is all cores; kernels: see cuda_ops;
-    weights: "auto" (bf16 for the cuda engine), "int8" or "fp8" (the cuda engine's alone)."""
-    threads = threads or os.cpu_count() or 1
+def engine_name(engine: str, weights: str, kv_cache: str) -> str:
+    """What a recording says: "cuda", "cuda-int8", "cuda-fp8-kv-int8": other formats make other tokens."""
+    return engine + (f"-{weights}" if weights != "auto" else "") + (f"-kv-{kv_cache}" if kv_cache != "auto" else "")
+
+
+def engine_flags(name: str) -> str:
+    """The flags that choose the engine of that name again."""
+    name, _, kv_cache = name.partition("-kv-")
+    engine, _, weights = name.partition("-")
+    flags = {"--engine": engine, "--weights": weights, "--kv-cache": kv_cache}
+    return " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
+
+
+def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions) -> Engine:
+    """Moves the model to the device and makes it ready to play. WorldModelError for what cannot run there."""
+    wanted, threads = options.engine, options.threads or os.cpu_count() or 1
     name = pick_engine(wanted, device, sum(p.numel() for p in model.transformer.parameters()))
-    check_weights(weights, name)
+    check_formats(options.weights, options.kv_cache, name)
     if name == "cuda":
         transformer = model.transformer.to(device, torch.bfloat16)
-        bits8 = "" if weights == "auto" else weights
-        step = FrameStep(transformer, model.tokenizer.to(device), cuda_ops(model, torch.bfloat16, kernels), bits8)
+        ops = cuda_ops(model, torch.bfloat16, options.kernels)
+        bits8 = "" if options.weights == "auto" else options.weights
+        step = FrameStep(transformer, model.tokenizer.to(device), ops, bits8, options.kv_cache == "int8")
         decoder = GraphDecoder(step, strict=wanted == "cuda")
-        return Engine(f"{name}-{bits8}" if bits8 else name, decoder, decoder.pixels)
+        return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend

@@ -228,4 +228,5 @@ class GraphDecoder:
             *(step.table, step.place, step.no_previous, step.norm, self.host_tokens),
             *step.tokenizer.parameters(),
         )
-        return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in tensors)
+        scales = [scale for scale in (step.ring.key_scales, step.ring.value_scales) if scale is not None]
+        return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in (*tensors, *scales))

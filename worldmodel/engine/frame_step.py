@@ -82,11 +82,16 @@ class FrameStep:
 
     action: int64 (11,); known: int64 (P + 1,) the last frame's tokens, then the row of the start embedding;
     shown: int64 (P,) the tokens of the picture; picture: uint8 (H, W, 3) on the device; settings: the sampler's, seed
-    and frame number. bits8: "", "int8" or "fp8".
+    and frame number. bits8: "", "int8" or "fp8", of the weights; cache8: whether the ring cache is int8.
     """
 
     def __init__(
-        self, model: VisualActionTransformer, tokenizer: ImageTokenizer, ops: LibraryOps | None = None, bits8: str = ""
+        self,
+        model: VisualActionTransformer,
+        tokenizer: ImageTokenizer,
+        ops: LibraryOps | None = None,
+        bits8: str = "",
+        cache8: bool = False,
     ) -> None:
         config, layout = model.config, model.layout
         weight = model.lm_head.weight
@@ -96,7 +101,7 @@ class FrameStep:
         self.layers = [LayerWeights.of(layer, bits8) for layer in model.layers]  # pyright: ignore[reportArgumentType]
         self.norm = model.norm.weight
         self.head = store(weight, bits8) if bits8 else weight.detach()
-        self.ring = Ring.empty(config, layout, self.device, self.dtype)
+        self.ring = Ring.empty(config, layout, self.device, self.dtype, cache8)
 
         def placed(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)

@@ -33,6 +33,11 @@ def usable(config: WorldModelConfig, dtype: torch.dtype) -> tuple[str, ...]:
     return tuple(name for name in KERNELS if name not in misfits)
 
 
+def _entries(ring: Ring, layer: int) -> operations.Entries:
+    scales = (None if part is None else part[layer] for part in (ring.key_scales, ring.value_scales))
+    return operations.Entries(ring.keys[layer], ring.values[layer], *scales)
+
+
 class KernelOps(LibraryOps):
     """use: names in KERNELS; the others stay with the library. ValueError for an unknown name."""
 
@@ -53,13 +58,13 @@ class KernelOps(LibraryOps):
     ) -> Tensor:
         if "rotary_cache" not in self.use:
             return super().rotate_and_store(qkv, cos, sin, targets, ring, layer)
-        return operations.rotate_and_store(self.launch, qkv, cos, sin, targets, ring.keys[layer], ring.values[layer])
+        return operations.rotate_and_store(self.launch, qkv, cos, sin, targets, _entries(ring, layer))
 
     def attention(self, q: Tensor, ring: Ring, layer: int, bias: Tensor | None, stop: int, outro: int) -> Tensor:
         if "attention" not in self.use:
             return super().attention(q, ring, layer, bias, stop, outro)
-        keys, values = ring.keys[layer], ring.values[layer]
-        return operations.attention(self.launch, q, keys, values, ring.block, ring.length, ring.window, stop, outro)
+        entries = _entries(ring, layer)
+        return operations.attention(self.launch, q, entries, ring.block, ring.length, ring.window, stop, outro)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         return operations.swiglu(self.launch, gate_up) if "swiglu" in self.use else super().swiglu(gate_up)

@@ -32,8 +32,7 @@ class LibraryOps:
         kv, D = ring.keys.shape[1], ring.keys.shape[3]
         heads = qkv.view(len(qkv), -1, D)
         turned = rotate(heads[:, :-kv], cos, sin)
-        ring.keys[layer].index_copy_(1, targets, turned[:, -kv:].transpose(0, 1))
-        ring.values[layer].index_copy_(1, targets, heads[:, -kv:].transpose(0, 1))
+        ring.write(layer, targets, turned[:, -kv:], heads[:, -kv:])
         return turned[:, :-kv]
 
     def attention(self, q: Tensor, ring: Ring, layer: int, bias: Tensor | None, stop: int, outro: int) -> Tensor:
@@ -44,7 +43,7 @@ class LibraryOps:
         kv, entries = ring.keys.shape[1], ring.keys.shape[2]
         G, S = H // kv, entries // CHUNK
         rows = q.view(n, kv, G, D).permute(1, 2, 0, 3).reshape(kv, 1, G * n, D) * D**-0.5
-        keys, values = (c[layer].view(kv, S, CHUNK, D) for c in (ring.keys, ring.values))
+        keys, values = (part.view(kv, S, CHUNK, D) for part in ring.read(layer))
         # (rows or 1, entries) -> (S, G n or 1, CHUNK)
         mask = bias.view(len(bias), S, CHUNK).transpose(0, 1)
         if len(bias) > 1:

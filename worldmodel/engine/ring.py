@@ -1,6 +1,7 @@
 """The device's ring cache: keys and values of the last frames at addresses that never change, and what is visible.
 
 Position and masks are tensors that are computed on the device, so that a captured graph rolls the ring by itself.
+The cache may be kept in int8, with a scale for each entry of each head: half the bytes that a pass reads of it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ CHUNK = 256  # entries that one part of a split attention reads; the ring's size
 
 @dataclass(frozen=True)
 class Ring:
-    """keys, values: (layers, kv_heads, entries, D); block: int64 (), -1 when empty; targets: int64 (length,) entries
-    of the current block; age: int64 (entries,) blocks since the entry's block was current (0: it is; beyond the
-    padding: never visible). slot, offset: int64 (entries,) the entry's frame slot and place within it."""
+    """keys, values: (layers, kv_heads, entries, D), int8 if there are scales; key_scales, value_scales: float32
+    (layers, kv_heads, entries), or None; dtype: what they are read as; block: int64 (), -1 when empty; targets: int64
+    (length,) entries of the current block; age: int64 (entries,) blocks since the entry's block was current (0: it is;
+    beyond the padding: never visible). slot, offset: int64 (entries,) the entry's frame slot and place within it."""
 
     keys: Tensor
     values: Tensor
@@ -31,14 +33,21 @@ class Ring:
     offset: Tensor
     window: int
     length: int
+    dtype: torch.dtype
+    key_scales: Tensor | None = None
+    value_scales: Tensor | None = None
 
     @staticmethod
-    def empty(config: WorldModelConfig, layout: BlockLayout, device: torch.device, dtype: torch.dtype) -> Ring:
+    def empty(
+        config: WorldModelConfig, layout: BlockLayout, device: torch.device, dtype: torch.dtype, bits8: bool = False
+    ) -> Ring:
         t, length = config.transformer, layout.length
         used = (t.window + 1) * length
         entries = -(-used // CHUNK) * CHUNK
         index = torch.arange(entries, device=device)
-        keys = torch.zeros(t.layers, t.kv_heads, entries, t.head_dim, dtype=dtype, device=device)
+        stored = torch.int8 if bits8 else dtype
+        keys = torch.zeros(t.layers, t.kv_heads, entries, t.head_dim, dtype=stored, device=device)
+        scales = torch.zeros(t.layers, t.kv_heads, entries, device=device) if bits8 else None
         ring = Ring(
             keys,
             torch.zeros_like(keys),
@@ -49,6 +58,9 @@ class Ring:
             index % length,
             t.window,
             length,
+            dtype,
+            scales,
+            None if scales is None else torch.zeros_like(scales),
         )
         ring.reset()
         return ring
@@ -57,6 +69,23 @@ class Ring:
     def slots(self) -> int:
         """Frames that there is room for: the window and the frame that is leaving it."""
         return self.window + 1
+
+    def write(self, layer: int, targets: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Stores entries. targets: int64 (n,); keys, values: (n, kv_heads, D)."""
+        for cache, scales, rows in ((self.keys, self.key_scales, keys), (self.values, self.value_scales, values)):
+            rows = rows.transpose(0, 1)
+            if scales is not None:
+                rows, scale = quantise(rows)
+                scales[layer].index_copy_(1, targets, scale)
+            cache[layer].index_copy_(1, targets, rows)
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer, (kv_heads, entries, D) of `dtype`."""
+        if self.key_scales is None or self.value_scales is None:
+            return self.keys[layer], self.values[layer]
+        pairs = ((self.keys, self.key_scales), (self.values, self.value_scales))
+        keys, values = ((cache[layer] * scales[layer].unsqueeze(-1)).to(self.dtype) for cache, scales in pairs)
+        return keys, values
 
     def reset(self) -> None:
         self.block.fill_(-1)
@@ -90,5 +119,13 @@ class Ring:
         return self._additive(visible)
 
     def _additive(self, visible: Tensor) -> Tensor:
-        zero = torch.zeros((), dtype=self.keys.dtype, device=visible.device)
+        zero = torch.zeros((), dtype=self.dtype, device=visible.device)
         return torch.where(visible, zero, float("-inf"))
+
+
+def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., D) -> int8 (..., D) and float32 scales (...): symmetric, the row's largest magnitude becomes 127."""
+    rows = rows.float()
+    scales = rows.abs().amax(-1) / 127
+    values = rows / torch.where(scales > 0, scales, 1.0).unsqueeze(-1)
+    return values.round().clamp(-127, 127).to(torch.int8), scales

@@ -41,7 +41,7 @@ def shown_after(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def token_weights(actions: NDArray[np.integer], layout: BlockLayout, most: float) -> Tensor:
     """Action tokens (B, T, 11), of any base -> float32 (B, T - 1, image): `most` for the whole frame that may show
     what a press has started, and near the crosshair while a block is worked on; 1 for all else."""
-    started = shown_after(pressed(actions)[..., _STARTING].any(-1))
-    worked = shown_after(held(actions)[..., _WORKING].any(-1))
+    started = shown_after(np.any(pressed(actions)[..., _STARTING], -1))
+    worked = shown_after(np.any(held(actions)[..., _WORKING], -1))
     chosen = started[..., None] | (worked[..., None] & near_crosshair(layout))
     return torch.from_numpy(np.where(chosen, most, 1.0).astype(np.float32))

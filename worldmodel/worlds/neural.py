@@ -61,9 +61,7 @@ class NeuralWorld:
         self.sampler = sampler or Sampler()
         self.actions = config.action_tokenizer()
         self.device = pick_device(options.device)
-        engine = build_engine(
-            self.model, options.engine, self.device, options.threads, options.kernels, options.weights
-        )
+        engine = build_engine(self.model, self.device, options)
         self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
         self.window = config.transformer.window
         self.seed = 0
