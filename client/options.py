@@ -249,7 +249,9 @@ def check(options: Play) -> None:
 
 
 def check_replay(options: Replay) -> None:
-    """Options that do not go together. WorldModelError."""
+    """A file that is not there, and options that do not go together. WorldModelError."""
+    if not options.file.is_file():
+        raise WorldModelError(f"no recording {options.file}")
     exports = options.export is not None and options.against is None
     commands = {"--verify": options.verify, "--export": exports, "--against": options.against is not None}
     given = [flag for flag, on in commands.items() if on]

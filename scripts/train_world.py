@@ -19,7 +19,7 @@ import tyro
 from recordings.reader import read_session
 from worldmodel.config import TransformerConfig, WorldModelConfig
 from worldmodel.data.clips import ClipReader, ClipStep
-from worldmodel.data.frames import build_frame_store, open_frame_store
+from worldmodel.data.frames import build_frame_store, named_clips, open_frame_store
 from worldmodel.data.played import decode_steps
 from worldmodel.data.tokens import build_token_store
 from worldmodel.model.loading import load_tokenizer
@@ -30,9 +30,9 @@ from worldmodel.worlds.neural import find_recorded
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips (val: held out) or of sessions; tokenizer: folder of a trained image tokenizer;
-    out: the run's folder; cache: folder of decoded frames; encode_bf16: see build_token_store; stop_after_minutes:
-    save and stop, to go on later."""
+    """data, val: folders of clips (val: held out) or of sessions; a folder that is given N times is drawn from N times
+    as often; tokenizer: folder of a trained image tokenizer; out: the run's folder; cache: folder of decoded frames;
+    encode_bf16: see build_token_store; stop_after_minutes: save and stop, to go on later."""
 
     data: tuple[Path, ...]
     val: Path
@@ -66,12 +66,15 @@ def main(args: Arguments) -> bool:
     clips, tokens = {}, {}
     for split, folders in (("train", args.data), ("val", (args.val,))):
         frames = args.cache / "frames" / split
-        clips[split] = open_frame_store(frames, build_frame_store(folders, frames, height, width, readers=READERS))
+        once = tuple(dict.fromkeys(folders))
+        clips[split] = open_frame_store(frames, build_frame_store(once, frames, height, width, readers=READERS))
         tokenizer = tokenizer.to(device)
         store = args.out / "tokens" / split
         tokens[split] = build_token_store(clips[split], tokenizer, config, store, device, args.encode_bf16)
     val = list(zip(clips["val"], tokens["val"], strict=True))
-    done = train_world(config, args.training, tokenizer, tokens["train"], val, args.out, args.stop_after_minutes)
+    stored = {clip.name: clip for clip in tokens["train"]}
+    drawn = [stored[name] for folder in args.data for _, name in named_clips(folder, READERS)]
+    done = train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes)
     print(f"{'done' if done else 'stopped early; the same command goes on'}: {args.out}")
     return done
 

@@ -91,6 +91,19 @@ def test_every_action_has_its_share(played):
     assert sum(bool(controls.wheel) for controls in played) >= 0.002 * TICKS
 
 
+@pytest.mark.parametrize("button", ["use", "attack", "forward"])
+def test_things_are_begun_out_of_a_standstill(played, button):
+    """Six ticks without any motion or button, and then a press: a hand that always trembles never shows that."""
+
+    def down(controls):
+        keys = {BUTTON_OF_KEY[key] for key in controls.keys}
+        return button in keys | {name for name, number in MOUSE_OF_BUTTON.items() if number in controls.mouse}
+
+    at_rest = [controls == IDLE for controls in played]
+    begun = sum(down(played[i]) and all(at_rest[i - 6 : i]) for i in range(6, len(played)))
+    assert begun >= 10  # in 17 minutes of play
+
+
 def test_every_slot_is_in_hand_for_a_while(played):
     slot, before, held = 0, IDLE, Counter()
     for controls in played:

@@ -134,7 +134,8 @@ def test_exports(recorded, tmp_path, capsys):
 
 def test_users_mistakes(recorded, tmp_path, capsys):
     for arguments, message in (
-        (["replay", str(tmp_path / "none.wms"), "--verify"], "cannot be read"),
+        (["replay", str(tmp_path / "none.wms"), "--verify"], "no recording"),
+        (["replay", str(tmp_path / "none.wms")], "no recording"),  # with a display or without
         (["replay", str(recorded), "--verify", "--export", "a.mp4"], "different commands"),
         (["play", "--headless", "--record", str(recorded)], "never written over"),
         (["play", "--world", "luanti", "--headless", "--record", str(tmp_path / "b.wms")], "for a neural world"),

@@ -59,8 +59,8 @@ def build_frame_store(
 
     readers: suffix -> reader of further kinds of clips, beside VPT's mp4.
     """
-    readers = {".mp4": read_clip, **readers}
-    clips = [(clip, clip_name(clip, folder)) for folder in folders for clip in find_clips(folder, list(readers))]
+    clips = [pair for folder in folders for pair in named_clips(folder, readers)]
+    reader_of = {".mp4": read_clip, **readers}
     names = [name for _, name in clips]
     if len(set(names)) < len(names):
         raise ClipError(f"two of the folders {[str(folder) for folder in folders]} have the same name: rename one")
@@ -80,7 +80,7 @@ def build_frame_store(
     ]
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers) as pool, tqdm(total=len(todo), desc="decoding clips", unit="clip") as bar:
-        jobs = [pool.submit(_store_clip, clip, name, out, height, width, readers[clip.suffix]) for clip, name in todo]
+        jobs = [pool.submit(_store_clip, clip, name, out, height, width, reader_of[clip.suffix]) for clip, name in todo]
         try:
             for job in as_completed(jobs):
                 job.result()
@@ -89,6 +89,11 @@ def build_frame_store(
             pool.shutdown(cancel_futures=True)
             raise
     return names
+
+
+def named_clips(folder: Path, readers: Mapping[str, ClipReader]) -> list[tuple[Path, str]]:
+    """The clips below a folder, with their names in a store. readers: see build_frame_store."""
+    return [(clip, clip_name(clip, folder)) for clip in find_clips(folder, [".mp4", *readers])]
 
 
 def _store_clip(clip: Path, name: str, out: Path, height: int, width: int, reader: ClipReader) -> None:

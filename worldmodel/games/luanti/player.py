@@ -44,20 +44,31 @@ WALKING = frozenset({"forward", "back", "left", "right"})
 
 @dataclass(frozen=True, slots=True)
 class PlayerOptions:
-    """wheel: share of hotbar changes made with the wheel; drop: chance a tick of throwing an item away."""
+    """wheel: share of hotbar changes made with the wheel; drop: chance a tick of throwing an item away; steady: share
+    of the habits played with a hand that does not tremble: the view stands still but where it is turned on purpose;
+    deliberate: share of the habits that are one deed out of a standstill, and then a look at what has become of it.
+
+    A trembling hand alone teaches a model that a picture that stands still goes on standing still, whatever is pressed.
+    """
 
     wheel: float = 0.2
     drop: float = 0.0
+    steady: float = 0.5
+    deliberate: float = 0.2
 
     def __post_init__(self) -> None:
-        if not (0 <= self.wheel <= 1 and 0 <= self.drop <= 1):
-            raise ValueError(f"wheel and drop are shares from 0 to 1, got {self.wheel} and {self.drop}")
+        for name in ("wheel", "drop", "steady", "deliberate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share from 0 to 1, got {getattr(self, name)}")
+
+
+USUAL = PlayerOptions()
 
 
 class Player:
     """`act` gives the controls of the next tick for what is known of the game. Equal seeds play equal games."""
 
-    def __init__(self, seed: int, options: PlayerOptions = PlayerOptions()) -> None:
+    def __init__(self, seed: int, options: PlayerOptions = USUAL) -> None:
         self._random = random.Random(seed)
         self._options = options
         self.yaw = self.pitch = 0.0  # degrees, from the motion sent so far
@@ -70,7 +81,9 @@ class Player:
         self._pitch_target = 0.0
         self._turn = 0.0  # pixels a tick
         self._tremor = 1.0  # pixels
+        self._is_steady = False
         self._speed_x = self._speed_y = 0.0
+        self._sweep = 0  # pixels of this tick, at an even speed
         # hotbar
         self._slot = 0
         self._wanted_slot: int | None = None
@@ -90,14 +103,19 @@ class Player:
             "back": (16, self._back),
             "strafe": (16, self._strafe),
             "hop": (12, self._hop),
-            "sneak": (9, self._sneak),
+            "sneak": (14, self._sneak),
             "look": (9, self._look),
             "browse": (12, self._browse),
             "dig": (13, self._dig),
             "tunnel": (5, self._tunnel),
-            "build": (17, self._build),
+            "build": (22, self._build),
             "revisit": (7, self._revisit),
             "idle": (4, self._idle),
+        }
+        self._deeds: dict[str, tuple[float, Callable[[], Habit]]] = {
+            "set off": (3, self._set_off),
+            "place one": (5, self._place_one),
+            "dig one": (5, self._dig_one),
         }
 
     def act(self, state: GameState) -> Controls:
@@ -161,11 +179,12 @@ class Player:
     def _begin(self, mode: str, habit: Habit) -> None:
         self.mode, self._habit = mode, habit
         self._yaw_target, self._turn, self._tremor = None, 0.0, 1.0
+        self._is_steady = mode in self._deeds or self._random.random() < self._options.steady
 
     def _new_habit(self) -> frozenset[str] | None:
-        names = list(self._modes)
-        mode = self._random.choices(names, [self._modes[name][0] for name in names])[0]
-        self._begin(mode, self._modes[mode][1]())
+        modes = self._deeds if self._random.random() < self._options.deliberate else self._modes
+        mode = self._random.choices(list(modes), [weight for weight, _ in modes.values()])[0]
+        self._begin(mode, modes[mode][1]())
         return next(self._habit, None)
 
     # Hands
@@ -178,10 +197,14 @@ class Player:
             if abs(self._yaw_target - self.yaw) < 2:
                 tremor *= 0.3
         wish_y = 0.3 * (self._pitch_target - self.pitch) / DEGREES_PER_PIXEL
+        if self._is_steady:
+            tremor = 0.0
         clamp = lambda speed: max(-MAX_PIXELS, min(MAX_PIXELS, speed))  # noqa: E731
         self._speed_x = 0.5 * self._speed_x + 0.5 * clamp(wish_x) + self._random.gauss(0, tremor)
         self._speed_y = 0.5 * self._speed_y + 0.5 * clamp(wish_y) + self._random.gauss(0, 0.4 * tremor)
         dx, dy = round(self._speed_x), round(self._speed_y)
+        if self._sweep:
+            dx, self._sweep, self._speed_x = self._sweep, 0, 0.0
         if abs(self.pitch + dy * DEGREES_PER_PIXEL) > MAX_PITCH:
             dy, self._speed_y = 0, 0.0
         self.yaw += dx * DEGREES_PER_PIXEL
@@ -250,6 +273,69 @@ class Player:
     def _click(self, button: frozenset[str]) -> Habit:
         yield from self._hold(button, self._random.choice((2, 2, 3, 4)))
         yield from self._pause(1, 4)
+
+    # Deeds: out of a standstill, with a steady hand
+
+    def _stand(self, low: int = 6, high: int = 14) -> Habit:
+        """Until the picture rests, and a while longer."""
+        self._turn, self._yaw_target, self._pitch_target = 0.0, None, self.pitch
+        yield from self._pause(low, high)
+
+    def _glance(self) -> Habit:
+        """Away at an even speed, and back by exactly as much."""
+        way, speed = self._random.choice((-1, 1)), self._random.randint(10, 45)
+        ticks = max(4, round(self._random.uniform(20, 80) / (speed * DEGREES_PER_PIXEL)))
+        for sign in (1, -1):
+            for _ in range(ticks):
+                self._sweep = way * sign * speed
+                yield NOTHING
+            yield from self._pause(2, 6)
+
+    def _set_off(self) -> Habit:
+        """A few walks and jumps, straight on."""
+        self._pitch_target = self._random.gauss(18, 12)
+        yield from self._aim()
+        for _ in range(self._random.randint(2, 5)):
+            yield from self._stand()
+            way = self._random.choice(("forward", "forward", "back", "left", "right", "jump"))
+            extra = self._random.choice((None, None, None, "sneak", "sprint", "jump"))
+            yield from self._hold(frozenset({way, extra} if extra else {way}), self._random.randint(6, 20))
+        yield from self._stand()
+
+    def _place_one(self) -> Habit:
+        """A few blocks one at a time, each looked at."""
+        self._select(self._random.choice(BLOCK_SLOTS))
+        for _ in range(self._random.randint(2, 4)):
+            if self._walled_in():
+                return
+            self._pitch_target = self._random.uniform(26, 56)
+            self._turn_by(10, 70)
+            yield from self._aim()
+            yield from self._stand()
+            yield from self._hold(USE, self._random.choice((2, 2, 3, 4)))
+            yield from self._stand(4, 10)
+            if self._random.random() < 0.4:
+                yield from self._glance()
+            yield from self._hold(frozenset({"back"}), self._random.choice((0, 0, 5, 8)))
+            if self._random.random() < 0.3:
+                self._select(self._random.choice(BLOCK_SLOTS))
+
+    def _dig_one(self) -> Habit:
+        """A few blocks one at a time, each hole looked at."""
+        self._select(SHOVEL if self._random.random() < 0.7 else self._random.choice(TOOL_SLOTS))
+        for _ in range(self._random.randint(2, 4)):
+            self._pitch_target = self._random.uniform(28, 58)
+            self._turn_by(10, 70)
+            yield from self._aim()
+            yield from self._stand()
+            dug = self._dug
+            for _ in range(36):
+                if self._dug != dug:
+                    break
+                yield ATTACK
+            yield from self._stand(4, 10)
+            if self._random.random() < 0.4:
+                yield from self._glance()
 
     # Habits: getting about
 

@@ -42,7 +42,7 @@ from worldmodel.games.luanti.controls import (
 )
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import TICK_SECONDS, GameOptions, LuantiGame
-from worldmodel.games.luanti.player import Player, PlayerOptions
+from worldmodel.games.luanti.player import USUAL, Player, PlayerOptions
 from worldmodel.games.luanti.world import derive_map_seed
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
@@ -57,8 +57,8 @@ ACTION_OF_MOUSE = {number: button for button, number in MOUSE_OF_BUTTON.items()}
 class RecordingOptions:
     """out: folder for the clips; clips: how many; frames: of each, 20 a second; seed: of lands and players; preset:
     kind of land (grassland or default); width, height: even numbers of pixels; workers: games at once; crf: H.264
-    quality (lower is better and larger); viewing_range: nodes; wheel: share of hotbar changes by wheel; drop: chance a
-    tick of dropping an item."""
+    quality (lower is better and larger); viewing_range: nodes; wheel, drop, steady, deliberate: of the player
+    (PlayerOptions)."""
 
     out: Path
     clips: int = 1
@@ -70,8 +70,10 @@ class RecordingOptions:
     workers: int = 1
     crf: int = 26
     viewing_range: int = 40
-    wheel: float = 0.2
-    drop: float = 0.0
+    wheel: float = USUAL.wheel
+    drop: float = USUAL.drop
+    steady: float = USUAL.steady
+    deliberate: float = USUAL.deliberate
 
     def __post_init__(self) -> None:
         for name in ("clips", "frames", "workers"):
@@ -84,7 +86,7 @@ class RecordingOptions:
         if self.width % 2 or self.height % 2:
             raise ValueError(f"H.264 needs an even width and height, got {self.width}x{self.height}")
         self.game(0)
-        PlayerOptions(self.wheel, self.drop)
+        self.player()
 
     def clip_id(self, index: int) -> str:
         return f"luanti-{self.preset}-{self.seed}-{index}"
@@ -99,6 +101,10 @@ class RecordingOptions:
             viewing_range=self.viewing_range,
             render_threads=max(1, (os.cpu_count() or 1) // self.workers),
         )
+
+    def player(self) -> PlayerOptions:
+        """ValueError for what is no share."""
+        return PlayerOptions(self.wheel, self.drop, self.steady, self.deliberate)
 
     def contents(self) -> dict[str, Any]:
         """What the clips hang on: all but where, how many and how many at once."""
@@ -193,7 +199,7 @@ def _inputs(controls: Controls) -> Inputs:
 def record_clip(options: RecordingOptions, index: int, display: str, progress: Callable[[int], None]) -> None:
     """Plays and writes clip `index` on the X display; `progress` is called with the number of new frames."""
     clip_id = options.clip_id(index)
-    player = Player(derive_map_seed("player", options.seed, index), PlayerOptions(options.wheel, options.drop))
+    player = Player(derive_map_seed("player", options.seed, index), options.player())
     with (
         ClipWriter(options.out, clip_id, options.width, options.height, options.crf) as writer,
         LuantiGame(options.game(index), display) as game,
