@@ -1,4 +1,4 @@
-"""Measures what bf16, int8 and fp8 weights cost a world model, against its float32 weights, on held-out clips.
+"""Measures what bf16, int8 and fp8 weights and an int8 KV cache cost a world model, against float32, on held-out clips.
 
     python scripts/bench_weights.py --val CLIPS [--checkpoint worldmodel/pretrained/nano] [--windows 24]
 
@@ -51,7 +51,7 @@ def main(args: Arguments) -> None:
     with tempfile.TemporaryDirectory() as folder:
         clips = build_token_store(pictures, model.tokenizer.to(device), model.config, Path(folder), device)
         tokens, actions = WindowSampler(clips, args.frames).spread(args.windows)
-    costs = format_costs(model.transformer.to(device), tokens, actions, list(DTYPES))
+    costs = format_costs(model.transformer.to(device), model.tokenizer, tokens, actions, list(DTYPES))
     name = device_name(device)
     write_json(
         args.out,

@@ -10,7 +10,8 @@ from kernels.weight_only import DTYPES, linear, store
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.weights import matrix_bytes, with_stored_weights
-from worldmodel.evaluation.weights import format_costs
+from worldmodel.evaluation.weights import INT8_CACHE, format_costs
+from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.world import validation_loss
 
 # Half a step of rounding, to a value: bf16 has 8 bits, e4m3 has 4. int8 has 127 steps to a channel's largest.
@@ -114,12 +115,12 @@ def test_costs_of_formats():
     config = tiny_config()
     model = tiny_transformer(config)
     tokens, actions = windows(config)
-    costs = format_costs(model, tokens, actions, list(DTYPES))
+    costs = format_costs(model, ImageTokenizer(config.image_tokenizer), tokens, actions, list(DTYPES))
     plain = costs["float32"]
     assert (plain.loss_change, plain.logit_error, plain.divergence, plain.same_choice) == (0, 0, 0, 1)
     assert plain.loss == pytest.approx(validation_loss(model, tokens, actions, bf16=False)[0], rel=1e-5)
     for format, cost in costs.items():
-        if format == "float32":
+        if format in ("float32", INT8_CACHE):
             continue
         stored = with_stored_weights(model, format)
         assert cost.loss == pytest.approx(cost.loss_change + plain.loss)
@@ -135,13 +136,15 @@ def test_costs_of_formats():
         assert 0 < cost.logit_error < 0.2
     # Fewer bits of mantissa, more error.
     assert costs["bf16"].logit_error < costs["int8"].logit_error < costs["fp8"].logit_error
+    assert 1e-4 < costs[INT8_CACHE].logit_error < 0.05
+    assert costs[INT8_CACHE].loss == pytest.approx(plain.loss, abs=0.02)
 
 
 def test_a_shift_of_all_logits_is_no_error():
     config = tiny_config()
     model = tiny_transformer(config)
     tokens, actions = windows(config)
-    costs = format_costs(model, tokens, actions, ["fp8"])
+    costs = format_costs(model, ImageTokenizer(config.image_tokenizer), tokens, actions, ["fp8"])
     with torch.no_grad():
         changed, logits = with_stored_weights(model, "fp8")(tokens, actions), model(tokens, actions)
     free = [x - x.mean(-1, keepdim=True) for x in (changed, logits)]
