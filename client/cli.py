@@ -68,7 +68,10 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
         )
-        world = RecordedWorld(NeuralWorld(folder, chosen, sampler_of(options)), inputs.taken if inputs else tuple)
+        neural_world = NeuralWorld(folder, chosen, sampler_of(options))
+        for notice in neural_world.notices:
+            print(notice, file=sys.stderr)
+        world = RecordedWorld(neural_world, inputs.taken if inputs else tuple)
         if options.record is not None:
             world.record(options.record)
         return world

@@ -1,6 +1,7 @@
 """`worldmodel bench`: what it prints, what it refuses, and that its baseline and its roofline are the real thing."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ from client.cli import main
 from kernels.sampling import GREEDY
 from worldmodel.config import PRESETS
 from worldmodel.engine import bench as module
+from worldmodel.engine import choice, memory
 from worldmodel.engine.baseline import BaselineBackend
-from worldmodel.engine.bench import BenchOptions, bench, count_parameters, fill_context, random_transformer
-from worldmodel.engine.choice import KV_CACHES, WEIGHTS, engine_flags, engine_name
+from worldmodel.engine.bench import BenchOptions, bench, fill_context, random_transformer
+from worldmodel.engine.choice import KV_CACHES, WEIGHTS, NeuralOptions, engine_flags, engine_name
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.memory import count_parameters
 from worldmodel.engine.roofline import PassCost, Roofline, pass_costs
 from worldmodel.types import WorldModelError
 
@@ -114,6 +117,28 @@ def test_bad_options_are_one_sentence(options, message, monkeypatch):
         bench(BenchOptions(**options))
 
 
+def test_play_goes_on_with_the_cpu_where_the_gpu_will_not_do(monkeypatch, tmp_path):
+    """A GPU too small for the model, and one that PyTorch cannot use: a sentence each; asked for by name, an error."""
+    config, free = PRESETS["mineworld-300m"], {"cuda": 500_000_000, "cpu": 64_000_000_000}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: free[device.type])
+    device, notices = choice.choose_device(config, NeuralOptions())
+    assert (device.type, len(notices)) == ("cpu", 1)
+    assert re.fullmatch(r"the model needs 0\.\d GB of memory on cuda, 0\.5 GB are free; the CPU plays", notices[0])
+    for asked in (NeuralOptions(device="cuda"), NeuralOptions(engine="cuda")):
+        with pytest.raises(WorldModelError, match="GB are free: close other programs"):
+            choice.choose_device(config, asked)
+    free["cuda"] = 80_000_000_000
+    assert choice.choose_device(config, NeuralOptions()) == (torch.device("cuda"), ())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path)  # it exists
+    device, notices = choice.choose_device(config, NeuralOptions())
+    assert device.type == "cpu"
+    assert notices[0].startswith("the NVIDIA GPU cannot be used (")
+    monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path / "none")
+    assert choice.choose_device(config, NeuralOptions()) == (torch.device("cpu"), ())
+
+
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("kv_cache", KV_CACHES)
 def test_an_engines_name_says_how_to_choose_it_again(weights, kv_cache):
@@ -124,7 +149,7 @@ def test_an_engines_name_says_how_to_choose_it_again(weights, kv_cache):
 
 
 def test_too_little_memory_is_said_before_anything_is_loaded(monkeypatch):
-    monkeypatch.setattr(module, "free_bytes", lambda device: 2_000_000_000)
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 2_000_000_000)
     monkeypatch.setattr(module, "_model", lambda *args: pytest.fail("loaded"))
     with pytest.raises(WorldModelError, match=r"needs 5\.\d GB of memory on cpu, 2\.0 GB are free"):
         bench(BenchOptions(preset="mineworld-1200m", device="cpu"))

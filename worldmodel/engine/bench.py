@@ -35,6 +35,7 @@ from worldmodel.engine.choice import (
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
@@ -72,7 +73,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     parameters = count_parameters(config)
     name = pick_engine(options.engine, device, parameters)
     check_formats(options.weights, options.kv_cache, name)
-    check_memory(config, device, dtype, name, parameters)
+    check_memory(config, device, name)
     began = time.perf_counter()
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began
@@ -181,45 +182,6 @@ def report(result: dict[str, Any]) -> str:
             f"{plain['times_slower']:.2f} times this engine's time"
         )
     return "\n".join(lines)
-
-
-def count_parameters(config: WorldModelConfig) -> int:
-    """Of the transformer; nothing is allocated."""
-    with torch.device("meta"):
-        return sum(p.numel() for p in VisualActionTransformer(config).parameters())
-
-
-def needed_bytes(config: WorldModelConfig, dtype: torch.dtype, engine: str, parameters: int) -> int:
-    """Memory that the weights, the cache and the input tables take at least."""
-    t = config.transformer
-    entries = t.window * (config.image_tokenizer.tokens_per_frame + 1)
-    cache = 2 * t.layers * t.kv_heads * t.head_dim * entries * dtype.itemsize
-    tables = config.action_tokenizer().vocabulary * t.hidden * 4 * (1 + t.previous_frame + t.action_input)
-    copies = 2 if engine == "openvino" else 1  # its graphs hold the weights a second time
-    return parameters * dtype.itemsize * copies + cache + tables
-
-
-def check_memory(
-    config: WorldModelConfig, device: torch.device, dtype: torch.dtype, engine: str, parameters: int
-) -> None:
-    """WorldModelError if the model does not fit into the memory that is free now."""
-    needed, free = needed_bytes(config, dtype, engine, parameters), free_bytes(device)
-    if free is not None and needed > free:
-        raise WorldModelError(
-            f"the model needs {needed / 1e9:.1f} GB of memory on {device}, {free / 1e9:.1f} GB are free: "
-            "close other programs, take a smaller model, or another --device"
-        )
-
-
-def free_bytes(device: torch.device) -> int | None:
-    """Free memory of the device; None where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    with suppress(OSError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def device_name(device: torch.device) -> str:

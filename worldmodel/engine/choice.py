@@ -6,16 +6,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from kernels.launch import CupyLauncher, has_cupy
+from worldmodel.config import WorldModelConfig
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.engine.kernel_ops import KernelOps, usable
+from worldmodel.engine.memory import check_memory, count_parameters, memory_problem
 from worldmodel.engine.ops import LibraryOps
 from worldmodel.model.loading import WorldModel
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
@@ -23,7 +26,9 @@ from worldmodel.types import Frame, Tokens, WorldModelError
 
 WEIGHTS = ("auto", "int8", "fp8")
 KV_CACHES = ("auto", "int8")
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU, whether PyTorch can use it or not
 FOR_CUDA = {"weights": "are", "cache": "is"}
+NO_CUPY = "our kernels need CuPy: pip install cupy-cuda13x"
 ENGINES = ("auto", "cuda", "openvino", "eager")
 # OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
 OPENVINO_PARAMETERS = 100_000_000
@@ -46,11 +51,12 @@ class NeuralOptions:
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A model made ready to play. name: as --engine takes it, with the weights' format if it is not the engine's own
-    (see engine_name); pixels: tokens (places,) -> frame."""
+    (see engine_name); pixels: tokens (places,) -> frame; notices: what the user should know of it."""
 
     name: str
     decoder: Decoder
     pixels: Callable[[Tokens], Frame]
+    notices: tuple[str, ...] = ()
 
 
 def pick_device(name: str) -> torch.device:
@@ -63,6 +69,22 @@ def pick_device(name: str) -> torch.device:
     if not have[name]:
         raise WorldModelError(f"no {name} device here{_why_no_cuda() if name == 'cuda' else ''}; use --device cpu")
     return torch.device(name)
+
+
+def choose_device(config: WorldModelConfig, options: NeuralOptions) -> tuple[torch.device, tuple[str, ...]]:
+    """Where a model is to run, and what the user should know of it: "auto" plays on the CPU where a GPU will not do.
+
+    WorldModelError if the asked device is not there, or if the model does not fit; nothing is loaded before.
+    """
+    device, notices = pick_device(options.device), ()
+    if options.device == "auto" and options.engine != "cuda":
+        problem = memory_problem(config, device, "cuda") if device.type == "cuda" else ""
+        if device.type == "cpu" and NVIDIA_DRIVER.exists():
+            problem = f"the NVIDIA GPU cannot be used{_why_no_cuda()}"
+        if problem:
+            device, notices = torch.device("cpu"), (f"{problem}; the CPU plays",)
+    check_memory(config, device, pick_engine(options.engine, device, count_parameters(config)))
+    return device, notices
 
 
 def _why_no_cuda() -> str:
@@ -104,7 +126,7 @@ def cuda_ops(model: WorldModel, dtype: torch.dtype, kernels: str = "auto") -> Li
     if not wanted or (kernels == "auto" and not has_cupy()):
         return LibraryOps()
     if not has_cupy():
-        raise WorldModelError("our kernels need CuPy: pip install cupy-cuda13x, or use --kernels library")
+        raise WorldModelError(f"{NO_CUPY}, or use --kernels library")
     return KernelOps(CupyLauncher(), wanted)
 
 
@@ -141,7 +163,8 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
         bits8 = "" if options.weights == "auto" else options.weights
         step = FrameStep(transformer, model.tokenizer.to(device), ops, bits8, options.kv_cache == "int8")
         decoder = GraphDecoder(step, strict=wanted == "cuda")
-        return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels)
+        notices = () if ops.use or options.kernels == "library" else (f"{NO_CUPY}; the library's operations play",)
+        return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend

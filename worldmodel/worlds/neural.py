@@ -11,8 +11,8 @@ import torch
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
-from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, pick_device
-from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
+from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
+from worldmodel.model.loading import StartScene, WorldModel, load_config, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
@@ -43,7 +43,8 @@ def find_recorded(checkpoint: str, world: str) -> Path:
 class NeuralWorld:
     """A world model behind the World protocol.
 
-    Change `sampler` between steps at will. `opening` is the context that play last started from.
+    Change `sampler` between steps at will. `opening` is the context that play last started from; `notices` says what
+    the user should know of where it runs.
     """
 
     def __init__(self, folder: Path, options: NeuralOptions | None = None, sampler: Sampler | None = None) -> None:
@@ -52,16 +53,17 @@ class NeuralWorld:
             raise WorldModelError(f"unknown engine {options.engine!r}; known are {', '.join(ENGINES)}")
         self.folder = folder
         self.name = folder.name
+        config = load_config(folder)
+        self.device, notices = choose_device(config, options)
         self.model: WorldModel = load_world_model(folder)
-        config = self.model.config
         self.weights = weights_hash(folder)
         self.scenes = load_starts(folder, config)
         self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
         self.tick_rate = config.tick_rate
         self.sampler = sampler or Sampler()
         self.actions = config.action_tokenizer()
-        self.device = pick_device(options.device)
         engine = build_engine(self.model, self.device, options)
+        self.notices = (*notices, *engine.notices)
         self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
         self.window = config.transformer.window
         self.seed = 0
