@@ -24,7 +24,7 @@ from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.emphasis import token_weights
-from worldmodel.training.world import WorldTraining, add_noise, train_world
+from worldmodel.training.world import WorldTraining, add_noise, make_stale, train_world
 from worldmodel.types import NO_ACTION, Action
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,6 +152,19 @@ def test_training_starts_from_a_checkpoint(tmp_path):
     train_world(tiny_config(), again, tokenizer, [clip], val, tmp_path / "second")
     first, second = (losses(tmp_path / name)[1]["val_loss"] for name in ("first", "second"))
     assert second == pytest.approx(first, rel=1e-4)
+
+
+def test_stale_frames_begin_like_the_frame_before():
+    tokens = torch.arange(20)[None, :, None].repeat(3, 1, 15)  # every frame is another number
+    order = torch.randperm(15, generator=torch.Generator().manual_seed(1))
+    stale = make_stale(tokens, order, 0.5, torch.Generator().manual_seed(0))
+    changed = (stale != tokens)[..., order]
+    assert ((stale == tokens) | (stale == tokens - 1)).all()
+    assert not changed[:, 0].any()
+    assert (changed[..., :-1] >= changed[..., 1:]).all()  # a beginning, in decode order
+    assert 0.3 < changed[:, 1:].any(-1).float().mean() < 0.7
+    assert changed[..., 0].float().mean() > changed[..., -1].float().mean() > 0
+    assert torch.equal(make_stale(tokens, order, 0.0, torch.Generator().manual_seed(0)), tokens)
 
 
 def test_noise_is_near_and_bounded():

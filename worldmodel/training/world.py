@@ -43,8 +43,8 @@ class WorldTraining:
     """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
     largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
     of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
-    the tokens that show what a press has started (token_weights); init: a checkpoint to start from instead of random
-    weights."""
+    the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
+    tokens of the frame before (make_stale); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -57,6 +57,7 @@ class WorldTraining:
     balance: float = 0.5
     starting: float = 0.0
     emphasis: float = 1.0
+    stale: float = 0.0
     init: Path | None = None
     seed: int = 0
     device: str = "cpu"
@@ -117,6 +118,21 @@ def add_noise(tokens: Tensor, tokenizer: ImageTokenizer, most: float, generator:
     share = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) * most
     wrong = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
     return torch.where(wrong, tokenizer.quantizer.neighbours(tokens, generator), tokens)
+
+
+def make_stale(tokens: Tensor, order: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Begins a share of the frames with the tokens that the frame before has there: a random number of them, the first
+    in decode order. tokens: (B, T, places); order: int64 (places,), the places in decode order.
+
+    In recorded play a frame that begins like the one before goes on like it, so that a model which has once sampled
+    "still the same" stays with it, whatever is pressed. Given such a beginning and the true frame as its target, it
+    learns to go by the action (scheduled sampling, Bengio et al. 2015, arXiv 1506.03099, with the one mistake that
+    matters here in the place of the model's own samples)."""
+    rank = torch.argsort(order)
+    chosen = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) < share
+    chosen[:, 0] = False
+    count = torch.randint(1, len(order) + 1, chosen.shape, generator=generator, device=tokens.device)
+    return torch.where(chosen & (rank < count), tokens.roll(1, 1), tokens)
 
 
 @torch.no_grad()
@@ -193,6 +209,7 @@ def train_world(
         average.load_state_dict(state["average"])
         optimizers.load_state_dict(state["optimizers"])
         first = state["step"]
+    order = torch.from_numpy(model.layout.places).to(device)
     wrapped: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
     trained = torch.compile(wrapped) if options.compile else wrapped
     log = RunLog(out / "log.jsonl", first) if rank == 0 else None
@@ -236,7 +253,8 @@ def train_world(
         tokens, actions = (part.to(device) for part in sampler.draw(options.batch, rng))
         weights = token_weights(actions.cpu().numpy(), model.layout, options.emphasis).to(device).flatten()
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
-        inputs = add_noise(tokens, tokenizer, options.noise, generator) if options.noise > 0 else tokens
+        inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
+        inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
         losses = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten(), reduction="none")
