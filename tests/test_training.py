@@ -23,7 +23,7 @@ from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
-from worldmodel.training.emphasis import token_weights
+from worldmodel.training.emphasis import stale_shares, token_weights
 from worldmodel.training.world import WorldTraining, add_noise, make_stale, train_world
 from worldmodel.types import NO_ACTION, Action
 
@@ -140,6 +140,8 @@ def test_emphasis_is_on_what_a_press_may_change():
     assert picture[[7, 8], 3, 5:7].eq(6).all()  # the crosshair lies between these two
     assert picture[[7, 8]][:, [0, 6]].eq(1).all()  # sky and hotbar
     assert picture[[7, 8]][..., [0, 11]].eq(1).all()
+    shares = stale_shares(np.stack([encode(step) for step in steps])[None], 0.2)[0]
+    assert torch.allclose(shares, torch.tensor([0, 0.2, 0.6, 0.6, 0.2, 0.2, 0.6, 0.6, 0.6, 0.6]))
 
 
 def test_training_starts_from_a_checkpoint(tmp_path):
@@ -157,14 +159,16 @@ def test_training_starts_from_a_checkpoint(tmp_path):
 def test_stale_frames_begin_like_the_frame_before():
     tokens = torch.arange(20)[None, :, None].repeat(3, 1, 15)  # every frame is another number
     order = torch.randperm(15, generator=torch.Generator().manual_seed(1))
-    stale = make_stale(tokens, order, 0.5, torch.Generator().manual_seed(0))
+    shares = torch.full((3, 20), 0.5)
+    shares[:, 0] = 0
+    stale = make_stale(tokens, order, shares, torch.Generator().manual_seed(0))
     changed = (stale != tokens)[..., order]
     assert ((stale == tokens) | (stale == tokens - 1)).all()
     assert not changed[:, 0].any()
     assert (changed[..., :-1] >= changed[..., 1:]).all()  # a beginning, in decode order
     assert 0.3 < changed[:, 1:].any(-1).float().mean() < 0.7
     assert changed[..., 0].float().mean() > changed[..., -1].float().mean() > 0
-    assert torch.equal(make_stale(tokens, order, 0.0, torch.Generator().manual_seed(0)), tokens)
+    assert torch.equal(make_stale(tokens, order, 0 * shares, torch.Generator().manual_seed(0)), tokens)
 
 
 def test_noise_is_near_and_bounded():

@@ -19,6 +19,7 @@ from worldmodel.types import BUTTONS
 
 EFFECT_STEPS = 2  # a press shows in the next frame or in the one after (measured in Luanti)
 REACH_ROWS, REACH_COLUMNS = 2.0, 2.5  # token places from the picture's middle, where the crosshair is
+MORE_STALE = 3
 _STARTING = [BUTTONS.index(name) for name in STARTING]
 _WORKING = [BUTTONS.index(name) for name in ("use", "attack")]  # a block may come or go at any time while they are down
 
@@ -38,10 +39,25 @@ def shown_after(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return shown
 
 
+def may_show(actions: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Action tokens (B, T, 11), of any base -> (B, T - 1) each: which of the frames 1.. may show what a press has
+    started, and which of them the work on a block."""
+    started = shown_after(np.any(pressed(actions)[..., _STARTING], -1))
+    return started, shown_after(np.any(held(actions)[..., _WORKING], -1))
+
+
 def token_weights(actions: NDArray[np.integer], layout: BlockLayout, most: float) -> Tensor:
     """Action tokens (B, T, 11), of any base -> float32 (B, T - 1, image): `most` for the whole frame that may show
     what a press has started, and near the crosshair while a block is worked on; 1 for all else."""
-    started = shown_after(np.any(pressed(actions)[..., _STARTING], -1))
-    worked = shown_after(np.any(held(actions)[..., _WORKING], -1))
+    started, worked = may_show(actions)
     chosen = started[..., None] | (worked[..., None] & near_crosshair(layout))
     return torch.from_numpy(np.where(chosen, most, 1.0).astype(np.float32))
+
+
+def stale_shares(actions: NDArray[np.integer], share: float) -> Tensor:
+    """-> float32 (B, T): the probability that a frame begins stale (training.world.make_stale): `share`, MORE_STALE
+    times that where the frame may show what a press does, and 0 for the first."""
+    shares = np.full(actions.shape[:2], share, np.float32)
+    shares[:, 1:] *= np.where(np.logical_or(*may_show(actions)), MORE_STALE, 1)
+    shares[:, 0] = 0
+    return torch.from_numpy(shares)

@@ -35,7 +35,7 @@ from worldmodel.model.loading import save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
-from worldmodel.training.emphasis import token_weights
+from worldmodel.training.emphasis import stale_shares, token_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class WorldTraining:
     largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
     of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
     the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
-    tokens of the frame before (make_stale); init: a checkpoint to start from instead of random weights."""
+    tokens of the frame before (stale_shares); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -120,17 +120,17 @@ def add_noise(tokens: Tensor, tokenizer: ImageTokenizer, most: float, generator:
     return torch.where(wrong, tokenizer.quantizer.neighbours(tokens, generator), tokens)
 
 
-def make_stale(tokens: Tensor, order: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Begins a share of the frames with the tokens that the frame before has there: a random number of them, the first
-    in decode order. tokens: (B, T, places); order: int64 (places,), the places in decode order.
+def make_stale(tokens: Tensor, order: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
+    """Begins some frames with the tokens that the frame before has there: a random number of them, the first in decode
+    order. tokens: (B, T, places); order: int64 (places,), the places in decode order; shares: (B, T) probabilities, 0
+    for the first frame.
 
     In recorded play a frame that begins like the one before goes on like it, so that a model which has once sampled
     "still the same" stays with it, whatever is pressed. Given such a beginning and the true frame as its target, it
     learns to go by the action (scheduled sampling, Bengio et al. 2015, arXiv 1506.03099, with the one mistake that
     matters here in the place of the model's own samples)."""
     rank = torch.argsort(order)
-    chosen = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) < share
-    chosen[:, 0] = False
+    chosen = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) < shares[..., None]
     count = torch.randint(1, len(order) + 1, chosen.shape, generator=generator, device=tokens.device)
     return torch.where(chosen & (rank < count), tokens.roll(1, 1), tokens)
 
@@ -251,9 +251,10 @@ def train_world(
         model.train()
         rng = np.random.default_rng((options.seed, step, rank))
         tokens, actions = (part.to(device) for part in sampler.draw(options.batch, rng))
-        weights = token_weights(actions.cpu().numpy(), model.layout, options.emphasis).to(device).flatten()
+        played = actions.cpu().numpy()
+        weights = token_weights(played, model.layout, options.emphasis).to(device).flatten()
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
-        inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
+        inputs = make_stale(tokens, order, stale_shares(played, options.stale).to(device), generator)
         inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
