@@ -29,8 +29,8 @@ DONE = "done"  # the file that a finished stage leaves in its folder
 @dataclass(frozen=True)
 class Arguments:
     """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
-    to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance: see
-    WindowSampler; clips: stretches that are evaluated; extra: further options of a stage's script, as STAGE:OPTION."""
+    to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance, starting, emphasis,
+    stale: see WorldTraining; clips: stretches that are evaluated; extra: further options of a stage's script, as STAGE:OPTION."""
 
     data: tuple[Path, ...]
     val: Path
@@ -41,7 +41,10 @@ class Arguments:
     tokenizer_batch: int = 32
     world_steps: int = 20_000
     world_batch: int = 16
-    balance: float = 0.5
+    balance: float = 0.25
+    starting: float = 0.5
+    emphasis: float = 6.0
+    stale: float = 0.1
     idm_steps: int = 8_000
     idm_batch: int = 32
     clips: int = 64
@@ -62,6 +65,7 @@ def commands(args: Arguments) -> dict[str, list[str]]:
         "tokenizer": ["--steps", args.tokenizer_steps, "--batch", args.tokenizer_batch, *data, *training]
         + ["--cache", args.out / "frames"],
         "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
+        + ["--starting", args.starting, "--emphasis", args.emphasis, "--stale", args.stale]
         + [*data, *training, *compiled, *tokenizer, *cache],
         "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
         "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", folders["idm"], *cache]

@@ -117,8 +117,8 @@ def test_windows_of_a_press_get_their_share():
     sampler = WindowSampler([replace(clip, actions=np.stack(actions))], 5, 0.0, 0.6)
     starts = np.array(sampler.starts)[sampler.pick(600, np.random.default_rng(0)), 1]
     # A window of 5 frames shows what the first 4 actions led to; use went down in step 150, forward again in step 170.
-    assert ((starts >= 147) & (starts <= 150)).mean() == pytest.approx(0.6 * 3 / 4, abs=0.06)
-    assert ((starts >= 167) & (starts <= 170)).mean() == pytest.approx(0.6 * 1 / 4, abs=0.06)
+    assert ((starts >= 147) & (starts <= 150)).mean() == pytest.approx(0.6 * 5 / 6, abs=0.06)
+    assert ((starts >= 167) & (starts <= 170)).mean() == pytest.approx(0.6 * 1 / 6, abs=0.06)
     with pytest.raises(ValueError, match="shares of one whole"):
         WindowSampler([clip], 5, 0.6, 0.5)
 

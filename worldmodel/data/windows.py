@@ -14,7 +14,7 @@ from worldmodel.types import BUTTONS
 
 # Buttons whose going down starts something in the picture, and how often each is drawn: placing and digging are the
 # rarest and the hardest to learn.
-STARTING = {"use": 3, "attack": 2, "forward": 1, "back": 1, "left": 1, "right": 1, "jump": 1}
+STARTING = {"use": 5, "attack": 4, "forward": 1, "back": 1, "left": 1, "right": 1, "jump": 1}
 
 
 class Played(Protocol):
