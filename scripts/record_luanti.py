@@ -2,6 +2,7 @@
 
     python scripts/record_luanti.py --out clips [--clips 8] [--frames 3000] [--seed 3] [--preset grassland]
                                     [--workers 2] [--width 384] [--height 224] [--crf 26]
+                                    [--steady 0.5] [--deliberate 0.2]
 
 Leaves <id>.mp4 and <id>.jsonl for every clip and recording.json (settings, and the share of frames of every action).
 Started again, it goes on where it stopped. Needs the Debian packages that `worldmodel doctor` names.
