@@ -119,24 +119,25 @@ def test_bad_options_are_one_sentence(options, message, monkeypatch):
 
 def test_play_goes_on_with_the_cpu_where_the_gpu_will_not_do(monkeypatch, tmp_path):
     """A GPU too small for the model, and one that PyTorch cannot use: a sentence each; asked for by name, an error."""
-    config, free = PRESETS["mineworld-300m"], {"cuda": 500_000_000, "cpu": 64_000_000_000}
+    config = PRESETS["mineworld-300m"]
+    parameters, free = count_parameters(config), {"cuda": 500_000_000, "cpu": 64_000_000_000}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(memory, "free_bytes", lambda device: free[device.type])
-    device, notices = choice.choose_device(config, NeuralOptions())
+    device, notices = choice.choose_device(config, parameters, NeuralOptions())
     assert (device.type, len(notices)) == ("cpu", 1)
     assert re.fullmatch(r"the model needs 0\.\d GB of memory on cuda, 0\.5 GB are free; the CPU plays", notices[0])
     for asked in (NeuralOptions(device="cuda"), NeuralOptions(engine="cuda")):
         with pytest.raises(WorldModelError, match="GB are free: close other programs"):
-            choice.choose_device(config, asked)
+            choice.choose_device(config, parameters, asked)
     free["cuda"] = 80_000_000_000
-    assert choice.choose_device(config, NeuralOptions()) == (torch.device("cuda"), ())
+    assert choice.choose_device(config, parameters, NeuralOptions()) == (torch.device("cuda"), ())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path)  # it exists
-    device, notices = choice.choose_device(config, NeuralOptions())
+    device, notices = choice.choose_device(config, parameters, NeuralOptions())
     assert device.type == "cpu"
     assert notices[0].startswith("the NVIDIA GPU cannot be used (")
     monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path / "none")
-    assert choice.choose_device(config, NeuralOptions()) == (torch.device("cpu"), ())
+    assert choice.choose_device(config, parameters, NeuralOptions()) == (torch.device("cpu"), ())
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

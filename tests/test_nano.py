@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from kernels.sampling import GREEDY, Sampler
+from worldmodel.checkpoint import stored_parameters
+from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
-from worldmodel.types import Action, World
+from worldmodel.model.loading import load_config
+from worldmodel.types import NO_ACTION, Action, World
 from worldmodel.worlds.neural import PRETRAINED, NeuralOptions, NeuralWorld
 
 NANO = PRETRAINED / "nano"
@@ -34,6 +37,23 @@ def test_turning_the_mouse_turns_the_view(nano):
     """The picture moves against the mouse, in at least 9 of 10 start scenes, in each of the four ways."""
     for name, hits in turns_followed(nano, range(nano.starts)).items():
         assert sum(hits) >= 0.9 * len(hits), f"{name}: {hits}"
+
+
+@pytest.mark.slow
+def test_walking_begins_out_of_a_standstill(nano):
+    """Six steps at rest, then six of walking: in most start scenes the picture moves far more than it did at rest."""
+    begun = []
+    for start in range(nano.starts):
+        nano.reset(start)
+        frames = [nano.step(NO_ACTION).frame for _ in range(6)]
+        frames += [nano.step(Action(frozenset({"forward"}))).frame for _ in range(6)]
+        rest, walk = (np.abs(b.astype(int) - a).mean() for a, b in ((frames[1], frames[5]), (frames[5], frames[11])))
+        begun.append(walk > 2 * rest + 1)
+    assert sum(begun) >= 0.7 * len(begun), begun
+
+
+def test_its_parameters_are_counted_without_loading_them():
+    assert stored_parameters(NANO, "transformer") == count_parameters(load_config(NANO))
 
 
 def test_the_measure_itself_can_tell():

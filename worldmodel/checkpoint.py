@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import pickle
 import zipfile
@@ -121,6 +122,19 @@ def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
     module.load_state_dict(loaded)
+
+
+def stored_parameters(folder: Path, prefix: str) -> int:
+    """How many numbers the tensors named `prefix.*` hold, from the file's header alone. CheckpointError without it."""
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
 
 
 def read_published(path: Path, hint: str = "") -> dict[str, Tensor]:

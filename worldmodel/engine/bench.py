@@ -73,7 +73,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     parameters = count_parameters(config)
     name = pick_engine(options.engine, device, parameters)
     check_formats(options.weights, options.kv_cache, name)
-    check_memory(config, device, name)
+    check_memory(config, device, name, parameters)
     began = time.perf_counter()
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began

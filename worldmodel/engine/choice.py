@@ -18,7 +18,7 @@ from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.engine.kernel_ops import KernelOps, usable
-from worldmodel.engine.memory import check_memory, count_parameters, memory_problem
+from worldmodel.engine.memory import check_memory, memory_problem
 from worldmodel.engine.ops import LibraryOps
 from worldmodel.model.loading import WorldModel
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
@@ -71,19 +71,22 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def choose_device(config: WorldModelConfig, options: NeuralOptions) -> tuple[torch.device, tuple[str, ...]]:
+def choose_device(
+    config: WorldModelConfig, parameters: int, options: NeuralOptions
+) -> tuple[torch.device, tuple[str, ...]]:
     """Where a model is to run, and what the user should know of it: "auto" plays on the CPU where a GPU will not do.
 
-    WorldModelError if the asked device is not there, or if the model does not fit; nothing is loaded before.
+    parameters: of the transformer. WorldModelError if the asked device is not there, or if the model does not fit;
+    nothing is loaded before.
     """
     device, notices = pick_device(options.device), ()
     if options.device == "auto" and options.engine != "cuda":
-        problem = memory_problem(config, device, "cuda") if device.type == "cuda" else ""
+        problem = memory_problem(config, device, "cuda", parameters) if device.type == "cuda" else ""
         if device.type == "cpu" and NVIDIA_DRIVER.exists():
             problem = f"the NVIDIA GPU cannot be used{_why_no_cuda()}"
         if problem:
             device, notices = torch.device("cpu"), (f"{problem}; the CPU plays",)
-    check_memory(config, device, pick_engine(options.engine, device, count_parameters(config)))
+    check_memory(config, device, pick_engine(options.engine, device, parameters), parameters)
     return device, notices
 
 

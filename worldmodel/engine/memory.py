@@ -13,7 +13,7 @@ from worldmodel.types import WorldModelError
 
 
 def count_parameters(config: WorldModelConfig) -> int:
-    """Of the transformer; nothing is allocated."""
+    """Of the transformer; nothing is allocated. (Slow the first time; a checkpoint knows: stored_parameters.)"""
     with torch.device("meta"):
         return sum(p.numel() for p in VisualActionTransformer(config).parameters())
 
@@ -28,18 +28,18 @@ def needed_bytes(config: WorldModelConfig, dtype: torch.dtype, engine: str, para
     return parameters * dtype.itemsize * copies + cache + tables
 
 
-def memory_problem(config: WorldModelConfig, device: torch.device, engine: str) -> str:
+def memory_problem(config: WorldModelConfig, device: torch.device, engine: str, parameters: int) -> str:
     """Why the model does not fit into the memory that is free now; "" if it does, or if the system does not say."""
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    needed, free = needed_bytes(config, dtype, engine, count_parameters(config)), free_bytes(device)
+    needed, free = needed_bytes(config, dtype, engine, parameters), free_bytes(device)
     if free is None or needed <= free:
         return ""
     return f"the model needs {needed / 1e9:.1f} GB of memory on {device}, {free / 1e9:.1f} GB are free"
 
 
-def check_memory(config: WorldModelConfig, device: torch.device, engine: str) -> None:
+def check_memory(config: WorldModelConfig, device: torch.device, engine: str, parameters: int) -> None:
     """WorldModelError if the model does not fit."""
-    if problem := memory_problem(config, device, engine):
+    if problem := memory_problem(config, device, engine, parameters):
         raise WorldModelError(f"{problem}: close other programs, take a smaller model, or another --device")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import weights_hash
+from worldmodel.checkpoint import stored_parameters, weights_hash
 from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
 from worldmodel.model.loading import StartScene, WorldModel, load_config, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
@@ -54,7 +54,7 @@ class NeuralWorld:
         self.folder = folder
         self.name = folder.name
         config = load_config(folder)
-        self.device, notices = choose_device(config, options)
+        self.device, notices = choose_device(config, stored_parameters(folder, "transformer"), options)
         self.model: WorldModel = load_world_model(folder)
         self.weights = weights_hash(folder)
         self.scenes = load_starts(folder, config)
