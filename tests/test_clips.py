@@ -46,6 +46,24 @@ def test_wheel_becomes_a_hotbar_key(tmp_path):
     assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == [{"hotbar.4"}, {"hotbar.2"}, set()]
 
 
+@pytest.mark.parametrize(
+    ("held", "steps"),
+    [
+        ((2, 3), [set(), {"use"}, set(), set()]),  # begins with a step
+        ((3, 4), [set(), set(), {"use"}, set()]),  # begins in the middle of one
+        ((2, 3, 4), [set(), {"use"}, {"use"}, set()]),
+        ((3,), [set(), set(), {"use"}, set()]),  # one tick only: not lost
+        ((2,), [set(), {"use"}, set(), set()]),
+        ((2, 4), [set(), {"use"}, {"use"}, set()]),
+    ],
+)
+def test_a_click_in_luanti_belongs_to_the_step_that_the_next_frame_shows(tmp_path, held, steps):
+    lines = [vpt_line(buttons=[1] if tick in held else []) | {"events": []} for tick in range(8)]
+    write_clip(tmp_path / "a", lines)
+    assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == steps
+    assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == steps
+
+
 def test_gui_frames_are_left_out_and_cut_the_clip(tmp_path):
     lines = [vpt_line()] * 4 + [vpt_line(gui=True)] * 3 + [vpt_line(dx=2)] * 4
     steps = steps_of(write_clip(tmp_path / "a", lines))

@@ -14,11 +14,12 @@ import pytest
 
 from worldmodel.data.clips import read_actions, read_clip
 from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
+from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import LuantiGame
-from worldmodel.games.luanti.recorder import RecordingOptions, record
+from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, record
 from worldmodel.games.luanti.world import LuantiWorld
-from worldmodel.types import NO_ACTION, Action, World, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, World, WorldModelError
 
 pytestmark = [
     pytest.mark.game,
@@ -125,6 +126,34 @@ def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
     dug = play(30, buttons=(0,)) + play(5)
     assert ("dig", "default:wood") in dug
     play(1, dy=-260)
+
+
+@pytest.mark.parametrize("tick", [12, 13])
+def test_a_click_shows_in_the_frame_after_its_step_in_whichever_tick_it_begins(game, tmp_path, tick):
+    """Half of all clicks begin in a step's second tick; a clip is read so that they too show in the next frame."""
+    game.tick(dy=round((40 - game.state.pitch) / DEGREES_PER_PIXEL))
+    for _ in range(40):
+        game.tick(keys=("8",))
+    lines = LineMaker(game.options.width, game.options.height, game.state.slot, time.time())
+    with ClipWriter(tmp_path, "clip", game.options.width, game.options.height, 18) as writer:
+        for now in range(24):
+            controls = Controls(mouse=frozenset({1} if now in (tick, tick + 1) else ()))
+            game.send(controls)
+            writer.write(game.frame, lines.line(now, controls, game.state))
+            game.receive()
+        writer.finish()
+    steps = list(read_clip(tmp_path / "clip.mp4", 112, 192))
+    (clicked,) = (index for index, step in enumerate(steps) if "use" in step.action.buttons)
+    centres = [step.frame[40:75, 75:115] for step in steps]
+    assert difference(centres[clicked], centres[clicked - 1]) < 3
+    assert difference(centres[clicked + 1], centres[clicked]) > 10
+    for _ in range(6):  # away with it
+        game.tick(keys=("1",))
+    dug = []
+    for _ in range(60):
+        game.tick(buttons=() if dug else (0,))
+        dug += [event.kind for event in game.state.events]
+    assert dug == ["dig"]
 
 
 @pytest.mark.usefixtures("first_frame")

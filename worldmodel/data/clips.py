@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ TICKS_PER_SECOND = 20
 TICKS_PER_STEP = 2
 # Real files end with a few lines or frames too many. More than two seconds is a broken file.
 MAX_MISSING_TICKS = 2 * TICKS_PER_SECOND
+
+LATE_CLICKS = frozenset({"attack", "use"})  # shown two ticks later, in recordings of Luanti
+LUANTI_KEY = "events"  # that only lines of a Luanti recording have
 
 MOUSE_BUTTONS = {0: "attack", 1: "use", 2: "pickItem"}
 KEYS = {
@@ -70,6 +73,7 @@ class _Tick:
     dy: float
     hotbar: int | None
     gui: bool
+    late: bool  # clicks show two ticks later
 
 
 def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
@@ -135,10 +139,8 @@ def _ticks(path: Path) -> Iterator[_Tick]:
             if stuck:
                 pressed.discard(0)
             buttons = {MOUSE_BUTTONS[b] for b in pressed if b in MOUSE_BUTTONS} | {KEYS[k] for k in keys if k in KEYS}
-            hotbar = line.get("hotbar")
-            yield _Tick(
-                frozenset(buttons), dx, dy, int(hotbar) if hotbar is not None else None, bool(line.get("isGuiOpen"))
-            )
+            hotbar = int(line["hotbar"]) if line.get("hotbar") is not None else None
+            yield _Tick(frozenset(buttons), dx, dy, hotbar, bool(line.get("isGuiOpen")), LUANTI_KEY in line)
 
 
 def _with_wheel(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
@@ -150,11 +152,24 @@ def _with_wheel(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
             changed = previous.hotbar is not None and tick.hotbar is not None and tick.hotbar != previous.hotbar
             by_key = any(button.startswith("hotbar.") for button in previous.buttons)
             if changed and not by_key and slot is not None:
-                previous = _Tick(previous.buttons | {slot}, previous.dx, previous.dy, previous.hotbar, previous.gui)
+                previous = replace(previous, buttons=previous.buttons | {slot})
             yield previous
         previous = tick
     if previous is not None:
         yield previous
+
+
+def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
+    """In recordings of Luanti a click begins one tick later than it did; its end stays, and none is lost."""
+    held, begun = frozenset[str](), frozenset[str]()
+    for tick in ticks:
+        clicks = tick.buttons & LATE_CLICKS if tick.late else frozenset[str]()
+        yield replace(tick, buttons=(tick.buttons - clicks) | (clicks & held) | begun)
+        held, begun = clicks, clicks - held
+
+
+def _read_ticks(path: Path) -> Iterator[_Tick]:
+    return _with_late_clicks(_with_wheel(_ticks(path)))
 
 
 def fold(ticks: list[_Tick]) -> Action:
@@ -228,7 +243,7 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
 
 def read_actions(path: Path) -> list[Action]:
     """All 10 Hz actions of a `<id>.jsonl` (small: text only). Used to play a recorded input back."""
-    ticks = list(_with_wheel(_ticks(path)))
+    ticks = list(_read_ticks(path))
     return [fold(ticks[i : i + TICKS_PER_STEP]) for i in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP)]
 
 
@@ -241,7 +256,7 @@ def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
     lines = path.with_suffix(".jsonl")
     if not lines.is_file():
         raise ClipError(f"{path} has no {lines.name} beside it")
-    ticks = _with_wheel(_ticks(lines))
+    ticks = _read_ticks(lines)
     try:
         container = av.open(str(path))
     except (FFmpegError, OSError) as error:

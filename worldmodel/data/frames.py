@@ -21,7 +21,7 @@ from tqdm import tqdm
 from worldmodel.data.clips import ClipError, ClipReader, find_clips, read_clip
 from worldmodel.types import BUTTONS, Action
 
-STORE_FORMAT = 1
+STORE_FORMAT = 2  # 2: clicks of Luanti begin a tick later
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
-from worldmodel.data.frames import StoredClip, write_json
+from worldmodel.data.frames import STORE_FORMAT, StoredClip, write_json
 from worldmodel.data.windows import Windows
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 
@@ -57,7 +57,12 @@ def build_token_store(
     """
     out.mkdir(parents=True, exist_ok=True)
     actions = config.action_tokenizer()
-    want = {"format": 1, "tokenizer": module_hash(tokenizer), "legacy_camera": config.legacy_camera, "bf16": bf16}
+    want = {
+        "format": STORE_FORMAT,
+        "tokenizer": module_hash(tokenizer),
+        "legacy_camera": config.legacy_camera,
+        "bf16": bf16,
+    }
     manifest = out / "manifest.json"
     if manifest.exists() and json.loads(manifest.read_text()) != want:
         raise ClipError(f"{out} holds tokens of another tokenizer or precision: delete it, or give another folder")
