@@ -25,7 +25,8 @@ from worldmodel.games.luanti.controls import (
     parse_state,
 )
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
-from worldmodel.games.luanti.player import MAX_PITCH, Player, PlayerOptions
+from worldmodel.games.luanti.hands import MAX_PITCH, PlayerOptions
+from worldmodel.games.luanti.player import Player
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, PRESETS, TOOL_SLOTS
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, clip_stats
 from worldmodel.games.luanti.world import derive_map_seed

@@ -42,7 +42,8 @@ from worldmodel.games.luanti.controls import (
 )
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import TICK_SECONDS, GameOptions, LuantiGame
-from worldmodel.games.luanti.player import USUAL, Player, PlayerOptions
+from worldmodel.games.luanti.hands import PlayerOptions
+from worldmodel.games.luanti.player import USUAL, Player
 from worldmodel.games.luanti.world import derive_map_seed
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
