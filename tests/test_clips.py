@@ -58,10 +58,16 @@ def test_wheel_becomes_a_hotbar_key(tmp_path):
     ],
 )
 def test_a_click_in_luanti_belongs_to_the_step_that_the_next_frame_shows(tmp_path, held, steps):
-    lines = [vpt_line(buttons=[1] if tick in held else []) | {"events": []} for tick in range(8)]
-    write_clip(tmp_path / "a", lines)
+    write_clip(tmp_path / "a", [vpt_line(buttons=[1] if tick in held else []) | {"events": []} for tick in range(8)])
     assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == steps
     assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == steps
+
+
+def test_digging_in_luanti_and_clicks_elsewhere_belong_to_the_step_in_which_they_begin(tmp_path):
+    for name, button, more in (("dig", 0, {"events": []}), ("use", 1, {})):
+        write_clip(tmp_path / name, [vpt_line(buttons=[button] if tick in (3, 4) else []) | more for tick in range(8)])
+        found = [action.buttons for action in read_actions(tmp_path / f"{name}.jsonl")]
+        assert [bool(buttons) for buttons in found] == [False, True, True, False]
 
 
 def test_gui_frames_are_left_out_and_cut_the_clip(tmp_path):
