@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,14 +108,13 @@ def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header
 
     config: dict[str, Any] = read_config(folder)
     config = config.get("model", config)
-    sampler = Sampler()
     return Header(
         world=folder.name,
         checkpoint=str(folder),
         weights=weights_hash(folder),
         config=config,
         order=config.get("order", ""),
-        sampler=SamplerSettings(sampler.temperature, sampler.top_k, sampler.top_p),
+        sampler=SamplerSettings(**asdict(Sampler())),
         seed=0,
         tick_rate=TICKS_PER_SECOND / TICKS_PER_STEP,
         engine=IMPORTED,

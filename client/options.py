@@ -36,6 +36,9 @@ class Play:
     """Sample among the likeliest tokens that together have this probability, 0 to 1."""
     top_k: int | None = None
     """Sample among this many likeliest tokens; 0 is all."""
+    guidance: float | None = None
+    """Follow keys and mouse more than the model does by itself: 0 is off, 1 strong. Frames in which something is done
+    take longer. Default: the model's."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -220,6 +223,7 @@ def check(options: Play) -> None:
             "--temperature": options.temperature is not None,
             "--top-p": options.top_p is not None,
             "--top-k": options.top_k is not None,
+            "--guidance": options.guidance is not None,
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,
@@ -265,7 +269,12 @@ def check_replay(options: Replay) -> None:
 
 def sampler_of(options: Play) -> Sampler | None:
     """The sampler that the options ask for; None if they leave it to the world. ValueError out of range."""
-    named = {"temperature": options.temperature, "top_p": options.top_p, "top_k": options.top_k}
+    named = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "top_k": options.top_k,
+        "guidance": options.guidance,
+    }
     given = {name: value for name, value in named.items() if value is not None}
     if not given:
         return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +202,7 @@ def context_of(frames: Sequence[Tokens], actions: Sequence[Tokens], window: int)
 
 
 def settings_of(world: NeuralWorld) -> SamplerSettings:
-    return SamplerSettings(world.sampler.temperature, world.sampler.top_k, world.sampler.top_p)
+    return SamplerSettings(**asdict(world.sampler))
 
 
 def opening_of(world: NeuralWorld) -> Opening | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,7 +66,7 @@ def simulate(session: Session, world: NeuralWorld) -> Iterator[Step]:
     header = session.header
 
     def use(settings: SamplerSettings) -> None:
-        world.sampler = Sampler(settings.temperature, settings.top_k, settings.top_p)
+        world.sampler = Sampler(**asdict(settings))
 
     use(header.sampler)
     markers = sorted(session.markers, key=lambda marker: marker.index)

@@ -23,11 +23,12 @@ MASK = 0xFFFFFFFF
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p. ValueError for values out of range."""
+    most likely codes whose probability reaches top_p; guidance: see `guide`. ValueError for values out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.8
+    guidance: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature <= 10:
@@ -36,6 +37,8 @@ class Sampler:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
+        if not 0 <= self.guidance <= 10:
+            raise ValueError(f"guidance must lie in 0..10, got {self.guidance}")
 
     @property
     def greedy(self) -> bool:
@@ -66,6 +69,13 @@ def philox(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.
 def uniforms(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.float32]:
     """float32 in [0, 1) with 24 random bits each. positions: (N,) -> (N,)."""
     return (philox(seed, frame, positions) >> np.uint32(8)).astype(np.float32) * np.float32(2**-24)
+
+
+def guide(logits: NDArray[np.float32], idle: NDArray[np.float32], guidance: float) -> NDArray[np.float32]:
+    """Moves logits away from those of doing nothing, so that what an action changes becomes likelier: classifier-free
+    guidance (Ho & Salimans 2022, arXiv 2207.12598), with "no action", which play is full of, where that has a dropped
+    condition. Both (N, codes)."""
+    return (logits + np.float32(guidance) * (logits - idle)).astype(np.float32, copy=False)
 
 
 def sample(

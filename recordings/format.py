@@ -48,17 +48,21 @@ class RecordingError(WorldModelError):
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
+    """As kernels.sampling.Sampler. Without guidance, the three values that older readers know."""
+
     temperature: float
     top_k: int
     top_p: float
+    guidance: float = 0.0
 
     def pack(self) -> list[Any]:
-        return [self.temperature, self.top_k, self.top_p]
+        return [self.temperature, self.top_k, self.top_p, *([self.guidance] if self.guidance else [])]
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
-        temperature, top_k, top_p = _list(value, 3)
-        return SamplerSettings(_number(temperature), _integer(top_k), _number(top_p))
+        guided = isinstance(value, list) and len(value) == 4
+        temperature, top_k, top_p, *guidance = _list(value, 4 if guided else 3)
+        return SamplerSettings(_number(temperature), _integer(top_k), _number(top_p), *map(_number, guidance))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

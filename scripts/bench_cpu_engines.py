@@ -24,7 +24,7 @@ from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
 from worldmodel.engine.bench import device_name
-from worldmodel.engine.decoder import Array, Backend, FrameDecoder, InputTables
+from worldmodel.engine.decoder import Array, Backend, FrameDecoder, InputTables, ring_entries
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
 from worldmodel.engine.openvino_graphs import pass_widths
@@ -86,7 +86,7 @@ class OnnxBackend:
         import onnxruntime  # pyright: ignore[reportMissingImports] - not shipped
 
         t, layout = model.config.transformer, model.layout
-        ring = t.window * layout.length
+        self.ring = ring = ring_entries(model)
         self.keys = np.zeros((t.layers, t.kv_heads, ring, t.head_dim), np.float32)
         self.values = np.zeros_like(self.keys)
         self.sessions: dict[int, object] = {}
@@ -110,7 +110,7 @@ class OnnxBackend:
         past: NDArray[np.bool_],
         own: NDArray[np.bool_],
         slots: list[slice],
-        logits: slice,
+        logits: slice | NDArray[np.int64],
     ) -> Array:
         n = len(x)
         width = min(w for w in self.sessions if w >= n)

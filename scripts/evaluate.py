@@ -67,6 +67,7 @@ class Arguments:
     engine: str = "auto"
     temperature: float | None = None
     top_p: float | None = None
+    guidance: float | None = None
     lpips: Path | None = None
     fvd: Path | None = None
     timed: int = 100
@@ -121,7 +122,9 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     reader = check(args)
-    given = {name: getattr(args, name) for name in ("temperature", "top_p") if getattr(args, name) is not None}
+    given = {
+        name: getattr(args, name) for name in ("temperature", "top_p", "guidance") if getattr(args, name) is not None
+    }
     world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), Sampler(**given))
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {

@@ -16,6 +16,7 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from kernels.sampling import Sampler
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
 from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
@@ -28,7 +29,7 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
 @dataclass(frozen=True)
 class Arguments:
-    """checkpoint: "nano" or a folder; trials: of each kind; engine, threads: as those of `worldmodel play`."""
+    """checkpoint: "nano" or a folder; trials: of each kind; the rest as those of `worldmodel play`."""
 
     checkpoint: str
     out: Path
@@ -38,6 +39,9 @@ class Arguments:
     kinds: tuple[str, ...] = KINDS
     engine: str = "auto"
     threads: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
+    guidance: float | None = None
 
 
 def main(args: Arguments) -> None:
@@ -45,9 +49,13 @@ def main(args: Arguments) -> None:
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads))
+    given = {name: getattr(args, name) for name in ("temperature", "top_p", "guidance")}
+    given = {name: value for name, value in given.items() if value is not None}
+    sampler = Sampler(**given)
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
     require_packages()
-    folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}"
+    settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
+    folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"
     real = record_real(options)
     results = run_trials(options, real, NeuralModel(world), folder)
     facts = {

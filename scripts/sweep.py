@@ -44,6 +44,7 @@ class Arguments:
     out: Path
     temperatures: tuple[float, ...] = (0.7, 1.0)
     top_ps: tuple[float, ...] = (0.8, 1.0)
+    guidances: tuple[float, ...] = (0.0,)
     idm: Path = PRETRAINED_IDM
     clips: int = 16
     frames: int = 15
@@ -53,8 +54,13 @@ class Arguments:
     cache: Path = Path("runs/evaluation")
 
 
+def samplers(args: Arguments) -> list[Sampler]:
+    settings = product(args.temperatures, args.top_ps, args.guidances)
+    return [Sampler(temperature, 0, top_p, guidance) for temperature, top_p, guidance in settings]
+
+
 def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) -> list[dict[str, Any]]:
-    """A row for each temperature and top-p."""
+    """A row for each temperature, top-p and guidance."""
     world = NeuralWorld(checkpoint, NeuralOptions(args.engine))
     reader.check(world.frame_shape, str(checkpoint))
     store = args.cache / "frames"
@@ -63,9 +69,9 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
     tokens = build_token_store(stored, world.model.tokenizer, world.model.config, folder / "tokens", world.device)
     episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
     rows = []
-    for temperature, top_p in product(args.temperatures, args.top_ps):
-        world.sampler = Sampler(temperature=temperature, top_p=top_p)
-        name = f"t{temperature}-p{top_p}-{args.clips}x{args.frames}-{args.context}"
+    for sampler in samplers(args):
+        world.sampler = sampler
+        name = f"t{sampler.temperature}-p{sampler.top_p}-g{sampler.guidance}-{args.clips}x{args.frames}-{args.context}"
         done = folder / f"{name}.json"
         if done.exists():
             rows.append(json.loads(done.read_text()))
@@ -107,6 +113,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         for row in rows:
             sampler = row["sampler"]
             title = f"{row['checkpoint']} {row['order']}, t {sampler['temperature']}, p {sampler['top_p']}"
+            title += f", guidance {sampler['guidance']}" if sampler.get("guidance") else ""
             point = (row["speed"]["fps"], row[name])
             error = [[row["f1"] - row["f1_interval95"][0]], [row["f1_interval95"][1] - row["f1"]]]
             axes.errorbar(*point, yerr=error if name == "f1" else None, marker="o", capsize=3, label=title)
@@ -121,8 +128,7 @@ def main(args: Arguments) -> None:
     for name in ("clips", "frames", "context", "timed"):
         if getattr(args, name) < 1:
             raise WorldModelError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    for temperature, top_p in product(args.temperatures, args.top_ps):
-        Sampler(temperature=temperature, top_p=top_p)  # raises for what cannot be sampled with
+    samplers(args)  # raises for what cannot be sampled with
     reader = load_reader(args.idm)
     check_length(args.data, args.context + args.frames)
     rows = [row for checkpoint in args.checkpoints for row in sweep_checkpoint(args, checkpoint, reader)]

@@ -82,14 +82,25 @@ def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
     play(world, 5)
     world.sampler = replace(world.sampler, temperature=0.5)
     play(world, 4)
+    world.sampler = replace(world.sampler, guidance=0.5)
+    play(world, 4)
     world.reset(2, 99)
     play(world, 3)
     world.close()
     session = read_session(tmp_path / "a.wms")
-    assert [marker.kind for marker in session.markers] == ["reset", "sampler", "reset"]
+    assert [marker.kind for marker in session.markers] == ["reset", "sampler", "sampler", "reset"]
     fresh = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
     result = verify(session, fresh)
-    assert (result.steps, result.equal) == (12, 12)
+    assert (result.steps, result.equal) == (16, 16)
+    unguided = [replace(marker, sampler=replace(marker.sampler, guidance=0.0)) for marker in session.markers]
+    assert verify(replace(session, markers=tuple(unguided)), fresh).first[0] > 8
+
+
+def test_an_engine_without_guidance_says_so(tiny_folder):
+    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    world.decoder.guides = False  # as the cuda engine's
+    with pytest.raises(WorldModelError, match=r"plays without guidance, 0.5 was asked for: use --guidance 0"):
+        world.sampler = replace(world.sampler, guidance=0.5)
 
 
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):

@@ -23,7 +23,7 @@ class BaselineBackend(EagerBackend):
     name = "baseline"
 
     def __init__(self, model: VisualActionTransformer, compiled: bool | None = None) -> None:
-        super().__init__(model)
+        super().__init__(model, guided=False)
         self.compiled = self.keys.is_cuda if compiled is None else compiled
         self._call = torch.compile(self._pass, dynamic=False) if self.compiled else self._pass
 
@@ -36,7 +36,7 @@ class BaselineBackend(EagerBackend):
         past: NDArray[np.bool_],
         own: NDArray[np.bool_],
         slots: list[slice],
-        logits: slice,
+        logits: slice | NDArray[np.int64],
     ) -> Array:
         device = self.keys.device
         targets = np.concatenate([np.arange(s.start, s.stop) for s in slots])

@@ -216,7 +216,7 @@ def fill_context(decoder: FrameDecoder, rng: np.random.Generator) -> None:
     backend.keys.normal_()
     backend.values.normal_()
     decoder.block = ROLLS * decoder.window - 1
-    decoder.visible[:] = True
+    decoder.visible[: decoder.window * decoder.layout.length] = True
     current = decoder.block % decoder.window * decoder.layout.length
     decoder.visible[current + decoder.layout.image : current + decoder.layout.length] = False
     decoder.frames = [_tokens(decoder, rng) for _ in range(decoder.window)]

@@ -92,6 +92,8 @@ class GraphDecoder:
     graph: whether to capture; strict: whether a capture that fails is an error (else play goes on eagerly).
     """
 
+    guides = False
+
     def __init__(self, step: FrameStep, graph: bool | None = None, strict: bool = True) -> None:
         self.step, self.config, self.layout = step, step.config, step.layout
         self.window = step.config.transformer.window

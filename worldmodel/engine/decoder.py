@@ -13,19 +13,25 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.sampling import Sampler, sample
+from kernels.sampling import Sampler, guide, sample
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, rotary_table
-from worldmodel.types import Tokens
+from worldmodel.types import NO_ACTION, Tokens
 
 Array = NDArray[np.float32]
 
 
+def ring_entries(model: VisualActionTransformer, guided: bool = True) -> int:
+    """Of a backend's ring: `window` blocks, and one for the lane of guided frames in which nothing is done."""
+    return (model.config.transformer.window + guided) * model.layout.length
+
+
 class Backend(Protocol):
-    """Runs one pass over a ring of `window` x `layout.length` cached keys and values."""
+    """Runs one pass over a ring of `ring` cached keys and values (see ring_entries)."""
 
     name: str
+    ring: int
 
     def run(
         self,
@@ -35,7 +41,7 @@ class Backend(Protocol):
         past: NDArray[np.bool_],
         own: NDArray[np.bool_],
         slots: list[slice],
-        logits: slice,
+        logits: slice | NDArray[np.int64],
     ) -> Array:
         """x: (n, hidden) inputs; cos, sin: (n, head_dim/2); past: (n, ring) cached entries that
         each row may attend to; own:
@@ -46,8 +52,11 @@ class Backend(Protocol):
 
 
 class Decoder(Protocol):
-    """A frame loop: FrameDecoder, or an engine that does the whole frame on its device. See FrameDecoder."""
+    """A frame loop: FrameDecoder, or an engine that does the whole frame on its device. See FrameDecoder.
 
+    guides: whether it knows Sampler.guidance."""
+
+    guides: bool
     config: WorldModelConfig
     window: int
     frames: list[Tokens]
@@ -110,15 +119,18 @@ class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
 
     Block b of the session lies in ring slot b % window. `frames` holds the last frames; with the actions between them
-    the cache can be rebuilt (`open`).
+    the cache can be rebuilt (`open`). A guided frame is decoded in two lanes, as rows of the same passes: the action's,
+    and one in which nothing is done, whose keys lie in a block of their own behind the ring and are forgotten after it.
     """
+
+    guides = True
 
     def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
         self.config, self.tables, self.backend = config, tables, backend
         self.layout = BlockLayout(config.decode_order())
         self.window = config.transformer.window
-        L = self.layout.length
-        self.visible = np.zeros(self.window * L, np.bool_)
+        self.visible = np.zeros(backend.ring, np.bool_)
+        self._idle = config.action_tokenizer().encode(NO_ACTION)
         # Which keys a pass sees in its own rows: the outro sees itself, group 0 sees itself and the outro.
         outro, first = self.layout.outro, len(self.layout.order.groups[0])
         self._first_own = np.ones((outro + first, outro + first), np.bool_)
@@ -162,29 +174,64 @@ class FrameDecoder:
         layout, previous = self.layout, self.frames[-1]
         tokens = np.zeros(layout.image, np.int32)
         rows: list[Array] = []
+        guided = sampler.guidance > 0 and not np.array_equal(action, self._idle)
+        assert not guided or len(self.visible) > self.window * layout.length, f"{self.backend.name} has one lane"
+        lanes = [action, self._idle] if guided else [action]
+        ending = slice(layout.image, layout.length)
+        outros = [self.tables.outro(layout, previous, lane) for lane in lanes]
+        before = self.visible.copy()  # the outro still sees the frame that now leaves the window
+        entries, angles = [self._slots(ending), self._slots(ending, 1)], self._angles(ending)
+        self._begin()
+        seen = [self.visible, self.visible.copy()]  # by lane
         for index, part in enumerate(layout.group_slots):
+            inputs = [self.tables.image(layout, part, tokens, previous, lane) for lane in lanes]
+            cos, sin = self._angles(part)
+            own, outro = layout.mask[part, part], 0
+            past = [np.broadcast_to(seen[lane], (len(x), len(before))) for lane, x in enumerate(inputs)]
+            slots = [[self._slots(part, lane)] for lane in range(len(lanes))]
             if index == 0:
-                outro = self.tables.outro(layout, previous, action)
-                ending = self._slots(slice(layout.image, layout.length))
-                ending_rotary = self._angles(slice(layout.image, layout.length))
-                before = self.visible.copy()  # the outro still sees the frame that now leaves the window
-                self._begin()
-                x = np.concatenate([outro, self.tables.image(layout, part, tokens, previous, action)])
-                cos, sin = (np.concatenate(pair) for pair in zip(ending_rotary, self._angles(part), strict=True))
-                past = np.stack([before] * len(outro) + [self.visible] * (len(x) - len(outro)))
-                slots = [ending, self._slots(part)]
-                logits = self.backend.run(x, cos, sin, past, self._first_own, slots, slice(len(outro), len(x)))
-                self.visible[ending] = self.visible[slots[1]] = True
-            else:
-                x = self.tables.image(layout, part, tokens, previous, action)
-                own = layout.mask[part, part]
-                logits = self._run(x, part, own, slice(0, len(x)))
+                outro = layout.outro
+                inputs = [np.concatenate(pair) for pair in zip(outros, inputs, strict=True)]
+                cos, sin = (np.concatenate(pair) for pair in zip(angles, (cos, sin), strict=True))
+                own = self._first_own
+                past = [np.concatenate([np.broadcast_to(before, (outro, len(before))), rows_]) for rows_ in past]
+                slots = [[entries[lane], *parts] for lane, parts in enumerate(slots)]
+            logits = self._pass(inputs, cos, sin, past, own, slots, outro)
+            for lane, parts in enumerate(slots):
+                for entry in parts:
+                    seen[lane][entry] = True
+            scores = guide(logits[0], logits[1], sampler.guidance) if guided else logits[0]
             places = layout.places[part]
-            tokens[places] = forced[places] if forced is not None else sample(logits, sampler, seed, frame, places)
+            tokens[places] = forced[places] if forced is not None else sample(scores, sampler, seed, frame, places)
             if forced is not None:
-                rows.append(logits)
+                rows.append(scores)
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
         return tokens, np.concatenate(rows) if rows else None
+
+    def _pass(
+        self,
+        inputs: list[Array],
+        cos: Array,
+        sin: Array,
+        past: list[NDArray[np.bool_]],
+        own: NDArray[np.bool_],
+        slots: list[list[slice]],
+        outro: int,
+    ) -> Array:
+        """One pass of all lanes, as rows that do not see each other. inputs, past, slots: by lane; `outro` rows of each
+        have no logits. -> (lanes, n - outro, codes)."""
+        lanes, n = len(inputs), len(inputs[0])
+        wanted = (np.arange(lanes)[:, None] * n + np.arange(outro, n)).ravel()
+        logits = self.backend.run(
+            np.concatenate(inputs),
+            np.tile(cos, (lanes, 1)),
+            np.tile(sin, (lanes, 1)),
+            np.concatenate(past),
+            np.kron(np.eye(lanes, dtype=np.bool_), own),
+            [entry for parts in slots for entry in parts],
+            wanted,
+        )
+        return logits.reshape(lanes, n - outro, -1)
 
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""
@@ -197,8 +244,8 @@ class FrameDecoder:
         x = self.tables.outro(self.layout, self.frames[-1], action)
         self._run(x, part, self.layout.mask[part, part], slice(0, 0))
 
-    def _slots(self, part: slice) -> slice:
-        base = self.block % self.window * self.layout.length
+    def _slots(self, part: slice, lane: int = 0) -> slice:
+        base = (self.window if lane else self.block % self.window) * self.layout.length
         return slice(base + part.start, base + part.stop)
 
     def _angles(self, part: slice) -> tuple[Array, Array]:

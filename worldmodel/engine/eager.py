@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from worldmodel.engine.decoder import Array
+from worldmodel.engine.decoder import Array, ring_entries
 from worldmodel.model.transformer import VisualActionTransformer
 
 
@@ -17,11 +17,12 @@ class EagerBackend:
 
     name = "eager"
 
-    def __init__(self, model: VisualActionTransformer) -> None:
+    def __init__(self, model: VisualActionTransformer, guided: bool = True) -> None:
         self.model = model.eval()
+        self.ring = ring_entries(model, guided)
         t = model.config.transformer
         weight = model.embed_tokens.weight  # the head's may be stored in fewer bits than what passes through
-        shape = (t.layers, t.kv_heads, t.window * model.layout.length, t.head_dim)
+        shape = (t.layers, t.kv_heads, self.ring, t.head_dim)
         self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self.values = torch.zeros_like(self.keys)
         self.groups = t.heads // t.kv_heads
@@ -35,7 +36,7 @@ class EagerBackend:
         past: NDArray[np.bool_],
         own: NDArray[np.bool_],
         slots: list[slice],
-        logits: slice,
+        logits: slice | NDArray[np.int64],
     ) -> Array:
         device, dtype = self.keys.device, self.keys.dtype
         filled = np.flatnonzero(past.any(0))  # unfilled entries are never touched

@@ -13,8 +13,8 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.engine.decoder import Array
-from worldmodel.engine.openvino_graphs import build_image_decoder, build_pass, pass_widths
+from worldmodel.engine.decoder import Array, ring_entries
+from worldmodel.engine.openvino_graphs import build_image_decoder, build_pass, guided_widths, pass_widths
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Frame
@@ -39,27 +39,33 @@ class OpenVinoBackend:
     def __init__(self, model: VisualActionTransformer, threads: int = 0) -> None:
         t, layout = model.config.transformer, model.layout
         self.requests = {}
-        self.ring = t.window * layout.length
+        self.ring = ring_entries(model)
         shape = (t.kv_heads, self.ring, t.head_dim)
         # Keys lie transposed, as the product with the queries reads them.
         self.keys = [np.zeros((t.kv_heads, t.head_dim, self.ring), np.float32) for _ in range(t.layers)]
         self.values = [np.zeros(shape, np.float32) for _ in range(t.layers)]
         self.inputs: dict[int, dict[str, Array]] = {}
+        self.model, self.threads = model, threads
         for width in pass_widths(layout):
-            request = _compile(build_pass(model, width), threads)
-            arrays = {
-                "x": np.zeros((width, t.hidden), np.float32),
-                "cos": np.zeros((1, width, t.head_dim // 2), np.float32),
-                "sin": np.zeros((1, width, t.head_dim // 2), np.float32),
-                "past": np.full((width, self.ring), MASKED),
-                "own": np.full((width, width), MASKED),
-            }
-            for name, array in arrays.items():
-                request.set_tensor(name, ov.Tensor(array, shared_memory=True))
-            for layer in range(t.layers):
-                request.set_tensor(f"keys.{layer}", ov.Tensor(self.keys[layer], shared_memory=True))
-                request.set_tensor(f"values.{layer}", ov.Tensor(self.values[layer], shared_memory=True))
-            self.requests[width], self.inputs[width] = request, arrays
+            self._prepare(width)
+        self.guided_widths = guided_widths(layout)  # not compiled before they are wanted
+
+    def _prepare(self, width: int) -> None:
+        t = self.model.config.transformer
+        request = _compile(build_pass(self.model, width, self.ring), self.threads)
+        arrays = {
+            "x": np.zeros((width, t.hidden), np.float32),
+            "cos": np.zeros((1, width, t.head_dim // 2), np.float32),
+            "sin": np.zeros((1, width, t.head_dim // 2), np.float32),
+            "past": np.full((width, self.ring), MASKED),
+            "own": np.full((width, width), MASKED),
+        }
+        for name, array in arrays.items():
+            request.set_tensor(name, ov.Tensor(array, shared_memory=True))
+        for layer in range(t.layers):
+            request.set_tensor(f"keys.{layer}", ov.Tensor(self.keys[layer], shared_memory=True))
+            request.set_tensor(f"values.{layer}", ov.Tensor(self.values[layer], shared_memory=True))
+        self.requests[width], self.inputs[width] = request, arrays
 
     def run(
         self,
@@ -69,10 +75,12 @@ class OpenVinoBackend:
         past: NDArray[np.bool_],
         own: NDArray[np.bool_],
         slots: list[slice],
-        logits: slice,
+        logits: slice | NDArray[np.int64],
     ) -> Array:
         n = len(x)
-        width = min(w for w in self.requests if w >= n)
+        width = min(w for w in (*self.requests, *self.guided_widths) if w >= n)
+        if width not in self.requests:
+            self._prepare(width)
         request, arrays = self.requests[width], self.inputs[width]
         arrays["x"][:n] = x
         arrays["cos"][0, :n], arrays["sin"][0, :n] = cos, sin

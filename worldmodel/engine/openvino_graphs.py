@@ -47,15 +47,20 @@ def pass_widths(layout: BlockLayout) -> tuple[int, ...]:
     return tuple(sorted({max(map(len, groups)), layout.outro + len(groups[0]), layout.length}))
 
 
-def build_pass(model: VisualActionTransformer, width: int) -> openvino.Model:
-    """One pass over `width` rows as an OpenVINO model.
+def guided_widths(layout: BlockLayout) -> tuple[int, ...]:
+    """Widths of the passes of two lanes: a frame's inner ones and its first."""
+    groups = layout.order.groups
+    return (2 * max(map(len, groups)), 2 * (layout.outro + len(groups[0])))
+
+
+def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvino.Model:
+    """One pass over `width` rows and a cache of `ring` entries as an OpenVINO model.
 
     Inputs: x (width, hidden); cos, sin (1, width, head_dim/2); past (width, ring) and own (width, width) additive
     masks; then keys (kv_heads, head_dim, ring) and values (kv_heads, ring, head_dim) of each layer. Outputs: logits
     (width, codes), then the new keys and values (kv_heads, width, head_dim) of each layer.
     """
     t = model.config.transformer
-    ring = t.window * model.layout.length
     groups, half = t.heads // t.kv_heads, t.head_dim // 2
 
     def rms_norm(x: Node, weight: torch.Tensor) -> Node:

@@ -60,11 +60,11 @@ class NeuralWorld:
         self.scenes = load_starts(folder, config)
         self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
         self.tick_rate = config.tick_rate
-        self.sampler = sampler or Sampler()
         self.actions = config.action_tokenizer()
         engine = build_engine(self.model, self.device, options)
         self.notices = (*notices, *engine.notices)
         self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
+        self.sampler = sampler or Sampler()
         self.window = config.transformer.window
         self.seed = 0
         self.frame = 0
@@ -74,6 +74,19 @@ class NeuralWorld:
     @property
     def starts(self) -> int:
         return len(self.scenes)
+
+    @property
+    def sampler(self) -> Sampler:
+        return self._sampler
+
+    @sampler.setter
+    def sampler(self, sampler: Sampler) -> None:
+        if sampler.guidance and not self.decoder.guides:
+            raise WorldModelError(
+                f"the {self.engine} engine plays without guidance, {sampler.guidance} was asked for: "
+                "use --guidance 0 or --engine eager"
+            )
+        self._sampler = sampler
 
     @property
     def filled(self) -> int:
