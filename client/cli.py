@@ -61,6 +61,7 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
     def neural(stage) -> World:  # noqa: ANN001
         stage("loading PyTorch")
         from client.recording import RecordedWorld
+        from worldmodel.model.loading import load_sampler
         from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
         folder = find_checkpoint(options.world)
@@ -68,7 +69,7 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
         )
-        neural_world = NeuralWorld(folder, chosen, sampler_of(options))
+        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
         world = RecordedWorld(neural_world, inputs.taken if inputs else tuple)

@@ -102,9 +102,9 @@ def _opening(tokens: Tokens) -> Opening:
 
 
 def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header:
-    from kernels.sampling import Sampler
     from worldmodel.checkpoint import read_config, tokenizer_hash, weights_hash
     from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP
+    from worldmodel.model.loading import load_sampler
 
     config: dict[str, Any] = read_config(folder)
     config = config.get("model", config)
@@ -114,7 +114,7 @@ def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header
         weights=weights_hash(folder),
         config=config,
         order=config.get("order", ""),
-        sampler=SamplerSettings(**asdict(Sampler())),
+        sampler=SamplerSettings(**asdict(load_sampler(folder))),
         seed=0,
         tick_rate=TICKS_PER_SECOND / TICKS_PER_STEP,
         engine=IMPORTED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -267,8 +267,8 @@ def check_replay(options: Replay) -> None:
         raise WorldModelError("--keys and --scale are for --export FILE")
 
 
-def sampler_of(options: Play) -> Sampler | None:
-    """The sampler that the options ask for; None if they leave it to the world. ValueError out of range."""
+def sampler_of(options: Play, usual: Sampler | None = None) -> Sampler:
+    """`usual` (the world's own), with what the options ask for instead. ValueError out of range."""
     named = {
         "temperature": options.temperature,
         "top_p": options.top_p,
@@ -276,8 +276,6 @@ def sampler_of(options: Play) -> Sampler | None:
         "guidance": options.guidance,
     }
     given = {name: value for name, value in named.items() if value is not None}
-    if not given:
-        return None
     from kernels.sampling import Sampler
 
-    return Sampler(**given)  # pyright: ignore[reportArgumentType] - each name has its own type
+    return replace(usual or Sampler(), **given)  # pyright: ignore[reportArgumentType] - each name has its own type

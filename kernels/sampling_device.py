@@ -16,19 +16,19 @@ from kernels.sampling import M0, M1, MASK, ROUNDS, W0, W1, Sampler
 
 @dataclass(frozen=True)
 class Settings:
-    """reals: float64 (2,): 1 / temperature, top_p; integers: int64 (4,): greedy, top_k, seed, frame."""
+    """reals: float64 (3,): 1 / temperature, top_p, guidance; integers: int64 (4,): greedy, top_k, seed, frame."""
 
     reals: Tensor
     integers: Tensor
 
     @staticmethod
     def empty(device: torch.device) -> Settings:
-        return Settings(torch.ones(2, dtype=torch.float64, device=device), torch.zeros(4, dtype=torch.int64).to(device))
+        return Settings(torch.ones(3, dtype=torch.float64, device=device), torch.zeros(4, dtype=torch.int64).to(device))
 
     def set(self, sampler: Sampler, seed: int, frame: int) -> None:
         """Host to device; the tensors stay where they are."""
         cold = 1.0 if sampler.greedy else 1 / sampler.temperature
-        self.reals.copy_(torch.tensor([cold, sampler.top_p], dtype=torch.float64))
+        self.reals.copy_(torch.tensor([cold, sampler.top_p, sampler.guidance], dtype=torch.float64))
         signed = [(value + 2**63) % 2**64 - 2**63 for value in (seed, frame)]
         self.integers.copy_(torch.tensor([int(sampler.greedy), sampler.top_k, *signed]))
 
@@ -51,10 +51,15 @@ def uniforms_device(settings: Settings, positions: Tensor) -> Tensor:
     return (philox_device(settings, positions) >> 8).float() * 2.0**-24
 
 
+def guide_device(logits: Tensor, idle: Tensor, settings: Settings) -> Tensor:
+    """Both float32 (N, codes). Twin of sampling.guide."""
+    return logits + settings.reals[2].float() * (logits - idle)
+
+
 def sample_device(logits: Tensor, settings: Settings, drawn: Tensor) -> Tensor:
     """logits: float32 (N, codes); drawn: (N,) uniforms -> int64 (N,). Twin of sampling.sample."""
     codes = logits.shape[-1]
-    (heat, top_p), (greedy, top_k) = settings.reals.unbind(), settings.integers[:2].unbind()
+    (heat, top_p, _), (greedy, top_k) = settings.reals.unbind(), settings.integers[:2].unbind()
     weights = torch.exp((logits - logits.amax(-1, keepdim=True)) * heat.float())
     total = weights.double().sum(-1, keepdim=True)
     ranked = weights.sort(-1, descending=True).values

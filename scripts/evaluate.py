@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kernels.sampling import Sampler
 from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
@@ -37,7 +36,7 @@ from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
-from worldmodel.model.loading import load_config
+from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
@@ -125,7 +124,7 @@ def main(args: Arguments) -> None:
     given = {
         name: getattr(args, name) for name in ("temperature", "top_p", "guidance") if getattr(args, name) is not None
     }
-    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), Sampler(**given))
+    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), replace(load_sampler(args.checkpoint), **given))
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
         "weights_sha256": world.weights,

@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from kernels.sampling import Sampler
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
 from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
+from worldmodel.model.loading import load_sampler
 from worldmodel.training.common import main_with_errors
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
@@ -46,12 +46,12 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the game is ended too
-    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
+    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     given = {name: getattr(args, name) for name in ("temperature", "top_p", "guidance")}
     given = {name: value for name, value in given.items() if value is not None}
-    sampler = Sampler(**given)
+    sampler = replace(load_sampler(checkpoint), **given)
     world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())

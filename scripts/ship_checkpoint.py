@@ -46,7 +46,7 @@ from worldmodel.worlds.neural import NeuralWorld
 class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
     tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None: the world's
-    own); note: what else to say."""
+    own); temperature, top_p, guidance: how its tokens are best drawn; note: what else to say."""
 
     run: Path
     val: Path
@@ -54,6 +54,9 @@ class Arguments:
     out: Path
     cache: Path = Path("runs")
     tokenizer_run: Path | None = None
+    temperature: float = Sampler().temperature
+    top_p: float = Sampler().top_p
+    guidance: float = Sampler().guidance
     note: str = ""
     context: int = 4
     clips: int = 24
@@ -96,11 +99,12 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 
 def main(args: Arguments) -> None:
+    usual = Sampler(args.temperature, 0, args.top_p, args.guidance)
     model = load_world_model(args.run)
     config = model.config
     image = config.image_tokenizer
     tokenizer = model.tokenizer if args.tokenizer_run is None else same_codes(args.tokenizer_run, model.tokenizer)
-    save_world_model(args.out, config, tokenizer, model.transformer, torch.float16)
+    save_world_model(args.out, config, tokenizer, model.transformer, torch.float16, usual)
     model = load_world_model(args.out)  # what is scored is what is shipped
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
@@ -119,7 +123,7 @@ def main(args: Arguments) -> None:
     pairs = list(zip(pictures, tokens, strict=True))
     rollouts = {
         name: sample_rollouts(world.decoder, model.tokenizer, pairs, args.clips, args.frames, args.context, sampler)
-        for name, sampler in (("sampled", Sampler()), ("greedy", GREEDY))
+        for name, sampler in (("sampled", usual), ("greedy", GREEDY))
     }
     rollout_picture(rollouts["sampled"][:: max(1, args.clips // 6)][:6], args.out / "rollouts.png")
     first = [to_frames(model.tokenizer.decode(torch.from_numpy(s.tokens[-1:]).long()))[0].numpy() for s in scenes]
@@ -134,7 +138,7 @@ def main(args: Arguments) -> None:
             "tokenizer": asdict(tokenizer_scores),
             "validation": {"loss_nats_per_token": loss, "accuracy": accuracy, "windows": len(windows)},
             "rollouts": {name: asdict(score_rollouts(made)) for name, made in rollouts.items()},
-            "sampler": asdict(Sampler()),
+            "sampler": asdict(usual),
             "context_frames": args.context,
             "slots_followed": f"{sum(slots)} of {len(slots)}",
             "turns_followed": {name: f"{sum(hits)} of {len(hits)}" for name, hits in turns.items()},

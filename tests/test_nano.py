@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from kernels.sampling import GREEDY, Sampler
+from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
 from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
-from worldmodel.model.loading import load_config
+from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.types import NO_ACTION, Action, World
 from worldmodel.worlds.neural import PRETRAINED, NeuralOptions, NeuralWorld
 
@@ -91,7 +91,7 @@ def test_engines_agree_over_fifty_greedy_frames(nano):
     try:
         assert (play(nano, 50) == play(eager, 50)).all()
     finally:
-        nano.sampler = Sampler()
+        nano.sampler = load_sampler(NANO)
 
 
 def test_a_picture_of_ones_own_can_be_the_start(nano):

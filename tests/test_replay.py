@@ -96,13 +96,6 @@ def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
     assert verify(replace(session, markers=tuple(unguided)), fresh).first[0] > 8
 
 
-def test_an_engine_without_guidance_says_so(tiny_folder):
-    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
-    world.decoder.guides = False  # as the cuda engine's
-    with pytest.raises(WorldModelError, match=r"plays without guidance, 0.5 was asked for: use --guidance 0"):
-        world.sampler = replace(world.sampler, guidance=0.5)
-
-
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):
     world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
     world.reset(1, 3)

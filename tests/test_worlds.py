@@ -1,16 +1,21 @@
 """The neural world on a tiny checkpoint, and the gymnasium wrapper."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_config, tiny_transformer
 from gymnasium.utils.env_checker import check_env
 
-from kernels.sampling import GREEDY
+from client.options import Play, sampler_of
+from kernels.sampling import GREEDY, Sampler
+from worldmodel.checkpoint import CheckpointError
 from worldmodel.engine.choice import pick_device
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.frame_step import FrameStep
-from worldmodel.model.loading import save_world_model
+from worldmodel.model.loading import load_sampler, save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
@@ -102,3 +107,24 @@ def test_an_engine_that_cannot_run_here_says_so(tiny_folder, monkeypatch):
         NeuralWorld(tiny_folder, NeuralOptions("cuda"))
     with pytest.raises(WorldModelError, match="fp8 weights are for the cuda engine, not for openvino"):
         NeuralWorld(tiny_folder, NeuralOptions(weights="fp8"))
+
+
+def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_folder, tmp_path):
+    folder = tmp_path / "guided"
+    shutil.copytree(tiny_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert NeuralWorld(folder, NeuralOptions(threads=1)).sampler == Sampler()
+
+    def write(sampling):
+        (folder / "config.json").write_text(json.dumps(config | {"sampling": sampling}))
+
+    write({"top_p": 0.9, "guidance": 0.5})
+    own = NeuralWorld(folder, NeuralOptions(threads=1)).sampler
+    assert own == Sampler(1.0, 0, 0.9, 0.5)
+    assert sampler_of(Play(temperature=0.3, guidance=0.0), own) == Sampler(0.3, 0, 0.9, 0.0)
+    write({"guidance": -1})
+    with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got -1"):
+        load_sampler(folder)
+    write({"magic": 1})
+    with pytest.raises(CheckpointError, match="unknown Sampler fields"):
+        load_sampler(folder)

@@ -78,7 +78,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began
     chosen = NeuralOptions(
-        name, threads=options.threads, kernels=options.kernels, weights=options.weights, kv_cache=options.kv_cache
+        name, "auto", options.threads, options.kernels, options.weights, options.kv_cache, guided=False
     )
     engine = build_engine(model, device, chosen)
     rng = np.random.default_rng(0)

@@ -38,7 +38,7 @@ OPENVINO_PARAMETERS = 100_000_000
 class NeuralOptions:
     """engine: "auto" takes the fastest that works here; threads: 0 is all cores; kernels: see cuda_ops; weights: "auto"
     (bf16 for the cuda engine), "int8" or "fp8"; kv_cache: "auto" (as the weights are computed with) or "int8": 8 bits
-    are the cuda engine's alone."""
+    are the cuda engine's alone; guided: whether frames may be guided (Sampler.guidance), for a little more cache."""
 
     engine: str = "auto"
     device: str = "auto"
@@ -46,6 +46,7 @@ class NeuralOptions:
     kernels: str = "auto"
     weights: str = "auto"
     kv_cache: str = "auto"
+    guided: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,8 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
         transformer = model.transformer.to(device, torch.bfloat16)
         ops = cuda_ops(model, torch.bfloat16, options.kernels)
         bits8 = "" if options.weights == "auto" else options.weights
-        step = FrameStep(transformer, model.tokenizer.to(device), ops, bits8, options.kv_cache == "int8")
+        tokenizer, cache8 = model.tokenizer.to(device), options.kv_cache == "int8"
+        step = FrameStep(transformer, tokenizer, ops, bits8, cache8, options.guided)
         decoder = GraphDecoder(step, strict=wanted == "cuda")
         notices = () if ops.use or options.kernels == "library" else (f"{NO_CUPY}; the library's operations play",)
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
@@ -172,12 +174,12 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend
 
-        backend = OpenVinoBackend(model.transformer, threads)
+        backend = OpenVinoBackend(model.transformer, threads, options.guided)
         return Engine(name, FrameDecoder(model.config, tables, backend), pixel_decoder(model.tokenizer, threads))
     if device.type == "cpu":
         torch.set_num_threads(threads)
     model.transformer.to(device)
-    decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer))
+    decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, options.guided))
     return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)))
 
 

@@ -41,14 +41,21 @@ class Picture:
 
 
 class Stage:
-    """A half of the frame on a stream of its own, captured after EAGER_FRAMES runs if `wanted`.
+    """A half of the frame on a stream of its own (or on `stream`), captured after EAGER_FRAMES runs if `wanted`.
 
     strict: a capture that fails is an error, raised before the frame runs; else it goes on eagerly.
     """
 
-    def __init__(self, run: Callable[[], None], device: torch.device, wanted: bool, strict: bool) -> None:
+    def __init__(
+        self,
+        run: Callable[[], None],
+        device: torch.device,
+        wanted: bool,
+        strict: bool,
+        stream: torch.cuda.Stream | None = None,
+    ) -> None:
         self.run, self.wanted, self.strict = run, wanted, strict
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.stream = stream or (torch.cuda.Stream(device) if device.type == "cuda" else None)
         if self.stream is not None:  # what was filled on the current stream is there before its first use here
             self.stream.wait_stream(torch.cuda.current_stream(device))
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -92,8 +99,6 @@ class GraphDecoder:
     graph: whether to capture; strict: whether a capture that fails is an error (else play goes on eagerly).
     """
 
-    guides = False
-
     def __init__(self, step: FrameStep, graph: bool | None = None, strict: bool = True) -> None:
         self.step, self.config, self.layout = step, step.config, step.layout
         self.window = step.config.transformer.window
@@ -102,10 +107,12 @@ class GraphDecoder:
         self.wanted = cuda if graph is None else graph
         self.host_tokens = torch.zeros_like(step.known, device="cpu", pin_memory=cuda)
         self.tokens_stage = Stage(self._make_tokens, step.device, self.wanted, strict)
+        self.guided_stage = Stage(self._make_guided, step.device, self.wanted, strict, self.tokens_stage.stream)
         self.picture_stage = Stage(step.paint, step.device, self.wanted, strict)
         self.pictures = deque(
             Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
         )
+        self._idle = step.idle.cpu().numpy()
         self.taken: torch.Event | None = None  # the picture's stream has copied the last tokens
         self.block = -1
         self.frames: list[Tokens] = []
@@ -127,8 +134,9 @@ class GraphDecoder:
 
     @property
     def stage(self) -> str:
-        """What runs now: "graph", "eager", or why there is no graph yet."""
-        failures = [stage.failure for stage in self.stages if stage.failure]
+        """What runs now: "graph", "eager", or why there is no graph yet. (Guided frames have a graph of their own, once
+        there have been some.)"""
+        failures = [stage.failure for stage in (*self.stages, self.guided_stage) if stage.failure]
         if failures:
             return f"{'eager' if len(failures) == len(self.stages) else 'partly eager'}, no graph: {failures[0]}"
         if all(stage.graph is not None for stage in self.stages):
@@ -156,14 +164,15 @@ class GraphDecoder:
             )
         self._check_state()
         rows: list[torch.Tensor] = []
+        guided = sampler.guidance > 0 and not np.array_equal(action, self._idle)
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
             self.step.action.copy_(torch.from_numpy(action.astype(np.int64)))
             self.step.set_sampler(sampler, seed, frame)
             if forced is not None:
-                self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows)
+                self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows, guided)
             else:
-                self.tokens_stage()
+                (self.guided_stage if guided else self.tokens_stage)()
         self._paint()
         if self.tokens_stage.stream is not None:
             self.tokens_stage.stream.synchronize()
@@ -185,9 +194,14 @@ class GraphDecoder:
             codes = torch.from_numpy(tokens.astype(np.int64))[None].to(self.step.device)
             return to_frames(self.step.tokenizer.decode(codes))[0].cpu().numpy()
 
-    def _make_tokens(self, forced: torch.Tensor | None = None, logits: list[torch.Tensor] | None = None) -> None:
+    def _make_guided(self) -> None:
+        self._make_tokens(guided=True)
+
+    def _make_tokens(
+        self, forced: torch.Tensor | None = None, logits: list[torch.Tensor] | None = None, guided: bool = False
+    ) -> None:
         """The tokens, and their copy to pinned memory; the host waits for the stream, never inside a frame."""
-        self.step.frame(forced, logits)
+        self.step.frame(forced, logits, guided)
         self.host_tokens.copy_(self.step.known, non_blocking=True)
 
     def _paint(self) -> None:
@@ -218,7 +232,7 @@ class GraphDecoder:
             assert self._signature == self._state(), (
                 "a tensor of the captured frame has changed its shape, dtype or place"
             )
-        elif any(stage.graph is not None for stage in self.stages):
+        elif any(stage.graph is not None for stage in (*self.stages, self.guided_stage)):
             self._signature = self._state()
 
     def _state(self) -> tuple[object, ...]:
@@ -227,7 +241,7 @@ class GraphDecoder:
         tensors = (
             *(step.action, step.known, step.shown, step.picture, step.settings.reals, step.settings.integers),
             *(step.ring.keys, step.ring.values, step.ring.block, step.ring.targets, step.ring.age),
-            *(step.table, step.place, step.no_previous, step.norm, self.host_tokens),
+            *(step.idle, step.table, step.place, step.no_previous, step.norm, self.host_tokens),
             *step.tokenizer.parameters(),
         )
         scales = [scale for scale in (step.ring.key_scales, step.ring.value_scales) if scale is not None]

@@ -52,11 +52,8 @@ class Backend(Protocol):
 
 
 class Decoder(Protocol):
-    """A frame loop: FrameDecoder, or an engine that does the whole frame on its device. See FrameDecoder.
+    """A frame loop: FrameDecoder, or an engine that does the whole frame on its device. See FrameDecoder."""
 
-    guides: whether it knows Sampler.guidance."""
-
-    guides: bool
     config: WorldModelConfig
     window: int
     frames: list[Tokens]
@@ -122,8 +119,6 @@ class FrameDecoder:
     the cache can be rebuilt (`open`). A guided frame is decoded in two lanes, as rows of the same passes: the action's,
     and one in which nothing is done, whose keys lie in a block of their own behind the ring and are forgotten after it.
     """
-
-    guides = True
 
     def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
         self.config, self.tables, self.backend = config, tables, backend

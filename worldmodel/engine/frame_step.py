@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.sampling import Sampler
-from kernels.sampling_device import Settings
+from kernels.sampling_device import Settings, guide_device
 from kernels.weight_only import StoredWeight, store
 from worldmodel.engine.decoder import InputTables
 from worldmodel.engine.ops import LibraryOps
 from worldmodel.engine.ring import Ring
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_axes
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Tokens
+from worldmodel.types import NO_ACTION, Tokens
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class FrameStep:
 
     action: int64 (11,); known: int64 (P + 1,) the last frame's tokens, then the row of the start embedding;
     shown: int64 (P,) the tokens of the picture; picture: uint8 (H, W, 3) on the device; settings: the sampler's, seed
-    and frame number. bits8: "", "int8" or "fp8", of the weights; cache8: whether the ring cache is int8.
+    and frame number. bits8: "", "int8" or "fp8", of the weights; cache8: whether the ring cache is int8; guided:
+    whether there is room for the second lane of guided frames (see FrameDecoder).
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class FrameStep:
         ops: LibraryOps | None = None,
         bits8: str = "",
         cache8: bool = False,
+        guided: bool = True,
     ) -> None:
         config, layout = model.config, model.layout
         weight = model.lm_head.weight
@@ -101,7 +103,7 @@ class FrameStep:
         self.layers = [LayerWeights.of(layer, bits8) for layer in model.layers]  # pyright: ignore[reportArgumentType]
         self.norm = model.norm.weight
         self.head = store(weight, bits8) if bits8 else weight.detach()
-        self.ring = Ring.empty(config, layout, self.device, self.dtype, cache8)
+        self.ring = Ring.empty(config, layout, self.device, self.dtype, cache8, guided)
 
         def placed(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
@@ -119,6 +121,8 @@ class FrameStep:
         ]
         self.rotary = [placed(array) for array in rotary_axes(config, layout)]
         self.action = torch.zeros(layout.outro - len(layout.tail), dtype=torch.int64, device=self.device)
+        self.idle = placed(config.action_tokenizer().encode(NO_ACTION).astype(np.int64))
+        self.idle_targets = self.ring.idle_targets if guided else None
         self.known = torch.zeros(layout.image + 1, dtype=torch.int64, device=self.device)
         self.known[-1] = len(tables.tokens)
         self.settings = Settings.empty(self.device)
@@ -140,9 +144,10 @@ class FrameStep:
         for index, tokens in enumerate(frames):
             if index:
                 self.action.copy_(torch.from_numpy(actions[index - 1].astype(np.int64)))
-                outro, cos, sin, targets = self._outro()
+                cos, sin, targets = self._ending()
+                outro = self._outro(self.action)
                 self.wide(outro, cos, sin, targets, self.ring.bias(self.layout.length))
-                base = self._base()
+                base = self._base(self.action)
             else:
                 base = self.place[: self.layout.image] + self.no_previous
             self.ring.advance()
@@ -151,35 +156,45 @@ class FrameStep:
             cos, sin = self._rotary()
             self.wide(x, cos[whole], sin[whole], self.ring.targets[whole], self.ring.block_bias(own))
 
-    def frame(self, forced: Tensor | None = None, logits: list[Tensor] | None = None) -> None:
+    def frame(self, forced: Tensor | None = None, logits: list[Tensor] | None = None, guided: bool = False) -> None:
         """One frame's tokens: reads action, settings and the state, writes known. Capturable if forced is None.
 
-        forced: int64 (P,) tokens to decode with; logits: where to put those of each pass, (n, codes).
+        forced: int64 (P,) tokens to decode with; logits: where to put those of each pass, (n, codes); guided: with the
+        idle lane, as rows of the same passes.
         """
-        outro, outro_cos, outro_sin, outro_targets = self._outro()
-        base = self._base()
+        assert not guided or self.idle_targets is not None, "this step has one lane"
+        lanes = [self.action, self.idle] if guided else [self.action]
+        outros, bases = [self._outro(lane) for lane in lanes], [self._base(lane) for lane in lanes]
+        outro_cos, outro_sin, *outro_targets = self._ending()
         self.ring.advance()
         cos, sin = self._rotary()
-        targets = self.ring.targets
-        drawn = self.ops.uniforms(self.settings, self.layout.image)
+        targets = [self.ring.targets]
+        if self.idle_targets is not None and guided:
+            targets.append(self.idle_targets)
+            outro_targets.append(self.idle_targets[self.layout.image :])
+        ops = self.ops.masked() if guided else self.ops
+        drawn = ops.uniforms(self.settings, self.layout.image)
         for step in self.passes:
-            part = step.part
-            x = F.embedding(self.known[step.sources], self.table) + base[part]
-            if step.outro:
-                x = torch.cat([outro, x])
-                angles = torch.cat([outro_cos, cos[part]]), torch.cat([outro_sin, sin[part]])
-                entries = torch.cat([outro_targets, targets[part]])
-            else:
-                angles, entries = (cos[part], sin[part]), targets[part]
-            bias = self.ring.bias(part.stop, step.outro, len(x)) if self.ops.needs_bias else None
-            hidden = self._layers(self.ops, x, *angles, entries, bias, part.stop, step.outro)
-            scores = self.ops.linear(hidden, self.head).float()
+            part, n, bias = step.part, len(step.places), None
+            outro = outros if step.outro else []
+            x = _joined([*outro, *(F.embedding(self.known[step.sources], self.table) + base[part] for base in bases)])
+            x_cos = _joined([*([outro_cos] * len(outro)), *([cos[part]] * len(lanes))])
+            x_sin = _joined([*([outro_sin] * len(outro)), *([sin[part]] * len(lanes))])
+            entries = _joined([*(outro_targets if outro else []), *(lane[part] for lane in targets)])
+            if guided:
+                bias = self.ring.lanes_bias(part.stop, step.outro, n, self.layout.image)
+            elif ops.needs_bias:
+                bias = self.ring.bias(part.stop, step.outro, len(x))
+            hidden = self._layers(ops, x, x_cos, x_sin, entries, bias, part.stop, step.outro * len(lanes))
+            scores = ops.linear(hidden, self.head).float()
+            if guided:
+                scores = guide_device(scores[:n], scores[n:], self.settings)
             if logits is not None:
                 logits.append(scores)
             if forced is not None:
                 self.known.index_copy_(0, step.places, forced[step.places])
             else:
-                self.ops.sample(scores, self.settings, drawn, step.places, self.known)
+                ops.sample(scores, self.settings, drawn, step.places, self.known)
 
     def paint(self) -> None:
         """The picture of the shown tokens. It touches nothing else of the state."""
@@ -217,21 +232,24 @@ class FrameStep:
     def set_sampler(self, sampler: Sampler, seed: int, frame: int) -> None:
         self.settings.set(sampler, seed, frame)
 
-    def _outro(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs, angles and ring entries of the current block's last slots, before the ring advances."""
+    def _ending(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Angles and ring entries of the current block's last slots, before the ring advances."""
         ending = slice(self.layout.image, self.layout.length)
-        tokens = torch.cat([self.known[self.tail], self.action])
         cos, sin = self._rotary()
-        targets = self.ring.targets[ending].clone()
-        return F.embedding(tokens, self.table) + self.place[ending], cos[ending], sin[ending], targets
+        return cos[ending], sin[ending], self.ring.targets[ending].clone()
 
-    def _base(self) -> Tensor:
+    def _outro(self, action: Tensor) -> Tensor:
+        """Inputs of the current block's last slots: (outro, hidden), float32. action: int64 (11,)."""
+        tokens = torch.cat([self.known[self.tail], action])
+        return F.embedding(tokens, self.table) + self.place[self.layout.image :]
+
+    def _base(self, action: Tensor) -> Tensor:
         """What the inputs of the next frame's image slots have beside the token: (image, hidden), float32."""
         base = self.place[: self.layout.image]
         if self.previous is not None:
             base = base + F.embedding(self.known[self.places], self.previous)
         if self.action_table is not None:
-            base = base + F.embedding(self.action, self.action_table).sum(0)
+            base = base + F.embedding(action, self.action_table).sum(0)
         return base
 
     def _rotary(self) -> tuple[Tensor, Tensor]:
@@ -239,3 +257,8 @@ class FrameStep:
         positions, steps, frequencies = self.rotary
         angle = (positions + self.ring.block * steps).double() * frequencies
         return angle.cos().float(), angle.sin().float()
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One after the other; a single one as it is, without a copy."""
+    return torch.cat(parts) if len(parts) > 1 else parts[0]

@@ -48,6 +48,9 @@ class KernelOps(LibraryOps):
         self.launch, self.use = launch, frozenset(use)
         self.needs_bias = "attention" not in self.use
 
+    def masked(self) -> LibraryOps:
+        return KernelOps(self.launch, self.use - {"attention"})
+
     def linear(self, x: Tensor, weight: Tensor | StoredWeight, added: Tensor | None = None) -> Tensor:
         if isinstance(weight, StoredWeight) and "linear8" in self.use:
             return operations.linear8(self.launch, x, weight, added)

@@ -36,10 +36,10 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, model: VisualActionTransformer, threads: int = 0) -> None:
+    def __init__(self, model: VisualActionTransformer, threads: int = 0, guided: bool = True) -> None:
         t, layout = model.config.transformer, model.layout
         self.requests = {}
-        self.ring = ring_entries(model)
+        self.ring = ring_entries(model, guided)
         shape = (t.kv_heads, self.ring, t.head_dim)
         # Keys lie transposed, as the product with the queries reads them.
         self.keys = [np.zeros((t.kv_heads, t.head_dim, self.ring), np.float32) for _ in range(t.layers)]

@@ -19,6 +19,10 @@ class LibraryOps:
     needs_bias = True
     use: frozenset[str] = frozenset()
 
+    def masked(self) -> LibraryOps:
+        """The same operations, with an attention that reads the additive mask."""
+        return self
+
     def linear(self, x: Tensor, weight: Tensor | StoredWeight, added: Tensor | None = None) -> Tensor:
         """x: (n, in); weight: (out, in) -> x weight^T + added, (n, out)."""
         if isinstance(weight, StoredWeight):

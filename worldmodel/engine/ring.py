@@ -39,10 +39,16 @@ class Ring:
 
     @staticmethod
     def empty(
-        config: WorldModelConfig, layout: BlockLayout, device: torch.device, dtype: torch.dtype, bits8: bool = False
+        config: WorldModelConfig,
+        layout: BlockLayout,
+        device: torch.device,
+        dtype: torch.dtype,
+        bits8: bool = False,
+        guided: bool = False,
     ) -> Ring:
+        """guided: with room for the idle lane of guided frames."""
         t, length = config.transformer, layout.length
-        used = (t.window + 1) * length
+        used = (t.window + 1 + guided) * length
         entries = -(-used // CHUNK) * CHUNK
         index = torch.arange(entries, device=device)
         stored = torch.int8 if bits8 else dtype
@@ -69,6 +75,11 @@ class Ring:
     def slots(self) -> int:
         """Frames that there is room for: the window and the frame that is leaving it."""
         return self.window + 1
+
+    @property
+    def idle_targets(self) -> Tensor:
+        """int64 (length,): entries of the idle lane, behind those of the frames."""
+        return torch.arange(self.slots * self.length, (self.slots + 1) * self.length, device=self.block.device)
 
     def write(self, layer: int, targets: Tensor, keys: Tensor, values: Tensor) -> None:
         """Stores entries. targets: int64 (n,); keys, values: (n, kv_heads, D)."""
@@ -111,6 +122,19 @@ class Ring:
         before = (self.age >= 1) & (self.age <= self.window)
         first = torch.arange(rows, device=self.age.device)[:, None] < outro
         return self._additive(torch.where(first, before, own))
+
+    def lanes_bias(self, stop: int, outro: int, rows: int, image: int) -> Tensor:
+        """Additive mask of a guided pass: (2 outro + 2 rows, entries). The rows are both lanes' outros, then both
+        lanes' rows of the current block; the action's lane comes first and sees what `bias` says. The idle lane has its
+        own outro of the block before (offsets from `image` on) and its own current block, in idle_targets."""
+        own = ((self.age >= 1) & (self.age < self.window)) | ((self.age == 0) & (self.offset < stop))
+        before = (self.age >= 1) & (self.age <= self.window)
+        ending, idle = self.offset >= image, self.slot == self.slots
+        shared = ~((self.age == 1) & ending) & (self.age > 0)
+        idle_own = torch.where(idle, ending | (self.offset < stop), own & shared)
+        idle_before = torch.where(idle, ending, before & shared)
+        counts = ((before, outro), (idle_before, outro), (own, rows), (idle_own, rows))
+        return self._additive(torch.cat([seen.expand(count, -1) for seen, count in counts]))
 
     def block_bias(self, own: Tensor) -> Tensor:
         """The same for rows that are the current block's first n slots; own: bool (n, n) [query, key]."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from kernels.sampling import Sampler
 from worldmodel.checkpoint import (
     CheckpointError,
     config_from_dict,
@@ -75,6 +76,11 @@ def load_config(folder: Path) -> WorldModelConfig:
     return config_from_dict(WorldModelConfig, config["model"], str(folder))
 
 
+def load_sampler(folder: Path) -> Sampler:
+    """How a checkpoint's tokens are best drawn: the "sampling" of its config.json, as far as there is one."""
+    return config_from_dict(Sampler, read_config(folder).get("sampling", {}), f"{folder}: sampling")
+
+
 def load_world_model(folder: Path) -> WorldModel:
     config = load_config(folder)
     tokenizer = load_tokenizer(folder)
@@ -89,9 +95,11 @@ def save_world_model(
     tokenizer: ImageTokenizer,
     transformer: VisualActionTransformer,
     dtype: torch.dtype | None = None,
+    sampler: Sampler | None = None,
 ) -> None:
     modules = {"tokenizer": tokenizer, "transformer": transformer}
-    write_checkpoint(folder, {"model": config_to_dict(config)}, modules, dtype)
+    sampling = {"sampling": config_to_dict(sampler)} if sampler is not None else {}
+    write_checkpoint(folder, {"model": config_to_dict(config), **sampling}, modules, dtype)
 
 
 def save_starts(folder: Path, starts: list[StartScene]) -> None:

@@ -12,7 +12,7 @@ import torch
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import stored_parameters, weights_hash
 from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
-from worldmodel.model.loading import StartScene, WorldModel, load_config, load_starts, load_world_model
+from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
@@ -43,8 +43,8 @@ def find_recorded(checkpoint: str, world: str) -> Path:
 class NeuralWorld:
     """A world model behind the World protocol.
 
-    Change `sampler` between steps at will. `opening` is the context that play last started from; `notices` says what
-    the user should know of where it runs.
+    `sampler`: the checkpoint's own unless another is given; change it between steps at will. `opening` is the context
+    that play last started from; `notices` says what the user should know of where it runs.
     """
 
     def __init__(self, folder: Path, options: NeuralOptions | None = None, sampler: Sampler | None = None) -> None:
@@ -64,7 +64,7 @@ class NeuralWorld:
         engine = build_engine(self.model, self.device, options)
         self.notices = (*notices, *engine.notices)
         self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
-        self.sampler = sampler or Sampler()
+        self.sampler = sampler or load_sampler(folder)
         self.window = config.transformer.window
         self.seed = 0
         self.frame = 0
@@ -74,19 +74,6 @@ class NeuralWorld:
     @property
     def starts(self) -> int:
         return len(self.scenes)
-
-    @property
-    def sampler(self) -> Sampler:
-        return self._sampler
-
-    @sampler.setter
-    def sampler(self, sampler: Sampler) -> None:
-        if sampler.guidance and not self.decoder.guides:
-            raise WorldModelError(
-                f"the {self.engine} engine plays without guidance, {sampler.guidance} was asked for: "
-                "use --guidance 0 or --engine eager"
-            )
-        self._sampler = sampler
 
     @property
     def filled(self) -> int:
