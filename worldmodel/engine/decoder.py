@@ -112,6 +112,45 @@ class InputTables:
         return self.tokens[np.concatenate([tokens[layout.tail], action])] + self.place[layout.image :]
 
 
+@dataclass(frozen=True)
+class _Lane:
+    """One of the versions of a frame that are decoded side by side: its action tokens, and the ring entries it sees."""
+
+    action: Tokens
+    visible: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Share:
+    """What a lane gives to a pass, as Backend.run takes it; the first `silent` rows have no logits."""
+
+    x: Array
+    cos: Array
+    sin: Array
+    past: NDArray[np.bool_]
+    own: NDArray[np.bool_]
+    slots: list[slice]
+    silent: int
+
+
+def _run_lanes(backend: Backend, shares: list[_Share]) -> Array:
+    """One pass, in which the lanes do not see each other. -> logits (lanes, n - silent, codes)."""
+    n, silent = len(shares[0].x), shares[0].silent
+    if len(shares) == 1:
+        (one,) = shares
+        return backend.run(one.x, one.cos, one.sin, one.past, one.own, one.slots, slice(silent, n))[None]
+    logits = backend.run(
+        np.concatenate([share.x for share in shares]),
+        np.concatenate([share.cos for share in shares]),
+        np.concatenate([share.sin for share in shares]),
+        np.concatenate([share.past for share in shares]),
+        np.kron(np.eye(len(shares), dtype=np.bool_), shares[0].own),
+        [entries for share in shares for entries in share.slots],
+        (np.arange(len(shares))[:, None] * n + np.arange(silent, n)).ravel(),
+    )
+    return logits.reshape(len(shares), n - silent, -1)
+
+
 class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
 
@@ -168,65 +207,39 @@ class FrameDecoder:
         assert self.block >= 0, "open a context before decoding"
         layout, previous = self.layout, self.frames[-1]
         tokens = np.zeros(layout.image, np.int32)
-        rows: list[Array] = []
+        scores: list[Array] = []
         guided = sampler.guidance > 0 and not np.array_equal(action, self._idle)
         assert not guided or len(self.visible) > self.window * layout.length, f"{self.backend.name} has one lane"
-        lanes = [action, self._idle] if guided else [action]
         ending = slice(layout.image, layout.length)
-        outros = [self.tables.outro(layout, previous, lane) for lane in lanes]
-        before = self.visible.copy()  # the outro still sees the frame that now leaves the window
-        entries, angles = [self._slots(ending), self._slots(ending, 1)], self._angles(ending)
+        ending_angles = self._angles(ending)
+        before = np.broadcast_to(self.visible.copy(), (layout.outro, len(self.visible)))  # with the frame that leaves
+        first = [self._slots(ending, lane) for lane in range(1 + guided)]
         self._begin()
-        seen = [self.visible, self.visible.copy()]  # by lane
+        lanes = [_Lane(action, self.visible)] + [_Lane(self._idle, self.visible.copy())] * guided
         for index, part in enumerate(layout.group_slots):
-            inputs = [self.tables.image(layout, part, tokens, previous, lane) for lane in lanes]
-            cos, sin = self._angles(part)
-            own, outro = layout.mask[part, part], 0
-            past = [np.broadcast_to(seen[lane], (len(x), len(before))) for lane, x in enumerate(inputs)]
-            slots = [[self._slots(part, lane)] for lane in range(len(lanes))]
-            if index == 0:
-                outro = layout.outro
-                inputs = [np.concatenate(pair) for pair in zip(outros, inputs, strict=True)]
-                cos, sin = (np.concatenate(pair) for pair in zip(angles, (cos, sin), strict=True))
-                own = self._first_own
-                past = [np.concatenate([np.broadcast_to(before, (outro, len(before))), rows_]) for rows_ in past]
-                slots = [[entries[lane], *parts] for lane, parts in enumerate(slots)]
-            logits = self._pass(inputs, cos, sin, past, own, slots, outro)
-            for lane, parts in enumerate(slots):
-                for entry in parts:
-                    seen[lane][entry] = True
-            scores = guide(logits[0], logits[1], sampler.guidance) if guided else logits[0]
+            angles = self._angles(part)
+            shares = []
+            for number, lane in enumerate(lanes):
+                x = self.tables.image(layout, part, tokens, previous, lane.action)
+                past, slots = np.broadcast_to(lane.visible, (len(x), len(lane.visible))), [self._slots(part, number)]
+                if index:
+                    shares.append(_Share(x, *angles, past, layout.mask[part, part], slots, 0))
+                    continue
+                x = np.concatenate([self.tables.outro(layout, previous, lane.action), x])
+                cos, sin = (np.concatenate(pair) for pair in zip(ending_angles, angles, strict=True))
+                past, slots = np.concatenate([before, past]), [first[number], *slots]
+                shares.append(_Share(x, cos, sin, past, self._first_own, slots, layout.outro))
+            logits = _run_lanes(self.backend, shares)
+            for lane, share in zip(lanes, shares, strict=True):
+                for entries in share.slots:
+                    lane.visible[entries] = True
+            score = guide(logits[0], logits[1], sampler.guidance) if guided else logits[0]
             places = layout.places[part]
-            tokens[places] = forced[places] if forced is not None else sample(scores, sampler, seed, frame, places)
+            tokens[places] = forced[places] if forced is not None else sample(score, sampler, seed, frame, places)
             if forced is not None:
-                rows.append(scores)
+                scores.append(score)
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
-        return tokens, np.concatenate(rows) if rows else None
-
-    def _pass(
-        self,
-        inputs: list[Array],
-        cos: Array,
-        sin: Array,
-        past: list[NDArray[np.bool_]],
-        own: NDArray[np.bool_],
-        slots: list[list[slice]],
-        outro: int,
-    ) -> Array:
-        """One pass of all lanes, as rows that do not see each other. inputs, past, slots: by lane; `outro` rows of each
-        have no logits. -> (lanes, n - outro, codes)."""
-        lanes, n = len(inputs), len(inputs[0])
-        wanted = (np.arange(lanes)[:, None] * n + np.arange(outro, n)).ravel()
-        logits = self.backend.run(
-            np.concatenate(inputs),
-            np.tile(cos, (lanes, 1)),
-            np.tile(sin, (lanes, 1)),
-            np.concatenate(past),
-            np.kron(np.eye(lanes, dtype=np.bool_), own),
-            [entry for parts in slots for entry in parts],
-            wanted,
-        )
-        return logits.reshape(lanes, n - outro, -1)
+        return tokens, np.concatenate(scores) if scores else None
 
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""
