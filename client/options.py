@@ -37,8 +37,8 @@ class Play:
     top_k: int | None = None
     """Sample among this many likeliest tokens; 0 is all."""
     guidance: float | None = None
-    """Follow keys and mouse more than the model does by itself: 0 is off, 1 strong. Frames in which something is done
-    take longer. Default: the model's."""
+    """Follow the mouse buttons (dig, place) more than the model does by itself: 0 is off, 1 strong. Such frames take
+    longer. Default: the model's."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"

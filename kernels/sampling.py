@@ -23,7 +23,8 @@ MASK = 0xFFFFFFFF
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p; guidance: see `guide`. ValueError for values out of range."""
+    most likely codes whose probability reaches top_p; guidance: see `guide` (0: none). ValueError for values out of
+    range."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -72,9 +73,9 @@ def uniforms(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[n
 
 
 def guide(logits: NDArray[np.float32], idle: NDArray[np.float32], guidance: float) -> NDArray[np.float32]:
-    """Moves logits away from those of doing nothing, so that what an action changes becomes likelier: classifier-free
-    guidance (Ho & Salimans 2022, arXiv 2207.12598), with "no action", which play is full of, where that has a dropped
-    condition. Both (N, codes)."""
+    """Moves logits away from those of the same action with idle hands, so that what digging and placing change becomes
+    likelier: classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), with a condition that play is full of
+    where that has a dropped one. Both (N, codes)."""
     return (logits + np.float32(guidance) * (logits - idle)).astype(np.float32, copy=False)
 
 

@@ -14,7 +14,7 @@ from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.openvino import OpenVinoBackend
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import WindowAttention
-from worldmodel.types import NO_ACTION
+from worldmodel.types import Action
 
 ORDERS = ["raster", "diagonal-1", "diagonal-2", "diagonal-4", "rows"]
 BACKENDS = {"eager": EagerBackend, "openvino": lambda model: OpenVinoBackend(model, threads=1)}
@@ -93,14 +93,18 @@ def test_forced_decoding_equals_training_after_the_ring_has_rolled(order, backen
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("order", ["diagonal-1", "rows"])
-def test_guidance_moves_the_logits_away_from_those_of_doing_nothing(order, backend):
-    """Against two training passes: one with the true actions, one in which the last of them is no action. Frames that
-    are guided and frames that are not take turns: the lane in which nothing is done must leave no trace."""
+def test_guidance_moves_the_logits_away_from_those_of_idle_hands(order, backend):
+    """Against two training passes: one with the true actions, one in which the last of them has idle hands. Frames that
+    are guided and frames that are not take turns: the idle lane must leave no trace."""
     config = tiny_config(order)
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 12)
-    idle = config.action_tokenizer().encode(NO_ACTION)
-    actions[6] = idle  # then there is nothing to guide towards
+    encode = config.action_tokenizer().encode
+    idle = actions.copy()
+    for index, buttons in enumerate([{"use"}, {"attack", "forward"}, {"use", "jump"}] * 4):
+        held = frozenset(buttons if index != 6 else {"forward"})  # no work on a block: not guided
+        actions[index] = encode(Action(held, pitch=index - 4.0, yaw=5.0))
+        idle[index] = encode(Action(held - {"use", "attack"}, pitch=index - 4.0, yaw=5.0))
 
     def logits_of(taken):
         with torch.no_grad():
@@ -110,13 +114,12 @@ def test_guidance_moves_the_logits_away_from_those_of_doing_nothing(order, backe
     decoder = decoder_of(model, backend)
     decoder.open(list(tokens[:2]), list(actions[:1]))
     for index in range(2, 12):
-        guidance = 0.0 if index % 3 == 2 else 0.7
-        sampler = Sampler(1.0, 0, 1.0, guidance)
+        sampler = Sampler(1.0, 0, 1.0, 0.0 if index % 3 == 2 else 0.7)
         _, logits = decoder.decode(actions[index - 1], sampler, 0, index, forced=tokens[index])
         without = actions.copy()
-        without[index - 1] = idle
+        without[index - 1] = idle[index - 1]
         true, nothing = reference[index - 1], logits_of(without)[index - 1]
-        assert abs(logits - (true + guidance * (true - nothing))).max() < 2e-4
+        assert abs(logits - (true + sampler.guidance * (true - nothing))).max() < 2e-4
         assert (abs(true - nothing).max() > 1e-3) == (index != 7)  # the test can fail
 
 

@@ -12,7 +12,7 @@ from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
-from worldmodel.types import NO_ACTION
+from worldmodel.types import Action
 
 PLAIN = {
     "rotary": "sequence",
@@ -84,7 +84,9 @@ def test_guided_frames_equal_the_decoders(order):
     config = tiny_config(order)
     decoder, step = both(config)
     tokens, actions = random_steps(config, 12)
-    actions[6] = config.action_tokenizer().encode(NO_ACTION)
+    encode = config.action_tokenizer().encode
+    for index, button in enumerate(["use", "attack", "forward"] * 4):
+        actions[index] = encode(Action(frozenset({button}), pitch=index - 4.0, yaw=5.0))
     decoder.open(list(tokens[:2]), list(actions[:1]))
     step.open(list(tokens[:2]), list(actions[:1]))
     for index in range(2, 12):

@@ -32,9 +32,10 @@ def recorded(tiny_folder, tmp_path):
     return path
 
 
-def play(world, steps):
+def play(world, steps, *buttons):
     rng = np.random.default_rng(0)
-    return [world.step(Action(frozenset({"forward"}), *rng.normal(0, 4, 2).round(2))) for _ in range(steps)]
+    held = frozenset(buttons or ("forward",))
+    return [world.step(Action(held, *rng.normal(0, 4, 2).round(2))) for _ in range(steps)]
 
 
 def test_a_headless_session_verifies(recorded, tmp_path, capsys):
@@ -83,7 +84,7 @@ def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
     world.sampler = replace(world.sampler, temperature=0.5)
     play(world, 4)
     world.sampler = replace(world.sampler, guidance=0.5)
-    play(world, 4)
+    play(world, 4, "use")
     world.reset(2, 99)
     play(world, 3)
     world.close()

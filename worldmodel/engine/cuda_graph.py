@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.engine.decoder import Array
+from worldmodel.engine.decoder import Array, IdleHands
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.tokenizers.image import to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
@@ -112,7 +112,7 @@ class GraphDecoder:
         self.pictures = deque(
             Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
         )
-        self._idle = step.idle.cpu().numpy()
+        self._idle = IdleHands(step.config)
         self.taken: torch.Event | None = None  # the picture's stream has copied the last tokens
         self.block = -1
         self.frames: list[Tokens] = []
@@ -164,10 +164,12 @@ class GraphDecoder:
             )
         self._check_state()
         rows: list[torch.Tensor] = []
-        guided = sampler.guidance > 0 and not np.array_equal(action, self._idle)
+        idle = self._idle(action)
+        guided = sampler.guidance > 0 and not np.array_equal(action, idle)
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
             self.step.action.copy_(torch.from_numpy(action.astype(np.int64)))
+            self.step.idle.copy_(torch.from_numpy(idle.astype(np.int64)))
             self.step.set_sampler(sampler, seed, frame)
             if forced is not None:
                 self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows, guided)

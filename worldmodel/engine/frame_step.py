@@ -27,7 +27,7 @@ from worldmodel.engine.ops import LibraryOps
 from worldmodel.engine.ring import Ring
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_axes
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import NO_ACTION, Tokens
+from worldmodel.types import Tokens
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class FrameStep:
         ]
         self.rotary = [placed(array) for array in rotary_axes(config, layout)]
         self.action = torch.zeros(layout.outro - len(layout.tail), dtype=torch.int64, device=self.device)
-        self.idle = placed(config.action_tokenizer().encode(NO_ACTION).astype(np.int64))
+        self.idle = torch.zeros_like(self.action)  # the action with idle hands, for guided frames
         self.idle_targets = self.ring.idle_targets if guided else None
         self.known = torch.zeros(layout.image + 1, dtype=torch.int64, device=self.device)
         self.known[-1] = len(tables.tokens)
