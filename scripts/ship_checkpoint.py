@@ -45,14 +45,16 @@ from worldmodel.worlds.neural import NeuralWorld
 @dataclass(frozen=True)
 class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
-    tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None: the world's
-    own); temperature, top_p, guidance: how its tokens are best drawn; note: what else to say."""
+    average_with: a run that `run` went on from; the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
+    2203.05482); tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None:
+    the world's own); temperature, top_p, guidance: how its tokens are best drawn; note: what else to say."""
 
     run: Path
     val: Path
     starts: Path
     out: Path
     cache: Path = Path("runs")
+    average_with: Path | None = None
     tokenizer_run: Path | None = None
     temperature: float = Sampler().temperature
     top_p: float = Sampler().top_p
@@ -75,14 +77,23 @@ def training_facts(run: Path, parameters: int) -> dict[str, str]:
     }
 
 
-def same_codes(run: Path, trained_on: ImageTokenizer) -> ImageTokenizer:
-    """The tokenizer of `run`. CheckpointError if it encodes otherwise than the one that the world was trained on."""
-    tokenizer = load_tokenizer(run)
+def check_codes(run: Path, tokenizer: ImageTokenizer, trained_on: ImageTokenizer) -> None:
+    """CheckpointError if the tokenizer of `run` encodes otherwise than the one that the world was trained on."""
     for part in ("encoder", "quantizer"):
         mine, other = (getattr(module, part).state_dict() for module in (tokenizer, trained_on))
         if mine.keys() != other.keys() or any(not torch.equal(mine[name], other[name]) for name in mine):
             raise CheckpointError(f"{run}: its {part} is not the one that the world model was trained with")
-    return tokenizer
+
+
+def average(model: WorldModel, run: Path) -> None:
+    """Moves the world model's weights to the mean of its own and those of `run`. CheckpointError if these are not of
+    the same kind."""
+    other = load_world_model(run)
+    if other.config != model.config:
+        raise CheckpointError(f"{run}: its configuration is another one, so that its weights cannot be averaged")
+    check_codes(run, other.tokenizer, model.tokenizer)
+    mine, theirs = model.transformer.state_dict(), other.transformer.state_dict()
+    model.transformer.load_state_dict({name: (mine[name] + theirs[name]) / 2 for name in mine})
 
 
 def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> StartScene:
@@ -103,7 +114,11 @@ def main(args: Arguments) -> None:
     model = load_world_model(args.run)
     config = model.config
     image = config.image_tokenizer
-    tokenizer = model.tokenizer if args.tokenizer_run is None else same_codes(args.tokenizer_run, model.tokenizer)
+    if args.average_with is not None:
+        average(model, args.average_with)
+    tokenizer = model.tokenizer if args.tokenizer_run is None else load_tokenizer(args.tokenizer_run)
+    if args.tokenizer_run is not None:
+        check_codes(args.tokenizer_run, tokenizer, model.tokenizer)
     save_world_model(args.out, config, tokenizer, model.transformer, torch.float16, usual)
     model = load_world_model(args.out)  # what is scored is what is shipped
     store = args.cache / "frames" / "val"
