@@ -61,7 +61,7 @@ class Arguments:
     context: int = 4
     clips: int = 64
     seeds: int = 1
-    drift: int = 2
+    drift: int = 6
     drift_frames: int = 600
     engine: str = "auto"
     temperature: float | None = None

@@ -39,10 +39,10 @@ def read(path: Path) -> Any:
 def nano_scores() -> str:
     scores = read(NANO / "scores.json")
     tokenizer, rollout = scores["tokenizer"], scores["rollouts"]["sampled"]
-    turns = scores["turns_followed"]
+    turns, hud = scores["turns_followed"], tokenizer["psnr_hud"]
     rows = [
         ["tokenizer PSNR / SSIM (validation clips)", f"{tokenizer['psnr']:.2f} dB / {tokenizer['ssim']:.3f}"],
-        ["tokenizer PSNR, hotbar / crosshair", " / ".join(f"{v:.1f} dB" for v in tokenizer["psnr_hud"].values())],
+        ["tokenizer PSNR, " + " / ".join(hud), " / ".join(f"{value:.1f} dB" for value in hud.values())],
         ["codes used / perplexity", f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f} of 4096"],
         [
             "tokenizer PSNR with 1% / 5% / 10% of tokens wrong",

@@ -18,7 +18,7 @@ from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import LuantiGame
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, record
-from worldmodel.games.luanti.world import LuantiWorld
+from worldmodel.games.luanti.world import LuantiWorld, reduce_frame
 from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, World, WorldModelError
 
 pytestmark = [
@@ -126,6 +126,20 @@ def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
     dug = play(30, buttons=(0,)) + play(5)
     assert ("dig", "default:wood") in dug
     play(1, dy=-260)
+
+
+@pytest.mark.usefixtures("first_frame")
+def test_the_block_in_reach_is_outlined_so_that_a_model_can_see_it(game):
+    """White on grass, at the size that nano sees: a thin frame around the crosshair, not a patch."""
+    game.tick(dy=round((50 - game.state.pitch) / DEGREES_PER_PIXEL))
+    for _ in range(3):
+        game.tick()
+    frame = reduce_frame(game.frame, 112, 192).astype(int)
+    outlined = frame[..., 2] - frame[..., 1] > -20  # grass and wood are far from blue, the outline nearly is
+    outlined[50:62, 90:102] = False  # the crosshair is white, too
+    assert 30 <= outlined[30:88, 60:132].sum() <= 400
+    assert outlined[30:88, 60:96].any()
+    assert outlined[30:88, 96:132].any()
 
 
 @pytest.mark.parametrize("tick", [12, 13])

@@ -25,10 +25,12 @@ class HudRegion:
         )
 
 
-# Read off frames of the starter recordings (384 x 224, hud_scaling 0.5).
+# Read off frames of the starter recordings (384 x 224, hud_scaling 0.5). A later region covers an earlier one. "reach"
+# is no HUD: there lies the outline of the block that the player can dig or build on.
 HUDS: dict[str, dict[str, HudRegion]] = {
     "none": {},
     "luanti": {
+        "reach": HudRegion(0.25, 0.3, 0.8, 0.7, 2.0),
         "hotbar": HudRegion(0.857, 0.156, 1.0, 0.844, 4.0),
         "crosshair": HudRegion(0.455, 0.469, 0.545, 0.531, 4.0),
     },

@@ -1,0 +1,44 @@
+"""Do the mouse's buttons change the world? A press near the ground, beside the same play without it.
+
+Both plays have the same seed, and so the same random numbers (kernels/sampling.py): what differs in the picture comes
+of the press. It knows no game: only that a block appears, or a hole, somewhere near the crosshair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from worldmodel.types import NO_ACTION, Action, Frame, World
+
+LOOK_DOWN = (Action(pitch=5.1),) * 5  # from a level view: the ground within reach
+REST = (NO_ACTION,) * 3
+PRESSES = {"use": 2, "attack": 5}  # steps that the button is down: a click, and what a shovel needs for grass
+SLOTS = {"use": "hotbar.9", "attack": "hotbar.2"}  # bricks; the shovel
+AFTER = (NO_ACTION,) * 4  # until the change shows and the hand is at rest
+NEAR = (0.3, 0.8), (0.3, 0.7)  # rows, columns: fractions of the picture
+
+
+def _near(frame: Frame) -> NDArray[np.float32]:
+    (top, bottom), (left, right) = NEAR
+    H, W, _ = frame.shape
+    return frame[round(top * H) : round(bottom * H), round(left * W) : round(right * W)].astype(np.float32)
+
+
+def _play(world: World, start: int, button: str, pressed: Action, seed: int) -> Frame:
+    world.reset(start, seed)
+    script = (Action(frozenset({SLOTS[button]})), *LOOK_DOWN, *REST, *(pressed,) * PRESSES[button], *AFTER)
+    return [world.step(action).frame for action in script][-1]
+
+
+def changes_shown(world: World, starts: Sequence[int], button: str, seed: int = 0) -> list[float]:
+    """For each start scene, by how much (mean absolute difference, 0..255) the picture near the crosshair differs from
+    what it is without the press. button: "use" or "attack"."""
+    shown = []
+    for start in starts:
+        with_it = _play(world, start, button, Action(frozenset({button})), seed)
+        without = _play(world, start, button, NO_ACTION, seed)
+        shown.append(float(np.abs(_near(with_it) - _near(without)).mean()))
+    return shown
