@@ -26,6 +26,7 @@ from worldmodel.data.frames import build_frame_store, open_frame_store, write_js
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.motion import turns_followed
+from worldmodel.evaluation.presses import PRESSES, presses_shown
 from worldmodel.evaluation.rollout import rollout_picture
 from worldmodel.model.loading import (
     StartScene,
@@ -146,6 +147,7 @@ def main(args: Arguments) -> None:
     Image.fromarray(np.concatenate(rows)).save(args.out / "starts.png")
     turns = turns_followed(world, range(len(scenes)))
     slots = slots_followed(world, range(len(scenes)))
+    presses = {button: presses_shown(world, range(len(scenes)), button) for button in PRESSES}
     write_json(
         args.out / "scores.json",
         {
@@ -156,6 +158,7 @@ def main(args: Arguments) -> None:
             "sampler": asdict(usual),
             "context_frames": args.context,
             "slots_followed": f"{sum(slots)} of {len(slots)}",
+            "presses_shown": {name: f"{sum(hits)} of {len(hits)}" for name, hits in presses.items()},
             "turns_followed": {name: f"{sum(hits)} of {len(hits)}" for name, hits in turns.items()},
             "seconds": round(time.monotonic() - began),
         },

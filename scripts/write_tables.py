@@ -39,7 +39,7 @@ def read(path: Path) -> Any:
 def nano_scores() -> str:
     scores = read(NANO / "scores.json")
     tokenizer, rollout = scores["tokenizer"], scores["rollouts"]["sampled"]
-    turns, hud = scores["turns_followed"], tokenizer["psnr_hud"]
+    turns, presses, hud = scores["turns_followed"], scores["presses_shown"], tokenizer["psnr_hud"]
     rows = [
         ["tokenizer PSNR / SSIM (validation clips)", f"{tokenizer['psnr']:.2f} dB / {tokenizer['ssim']:.3f}"],
         ["tokenizer PSNR, " + " / ".join(hud), " / ".join(f"{value:.1f} dB" for value in hud.values())],
@@ -59,6 +59,7 @@ def nano_scores() -> str:
             f"{mean(rollout['psnr_model']):.2f} dB; repeating the last frame: {mean(rollout['psnr_repeat']):.2f} dB",
         ],
         ["hotbar key selects its slot (start scenes, every other slot)", scores["slots_followed"]],
+        ["right button places, left button digs (start scenes)", f"{presses['use']}, {presses['attack']}"],
         ["picture follows the mouse (start scenes)", ", ".join(f"{way}: {hits}" for way, hits in turns.items())],
     ]
     return table(["measured on the shipped weights", "value"], rows)

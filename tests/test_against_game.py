@@ -65,6 +65,11 @@ def test_a_node_shows_where_the_camera_is_pointed():
     # The near face is 3.5 nodes away; the focal length is 56 / tan(35 degrees) = 80 pixels: 23 pixels.
     assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == pytest.approx((23, 23), abs=2)
     assert (rows.mean(), columns.mean()) == pytest.approx((55.5, 95.5), abs=1)
+    faces = node_mask((0, EYE_HEIGHT, 4), feet, 0, 0, 112, 192, edge=5)
+    assert faces[56, 96]
+    assert ahead[45, 96]
+    assert not faces[45, 96]  # where the game draws its outline
+    assert 0.3 < faces.sum() / ahead.sum() < 0.7
     assert not node_mask((0, EYE_HEIGHT, -4), feet, 0, 0, 112, 192).any()
     assert node_mask((4, EYE_HEIGHT, 0), feet, 90, 0, 112, 192).sum() == pytest.approx(ahead.sum(), abs=30)
     assert np.nonzero(node_mask((1, EYE_HEIGHT, 4), feet, 0, 0, 112, 192))[1].mean() > 105

@@ -9,6 +9,7 @@ from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
 from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
+from worldmodel.evaluation.presses import PRESSES, presses_shown
 from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.types import NO_ACTION, Action, World
 from worldmodel.worlds.neural import PRETRAINED, NeuralOptions, NeuralWorld
@@ -50,6 +51,14 @@ def test_walking_begins_out_of_a_standstill(nano):
         rest, walk = (np.abs(b.astype(int) - a).mean() for a, b in ((frames[1], frames[5]), (frames[5], frames[11])))
         begun.append(walk > 2 * rest + 1)
     assert sum(begun) >= 0.7 * len(begun), begun
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("button", PRESSES)
+def test_a_press_changes_the_world_near_the_crosshair(nano, button):
+    """The right button places a block, the left one digs a hole, in most start scenes."""
+    shown = presses_shown(nano, range(nano.starts), button)
+    assert sum(shown) >= 0.6 * len(shown), shown
 
 
 def test_its_parameters_are_counted_without_loading_them():

@@ -87,6 +87,8 @@ def test_hud_weighs_more_and_the_mean_is_one():
     weights = loss_weights("luanti", 112, 192)
     assert weights.mean() == pytest.approx(1)
     assert weights[105, 96] == pytest.approx(4 * weights[20, 20])
+    assert weights[56, 96] == pytest.approx(4 * weights[20, 20])  # the crosshair, within what is in reach
+    assert weights[70, 80] == pytest.approx(2 * weights[20, 20])
     with pytest.raises(ValueError, match="unknown HUD"):
         loss_weights("doom", 112, 192)
 

@@ -25,16 +25,18 @@ class HudRegion:
         )
 
 
-# Read off frames of the starter recordings (384 x 224, hud_scaling 0.5). A later region covers an earlier one. "reach"
-# is no HUD: there lies the outline of the block that the player can dig or build on.
+# Read off frames of the starter recordings (384 x 224, hud_scaling 0.5).
 HUDS: dict[str, dict[str, HudRegion]] = {
     "none": {},
     "luanti": {
-        "reach": HudRegion(0.25, 0.3, 0.8, 0.7, 2.0),
         "hotbar": HudRegion(0.857, 0.156, 1.0, 0.844, 4.0),
         "crosshair": HudRegion(0.455, 0.469, 0.545, 0.531, 4.0),
     },
 }
+
+# Where the outline of the block lies that the player can dig or build on: no part of the HUD (it moves with the view),
+# but as small and as telling.
+REACH: dict[str, HudRegion] = {"luanti": HudRegion(0.25, 0.3, 0.8, 0.7, 2.0)}
 
 
 def loss_weights(hud: str, height: int, width: int) -> NDArray[np.float32]:
@@ -42,7 +44,8 @@ def loss_weights(hud: str, height: int, width: int) -> NDArray[np.float32]:
     if hud not in HUDS:
         raise ValueError(f"unknown HUD {hud!r}; known are {', '.join(HUDS)}")
     weights = np.ones((height, width), np.float32)
-    for region in HUDS[hud].values():
+    reach = [REACH[hud]] if hud in REACH else []
+    for region in (*reach, *HUDS[hud].values()):  # a later one covers an earlier one
         weights[region.slices(height, width)] = region.weight
     return weights / weights.mean()
 

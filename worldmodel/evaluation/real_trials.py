@@ -40,7 +40,8 @@ TRIALS_PER_LAND = 10  # of each kind
 ATTEMPTS = 8
 MIN_WALK, MAX_CLIMB = 2.0, 0.6  # nodes: less was a wall in the way, more a hill
 CHECKED_SIZE = 112, 192  # height, width at which a change must be seen
-NODE_MARGIN = 0.05  # nodes around a changed one that are looked at too: its edges
+NODE_MARGIN = 0.05  # nodes around a changed one that are looked at too
+OUTLINE = 5  # pixels at a width of 192: of the outline of the node in reach, and of what BLUR spreads of it
 MAX_STRAY = 0.05  # nodes: who digs, places or looks stands still
 
 
@@ -102,9 +103,10 @@ def settled(start: int, held: int) -> int:
 
 
 def change_mask(node: Event, pose: Pose, height: int, width: int) -> NDArray[np.bool_]:
-    """Pixels (height, width) that the node covers in the view of `pose`, without those of the HUD and the hand."""
-    feet = (pose.x, pose.y, pose.z)
-    covered = node_mask((node.x, node.y, node.z), feet, pose.yaw, pose.pitch, height, width, grow=NODE_MARGIN)
+    """Pixels (height, width) that the node covers in the view of `pose`, without those of the HUD and the hand, and
+    without its edges: an outline that comes or goes is neither a block nor a hole."""
+    at, feet, edge = (node.x, node.y, node.z), (pose.x, pose.y, pose.z), round(OUTLINE * width / 192)
+    covered = node_mask(at, feet, pose.yaw, pose.pitch, height, width, NODE_MARGIN, edge)
     return covered & (world_weights(height, width) > 0)
 
 

@@ -20,6 +20,7 @@ EYE_HEIGHT = 1.47  # nodes above the feet: minetest_game's player_api
 FIELD_OF_VIEW = float(SETTINGS["fov"])  # from the top of the picture to its bottom
 NEAR = 0.1
 CORNERS = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
+EDGES = [(a, b) for a in range(8) for b in range(a) if np.abs(CORNERS[a] - CORNERS[b]).sum() == 1]  # pairs of corners
 
 
 def intrinsics(height: int, width: int) -> Matrix:
@@ -36,6 +37,22 @@ def orientation(yaw: float, pitch: float) -> Matrix:
     return np.array([right, np.cross(forward, right) * -1, forward])
 
 
+def _corners(
+    node: tuple[float, float, float],
+    feet: tuple[float, float, float],
+    yaw: float,
+    pitch: float,
+    height: int,
+    width: int,
+    grow: float,
+) -> Matrix | None:
+    """Pixels (8, 2), column and row, of a node's CORNERS; None if one is behind the eye."""
+    eye = np.array(feet) + (0, EYE_HEIGHT, 0)
+    corners = np.array(node) + CORNERS * (1 + 2 * grow) - eye
+    seen = orientation(yaw, pitch) @ corners.T
+    return (intrinsics(height, width) @ (seen / seen[2]))[:2].T if (seen[2] > NEAR).all() else None
+
+
 def node_mask(
     node: tuple[float, float, float],
     feet: tuple[float, float, float],
@@ -44,20 +61,25 @@ def node_mask(
     height: int,
     width: int,
     grow: float = 0.0,
+    edge: int = 0,
 ) -> NDArray[np.bool_]:
     """Pixels (height, width) that the cube of a node covers; all False if it is behind the eye or out of view.
 
-    grow: nodes by which the cube is larger on every side.
+    grow: nodes by which the cube is larger on every side; edge: width in pixels of a band along all twelve edges that
+    is left out: there the game draws the outline of the node that the crosshair points at.
     """
-    eye = np.array(feet) + (0, EYE_HEIGHT, 0)
-    corners = np.array(node) + CORNERS * (1 + 2 * grow) - eye
-    seen = orientation(yaw, pitch) @ corners.T
     mask = Image.new("1", (width, height))
-    if (seen[2] > NEAR).all():
-        points = (intrinsics(height, width) @ (seen / seen[2]))[:2].T
+    points = _corners(node, feet, yaw, pitch, height, width, grow)
+    if points is not None:
         try:
             outline = points[ConvexHull(points).vertices]
         except QhullError:
             return np.asarray(mask)
-        ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=1)
+        draw = ImageDraw.Draw(mask)
+        draw.polygon([(float(x), float(y)) for x, y in outline], fill=1)
+        if edge:
+            points = _corners(node, feet, yaw, pitch, height, width, 0.0)
+            assert points is not None, "the larger cube is before the eye"
+            for a, b in EDGES:
+                draw.line([*map(float, points[a]), *map(float, points[b])], fill=0, width=edge)
     return np.asarray(mask)
