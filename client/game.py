@@ -164,7 +164,13 @@ def facts_of(world: World) -> dict[str, Any]:
         "world": world.name,
         "engine": getattr(world, "engine", None),
         "device": str(device) if device is not None else None,
-        "checkpoint": str(folder) if folder is not None else None,
+        "checkpoint": _from_here(folder) if folder is not None else None,
         "weights": getattr(world, "weights", None),
         "tokens_sha256": getattr(world, "tokens_sha256", None),
     }
+
+
+def _from_here(folder: Path) -> str:
+    """Without the way to the current folder, where it lies below: a report that is kept does not name a machine's."""
+    whole, here = folder.resolve(), Path.cwd().resolve()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else folder)

@@ -39,6 +39,8 @@ class Play:
     guidance: float | None = None
     """Follow the mouse buttons (dig, place) more than the model does by itself: 0 is off, 1 strong. Such frames take
     longer. Default: the model's."""
+    work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed, and half a second after. Default: the model's."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -224,6 +226,7 @@ def check(options: Play) -> None:
             "--top-p": options.top_p is not None,
             "--top-k": options.top_k is not None,
             "--guidance": options.guidance is not None,
+            "--work-temperature": options.work_temperature is not None,
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,
@@ -269,13 +272,6 @@ def check_replay(options: Replay) -> None:
 
 def sampler_of(options: Play, usual: Sampler | None = None) -> Sampler:
     """`usual` (the world's own), with what the options ask for instead. ValueError out of range."""
-    named = {
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "top_k": options.top_k,
-        "guidance": options.guidance,
-    }
-    given = {name: value for name, value in named.items() if value is not None}
-    from kernels.sampling import Sampler
+    from kernels.sampling import Sampler, given_settings
 
-    return replace(usual or Sampler(), **given)  # pyright: ignore[reportArgumentType] - each name has its own type
+    return replace(usual or Sampler(), **given_settings(options))

@@ -32,7 +32,9 @@ def panel_lines(picture: Picture, recent: Stats) -> Lines:
     if picture.context is not None:
         third.append(("context", f"{picture.context[0]}/{picture.context[1]}"))
     if picture.sampler is not None:
-        third.append(("temperature", f"{picture.sampler.temperature:g}"))
+        working = picture.sampler.work_temperature
+        at_work = "" if working is None else f" ({working:g})"
+        third.append(("temperature", f"{picture.sampler.temperature:g}{at_work}"))
         third.append(("top-p", f"{picture.sampler.top_p:g}"))
         if picture.sampler.top_k:
             third.append(("top-k", str(picture.sampler.top_k)))

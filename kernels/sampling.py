@@ -9,7 +9,8 @@ sampling_reference.py. It knows arrays, not worlds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,17 +24,20 @@ MASK = 0xFFFFFFFF
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p; guidance: see `guide` (0: none). ValueError for values out of
-    range."""
+    most likely codes whose probability reaches top_p; guidance: see `guide` (0: none); work_temperature: that of frames
+    which may show what a mouse button does (None: that of all others). ValueError for values out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.8
     guidance: float = 0.0
+    work_temperature: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature <= 10:
-            raise ValueError(f"temperature must lie in 0..10, got {self.temperature}")
+        for name in ("temperature", "work_temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 10:
+                raise ValueError(f"{name} must lie in 0..10, got {value}")
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
@@ -48,6 +52,12 @@ class Sampler:
 
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0)
+
+
+def given_settings(options: object) -> dict[str, Any]:
+    """Those of a Sampler's fields that `options` has and gives (are not None)."""
+    found = {field.name: getattr(options, field.name, None) for field in fields(Sampler)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def philox(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.uint32]:

@@ -48,21 +48,25 @@ class RecordingError(WorldModelError):
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """As kernels.sampling.Sampler. Without guidance, the three values that older readers know."""
+    """As kernels.sampling.Sampler. The last two are written only if they are used: older readers know the others."""
 
     temperature: float
     top_k: int
     top_p: float
     guidance: float = 0.0
+    work_temperature: float | None = None
 
     def pack(self) -> list[Any]:
-        return [self.temperature, self.top_k, self.top_p, *([self.guidance] if self.guidance else [])]
+        values = [self.temperature, self.top_k, self.top_p]
+        if self.work_temperature is not None:
+            return [*values, self.guidance, self.work_temperature]
+        return [*values, self.guidance] if self.guidance else values
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
-        guided = isinstance(value, list) and len(value) == 4
-        temperature, top_k, top_p, *guidance = _list(value, 4 if guided else 3)
-        return SamplerSettings(_number(temperature), _integer(top_k), _number(top_p), *map(_number, guidance))
+        length = len(value) if isinstance(value, list) and len(value) in (4, 5) else 3
+        temperature, top_k, top_p, *others = _list(value, length)
+        return SamplerSettings(_number(temperature), _integer(top_k), _number(top_p), *map(_number, others))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kernels.sampling import given_settings
 from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
@@ -61,12 +62,13 @@ class Arguments:
     context: int = 4
     clips: int = 64
     seeds: int = 1
-    drift: int = 6
+    drift: int = 4
     drift_frames: int = 600
     engine: str = "auto"
     temperature: float | None = None
     top_p: float | None = None
     guidance: float | None = None
+    work_temperature: float | None = None
     lpips: Path | None = None
     fvd: Path | None = None
     timed: int = 100
@@ -121,10 +123,8 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     reader = check(args)
-    given = {
-        name: getattr(args, name) for name in ("temperature", "top_p", "guidance") if getattr(args, name) is not None
-    }
-    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), replace(load_sampler(args.checkpoint), **given))
+    sampler = replace(load_sampler(args.checkpoint), **given_settings(args))
+    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler)
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
         "weights_sha256": world.weights,

@@ -16,6 +16,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from kernels.sampling import given_settings
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
 from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
@@ -42,6 +43,7 @@ class Arguments:
     temperature: float | None = None
     top_p: float | None = None
     guidance: float | None = None
+    work_temperature: float | None = None
 
 
 def main(args: Arguments) -> None:
@@ -49,8 +51,7 @@ def main(args: Arguments) -> None:
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
-    given = {name: getattr(args, name) for name in ("temperature", "top_p", "guidance")}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = given_settings(args)
     sampler = replace(load_sampler(checkpoint), **given)
     world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
     require_packages()

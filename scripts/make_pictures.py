@@ -25,24 +25,21 @@ from worldmodel.types import Action, WorldModelError
 
 # (steps, buttons, pitch and yaw in degrees a step)
 SCRIPT: tuple[tuple[int, tuple[str, ...], float, float], ...] = (
-    (6, ("forward",), 0.0, 0.0),
-    (8, ("forward",), 0.0, 4.0),
-    (8, (), 0.0, -6.0),
-    (6, ("forward", "sprint"), 1.0, 0.0),
-    (1, ("hotbar.8",), 6.0, 0.0),  # sandstone bricks
-    (4, (), 6.0, 0.0),
     (3, (), 0.0, 0.0),
-    (1, ("use",), 0.0, 0.0),
-    (5, (), 0.0, 0.0),
-    (4, (), 0.0, 6.0),
     (1, ("hotbar.9",), 0.0, 0.0),  # bricks
     (3, (), 0.0, 0.0),
     (1, ("use",), 0.0, 0.0),
     (5, (), 0.0, 0.0),
-    (5, (), -5.0, 0.0),
-    (8, ("back",), 0.0, 2.0),
+    (5, (), 0.0, 8.85),  # away and back
+    (2, (), 0.0, 0.0),
+    (5, (), 0.0, -8.85),
+    (3, (), 0.0, 0.0),
+    (6, ("back",), 0.0, 0.0),
+    (5, (), -4.0, -5.0),
+    (12, ("forward",), 0.0, -2.0),
+    (8, ("forward", "sprint"), 0.0, 2.0),
 )
-PICTURE_STEP = 7
+PICTURE_STEP = 12
 PICTURE_SCALE = 4
 
 
@@ -51,7 +48,7 @@ class Arguments:
     """start: start scene to play; scale: integer upscaling of the animation."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
-    start: int = 3
+    start: int = 1
     seed: int = 0
     scale: int = 2
 

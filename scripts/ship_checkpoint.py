@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kernels.sampling import GREEDY, Sampler
+from kernels.sampling import GREEDY, Sampler, given_settings
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
@@ -48,7 +48,8 @@ class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
     average_with: a run that `run` went on from; the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
     2203.05482); tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None:
-    the world's own); temperature, top_p, guidance: how its tokens are best drawn; note: what else to say."""
+    the world's own); temperature, top_p, guidance, work_temperature: how its tokens are best drawn; note: what else to
+    say."""
 
     run: Path
     val: Path
@@ -60,6 +61,7 @@ class Arguments:
     temperature: float = Sampler().temperature
     top_p: float = Sampler().top_p
     guidance: float = Sampler().guidance
+    work_temperature: float | None = None
     note: str = ""
     context: int = 4
     clips: int = 24
@@ -111,7 +113,7 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 
 def main(args: Arguments) -> None:
-    usual = Sampler(args.temperature, 0, args.top_p, args.guidance)
+    usual = replace(Sampler(), **given_settings(args))
     model = load_world_model(args.run)
     config = model.config
     image = config.image_tokenizer

@@ -70,7 +70,9 @@ def main(args: Arguments) -> bool:
         clips[split] = open_frame_store(frames, build_frame_store(once, frames, height, width, readers=READERS))
         tokenizer = tokenizer.to(device)
         store = args.out / "tokens" / split
-        tokens[split] = build_token_store(clips[split], tokenizer, config, store, device, args.encode_bf16)
+        tokens[split] = build_token_store(
+            clips[split], tokenizer, config, store, device, args.encode_bf16, args.training.unlined > 0
+        )
     val = list(zip(clips["val"], tokens["val"], strict=True))
     stored = {clip.name: clip for clip in tokens["train"]}
     drawn = [stored[name] for folder in args.data for _, name in named_clips(folder, READERS)]

@@ -650,7 +650,7 @@ def checkpoint(tmp_path_factory):
     return folder
 
 
-def test_a_neural_world_from_the_command_line(checkpoint, capfd, tmp_path):
+def test_a_neural_world_from_the_command_line(checkpoint, capfd, tmp_path, monkeypatch):
     Image.fromarray(np.full((50, 90, 3), 99, np.uint8)).save(tmp_path / "p.png")
     common = ("--headless", "--world", str(checkpoint), "--engine", "eager", "--threads", "1", "--frames", "4")
     hashes = []
@@ -661,6 +661,9 @@ def test_a_neural_world_from_the_command_line(checkpoint, capfd, tmp_path):
         hashes.append(report["tokens_sha256"])
     assert hashes[0] == hashes[1]
     assert len(set(hashes)) == 4
+    monkeypatch.chdir(checkpoint.parent)
+    assert cli.main(["play", *common]) == 0
+    assert json.loads(capfd.readouterr().out)["checkpoint"] == checkpoint.name
     assert "there is no start scene 2: small has 2" in fails(capfd, *common, "--start", "2")
 
 

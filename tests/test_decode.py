@@ -1,5 +1,7 @@
 """Decode order, mask, cache and engines: decoding computes exactly what training computed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,10 @@ from worldmodel.decode_order import START, DecodeOrder, parse_order
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.openvino import OpenVinoBackend
+from worldmodel.engine.work import WORK_STEPS
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import WindowAttention
-from worldmodel.types import Action
+from worldmodel.types import NO_ACTION, Action
 
 ORDERS = ["raster", "diagonal-1", "diagonal-2", "diagonal-4", "rows"]
 BACKENDS = {"eager": EagerBackend, "openvino": lambda model: OpenVinoBackend(model, threads=1)}
@@ -121,6 +124,33 @@ def test_guidance_moves_the_logits_away_from_those_of_idle_hands(order, backend)
         true, nothing = reference[index - 1], logits_of(without)[index - 1]
         assert abs(logits - (true + sampler.guidance * (true - nothing))).max() < 2e-4
         assert (abs(true - nothing).max() > 1e-3) == (index != 7)  # the test can fail
+
+
+def test_frames_that_show_work_have_a_temperature_of_their_own():
+    """While a button digs or places and WORK_STEPS after, the first frames of a context included."""
+    config = tiny_config()
+    model = tiny_transformer(config)
+    tokens, _ = random_steps(config, 2)
+    encode = config.action_tokenizer().encode
+    none, use = encode(NO_ACTION), encode(Action(frozenset({"use"})))
+    warm, cold = Sampler(5.0, 0, 1.0), Sampler(0.0, 0, 1.0)
+    decoder = decoder_of(model)
+
+    def play(context, taken, samplers):
+        decoder.open(list(tokens), [context])
+        drawn = enumerate(zip(taken, samplers, strict=True))
+        return np.stack([decoder.decode(action, sampler, 3, index)[0] for index, (action, sampler) in drawn])
+
+    def coldly(context, taken, frames):
+        """Whether, with a temperature of their own, exactly these frames are drawn coldly."""
+        made = play(context, taken, [replace(warm, work_temperature=0.0)] * len(taken))
+        return np.array_equal(made, play(context, taken, [cold if i in frames else warm for i in range(len(taken))]))
+
+    quiet = [none] * (WORK_STEPS + 3)
+    assert coldly(none, quiet, ())
+    assert not coldly(none, quiet, (0,))  # the test can fail
+    assert coldly(none, [none, use, *quiet], range(1, WORK_STEPS + 2))
+    assert coldly(use, quiet, range(WORK_STEPS))
 
 
 def test_the_window_ends_where_it_says():

@@ -95,7 +95,7 @@ def test_guided_frames_equal_the_decoders(order):
         _, logits = step.decode(actions[index - 1], sampler, 0, index, forced=tokens[index])
         assert abs(logits - expected).max() < 2e-4
     for index in range(12, 20):
-        sampler = Sampler(1.0, 0, 0.9, 0.5)
+        sampler = Sampler(1.0, 0, 0.9, 0.5, 0.3)
         assert (
             step.decode(actions[index - 12], sampler, 3, index)[0]
             == decoder.decode(actions[index - 12], sampler, 3, index)[0]

@@ -41,7 +41,12 @@ actions = st.builds(Action, st.frozensets(st.sampled_from(BUTTONS)), finite, fin
 tokens = st.lists(st.integers(0, 2**31 - 1), max_size=90).map(lambda v: np.array(v, np.int32))
 events = st.lists(st.tuples(st.text(max_size=9), st.integers(-(2**31), 2**31) | finite), max_size=4).map(tuple)
 samplers = st.builds(
-    SamplerSettings, st.floats(0, 10), st.integers(0, 99), st.floats(0, 1), st.sampled_from([0.0, 0.5, 3.0])
+    SamplerSettings,
+    st.floats(0, 10),
+    st.integers(0, 99),
+    st.floats(0, 1),
+    st.sampled_from([0.0, 0.5, 3.0]),
+    st.sampled_from([None, 0.0, 0.4]),
 )
 
 

@@ -69,7 +69,16 @@ def test_greedy_takes_the_most_likely():
 
 
 @pytest.mark.parametrize(
-    "values", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"top_k": -1}, {"temperature": 99}, {"guidance": -1}]
+    "values",
+    [
+        {"temperature": -1},
+        {"top_p": 0},
+        {"top_p": 1.1},
+        {"top_k": -1},
+        {"temperature": 99},
+        {"guidance": -1},
+        {"work_temperature": 11},
+    ],
 )
 def test_bad_settings_are_refused(values):
     with pytest.raises(ValueError, match=next(iter(values))):

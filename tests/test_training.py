@@ -17,14 +17,16 @@ from worldmodel.checkpoint import config_to_dict, write_checkpoint
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
+from worldmodel.data.outline import outlined
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
-from worldmodel.training.emphasis import stale_shares, token_weights
-from worldmodel.training.world import WorldTraining, add_noise, make_stale, train_world
+from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
+from worldmodel.training.emphasis import NEAR_SHARE, coming_weights, stale_shares, token_weights, unlined_weights
+from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.types import NO_ACTION, Action
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -124,24 +126,75 @@ def test_windows_of_a_press_get_their_share():
 
 
 def test_emphasis_is_on_what_a_press_may_change():
-    """All of the frame after a press and of the one after that; near the crosshair while a block is worked on."""
+    """All of the frame after a press and of the one after that; near the crosshair while a block is worked on and a
+    while after, and somewhat at any time."""
     config = WorldModelConfig()
     encode = config.action_tokenizer().encode
     use, walk = Action(frozenset({"use"})), Action(frozenset({"forward"}))
-    steps = [NO_ACTION, walk, walk, walk, NO_ACTION, use, use, use, use, NO_ACTION]
+    steps = [NO_ACTION, walk, walk, walk, NO_ACTION, use, use, use, use, *(NO_ACTION,) * 10]
     layout = BlockLayout(config.decode_order())
     weights = token_weights(np.stack([encode(step) for step in steps])[None], layout, 6.0)[0]
-    assert weights.shape == (9, layout.image)
+    assert weights.shape == (18, layout.image)
     picture = torch.zeros_like(weights)
-    picture[:, torch.from_numpy(layout.places)] = weights  # of frames 1..9
-    picture = picture.view(9, layout.order.height, layout.order.width)
+    picture[:, torch.from_numpy(layout.places)] = weights  # of frames 1..18
+    picture = picture.view(18, layout.order.height, layout.order.width)
     assert picture[[1, 2, 5, 6]].eq(6).all()
-    assert picture[[0, 3, 4]].eq(1).all()
-    assert picture[[7, 8], 3, 5:7].eq(6).all()  # the crosshair lies between these two
-    assert picture[[7, 8]][:, [0, 6]].eq(1).all()  # sky and hotbar
-    assert picture[[7, 8]][..., [0, 11]].eq(1).all()
+    crosshair = picture[:, 3, 5:7]  # it lies between these two
+    assert crosshair[5:16].eq(6).all()
+    assert crosshair[[0, 3, 4, 16, 17]].eq(6 * NEAR_SHARE).all()
+    others = [0, 3, 4, *range(7, 18)]
+    assert picture[others][:, [0, 6]].eq(1).all()  # sky and hotbar
+    assert picture[others][..., [0, 11]].eq(1).all()
+    assert token_weights(np.stack([encode(step) for step in steps])[None], layout, 1.0).eq(1).all()
     shares = stale_shares(np.stack([encode(step) for step in steps])[None], 0.2)[0]
-    assert torch.allclose(shares, torch.tensor([0, 0.2, 0.6, 0.6, 0.2, 0.2, 0.6, 0.6, 0.6, 0.6]))
+    assert torch.allclose(shares, torch.tensor([0, 0.2, 0.6, 0.6, 0.2, 0.2, *[0.6] * 5, *[0.2] * 8]))
+
+
+def test_the_outline_is_taken_out_up_to_the_frame_in_which_it_comes():
+    layout = BlockLayout(WorldModelConfig().decode_order())
+    tokens = torch.arange(84).repeat(2, 5, 1)
+    outlined = torch.zeros(2, 5, 84, dtype=torch.bool)
+    outlined[0, :3, 12 * 3 + 4 : 12 * 3 + 7] = True  # row 3, columns 4, 5, 6
+    until = outline_comes(outlined, 1.0, torch.Generator().manual_seed(0))
+    assert until[0] in (1, 2)
+    assert until[1] == 0  # it has none
+    assert not outline_comes(outlined, 0.0, torch.Generator()).any()
+    until = torch.tensor([2, 0])
+    changed = forget_outline(tokens, outlined, until, 12)
+    assert changed[0, :2, 12 * 3 + 4 : 12 * 3 + 7].eq(12 * 3 + torch.tensor([3, 3, 7])).all()
+    assert (changed != tokens).sum() == 2 * 3
+    weights = coming_weights(torch.ones(2, 4, layout.image), until, layout, 6.0)
+    assert weights[0, 0].eq(0).sum() == 30  # frame 1 lacks it: near the crosshair there is nothing to be learnt
+    assert weights[0, 1].eq(6).sum() == 30  # frame 2 shows it
+    assert weights[0, 2:].eq(1).all()
+    assert weights[1].eq(1).all()
+    weights = unlined_weights(torch.ones(2, 4, layout.image), torch.tensor([True, False]), layout)
+    assert weights[0].eq(1).all()
+    assert weights[1].eq(0).sum() == 4 * 30
+
+
+def test_windows_know_whether_their_recording_shows_outlines():
+    clip = token_clip()
+    marks = np.zeros((30, 15), bool)
+    marks[0, 3] = True
+    clips = [replace(clip, outlined=marks), replace(clip, outlined=0 * marks)]
+    drawn = WindowSampler(clips, 30).draw(20, np.random.default_rng(0))
+    assert torch.equal(drawn.lined, drawn.outlined[:, 0, 3])
+    assert 0 < drawn.lined.sum() < 20
+    assert WindowSampler([clip], 30).draw(2, np.random.default_rng(0)).lined.all()  # nobody has looked
+
+
+def test_the_outline_is_found_on_grass_and_not_on_a_block():
+    frames = np.full((3, 112, 192, 3), (70, 120, 40), np.uint8)
+    frames[:, 40:42, 70:120] = frames[:, 70:72, 70:120] = 255
+    frames[1, 40:60, 80:110] = 230  # a light block, with light faces
+    frames[2, 60:72] = (70, 120, 40)  # half of it is not there
+    found = outlined(frames, 7, 12).reshape(3, 7, 12)
+    expected = np.zeros((7, 12), bool)
+    expected[[[2], [4]], range(4, 8)] = True
+    assert np.array_equal(found[0], expected)
+    assert not found[1].any()
+    assert found[2].sum() == 4
 
 
 def test_training_starts_from_a_checkpoint(tmp_path):

@@ -118,10 +118,13 @@ def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_f
     def write(sampling):
         (folder / "config.json").write_text(json.dumps(config | {"sampling": sampling}))
 
-    write({"top_p": 0.9, "guidance": 0.5})
+    write({"top_p": 0.9, "guidance": 0.5, "work_temperature": 0.4})
     own = NeuralWorld(folder, NeuralOptions(threads=1)).sampler
-    assert own == Sampler(1.0, 0, 0.9, 0.5)
-    assert sampler_of(Play(temperature=0.3, guidance=0.0), own) == Sampler(0.3, 0, 0.9, 0.0)
+    assert own == Sampler(1.0, 0, 0.9, 0.5, 0.4)
+    assert sampler_of(Play(temperature=0.3, guidance=0.0), own) == Sampler(0.3, 0, 0.9, 0.0, 0.4)
+    assert sampler_of(Play(work_temperature=0.0), own) == Sampler(1.0, 0, 0.9, 0.5, 0.0)
+    write({"top_p": 0.9, "work_temperature": None})
+    assert load_sampler(folder) == Sampler(1.0, 0, 0.9)
     write({"guidance": -1})
     with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got -1"):
         load_sampler(folder)

@@ -1,7 +1,8 @@
 """Token store: clips as memory-mapped image tokens and action tokens, with a manifest naming the tokenizer.
 
 Layout: `<name>.tokens.npy` uint16 (T, tokens a frame), `<name>.actions.npy` int32 (T, 11), `<name>.segments.npy`
-int32 (T,). Each is written atomically; a killed build goes on. Tokens of another tokenizer are refused.
+int32 (T,), and, where asked for, `<name>.outlined.npy` bool (T, tokens a frame; see data/outline.py). Each is written
+atomically; a killed build goes on. Tokens of another tokenizer are refused.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,18 +23,23 @@ from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, write_json
+from worldmodel.data.outline import outlined
 from worldmodel.data.windows import Windows
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
+
+MIN_LINED = 0.03  # of a recording's frames with outlined patches; less is something else that is white
 
 
 @dataclass(frozen=True, slots=True)
 class TokenClip:
-    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,)."""
+    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,); outlined: bool
+    (T, places), or None if nobody asked."""
 
     name: str
     tokens: NDArray[np.uint16]
     actions: NDArray[np.int32]
     segments: NDArray[np.int32]
+    outlined: NDArray[np.bool_] | None = None
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
@@ -50,10 +57,12 @@ def build_token_store(
     out: Path,
     device: torch.device,
     bf16: bool = False,
+    outlines: bool = False,
 ) -> list[TokenClip]:
     """Encodes every clip's frames and actions into `out`, then opens them. Done clips are skipped.
 
-    bf16: several times as fast where the processor has bf16 units, for 1 to 2% of the tokens another code (a near one).
+    outlines: whether to find the outlined patches too; bf16: several times as fast where the processor has bf16 units,
+    for 1 to 2% of the tokens another code (a near one).
     """
     out.mkdir(parents=True, exist_ok=True)
     actions = config.action_tokenizer()
@@ -82,15 +91,36 @@ def build_token_store(
                 out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()])
             )
             save_array(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
+    if outlines:
+        _find_outlines(clips, tokenizer, out)
     return [
         TokenClip(
             clip.name,
             np.load(out / f"{clip.name}.tokens.npy", mmap_mode="r", allow_pickle=False),
             np.load(out / f"{clip.name}.actions.npy", allow_pickle=False),
             np.load(out / f"{clip.name}.segments.npy", allow_pickle=False),
+            np.load(out / f"{clip.name}.outlined.npy", allow_pickle=False) if outlines else None,
         )
         for clip in clips
     ]
+
+
+def _find_outlines(clips: Sequence[StoredClip], tokenizer: ImageTokenizer, out: Path) -> None:
+    rows, columns = tokenizer.config.grid_height, tokenizer.config.grid_width
+    todo = [clip for clip in clips if not (out / f"{clip.name}.outlined.npy").exists()]
+    for clip in tqdm(todo, desc="finding outlines", unit="clip", disable=not todo):
+        parts = [outlined(clip.frames[at : at + 64], rows, columns) for at in range(0, len(clip.frames), 64)]
+        save_array(out / f"{clip.name}.outlined.npy", np.concatenate(parts))
+
+
+class Drawn(NamedTuple):
+    """Windows: int64 tokens (batch, length, places), int64 actions (batch, length, 11); outlined: bool, as the tokens;
+    lined: bool (batch,), whether the recording shows outlines that a model can see."""
+
+    tokens: torch.Tensor
+    actions: torch.Tensor
+    outlined: torch.Tensor
+    lined: torch.Tensor
 
 
 class WindowSampler(Windows):
@@ -98,22 +128,29 @@ class WindowSampler(Windows):
 
     def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0, starting: float = 0.0) -> None:
         super().__init__(clips, length, balance, starting)
-        self.tokens = [clip.tokens for clip in clips]
+        self.stored = clips
+        self.lined = [clip.outlined is None or clip.outlined.any(1).mean() > MIN_LINED for clip in clips]
 
-    def window(self, index: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """-> tokens (length, places), actions (length, 11)."""
-        clip, start = self.starts[index]
-        part = slice(start, start + self.length)
-        return self.tokens[clip][part].astype(np.int64), self.clips[clip].actions[part].astype(np.int64)
-
-    def draw(self, batch: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """-> int64 tokens (batch, length, places), actions (batch, length, 11)."""
-        return self._stack(self.pick(batch, rng))
+    def draw(self, batch: int, rng: np.random.Generator) -> Drawn:
+        picks = self.pick(batch, rng)
+        tokens, actions = self._stack(picks)
+        marks, lined = torch.zeros(tokens.shape, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)
+        for row, (clip, part) in enumerate(self._place(pick) for pick in picks):
+            if (found := self.stored[clip].outlined) is not None:
+                marks[row] = torch.from_numpy(found[part])
+                lined[row] = bool(self.lined[clip])
+        return Drawn(tokens, actions, marks, lined)
 
     def spread(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """`count` windows evenly spread over everything: always the same ones, for validation."""
+        """`count` windows evenly spread over everything: always the same ones, for validation. Tokens and actions."""
         return self._stack(np.linspace(0, len(self.starts) - 1, min(count, len(self.starts))).astype(int))
 
+    def _place(self, pick: np.integer) -> tuple[int, slice]:
+        clip, start = self.starts[int(pick)]
+        return clip, slice(start, start + self.length)
+
     def _stack(self, picks: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
-        windows = [self.window(int(pick)) for pick in picks]
-        return torch.from_numpy(np.stack([w[0] for w in windows])), torch.from_numpy(np.stack([w[1] for w in windows]))
+        places = [self._place(pick) for pick in picks]
+        tokens = np.stack([self.stored[clip].tokens[part].astype(np.int64) for clip, part in places])
+        actions = np.stack([self.stored[clip].actions[part].astype(np.int64) for clip, part in places])
+        return torch.from_numpy(tokens), torch.from_numpy(actions)

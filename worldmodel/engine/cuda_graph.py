@@ -22,8 +22,9 @@ import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.engine.decoder import Array, IdleHands
+from worldmodel.engine.decoder import Array
 from worldmodel.engine.frame_step import FrameStep
+from worldmodel.engine.work import Work
 from worldmodel.tokenizers.image import to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
@@ -112,7 +113,7 @@ class GraphDecoder:
         self.pictures = deque(
             Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
         )
-        self._idle = IdleHands(step.config)
+        self._work = Work(step.config)
         self.taken: torch.Event | None = None  # the picture's stream has copied the last tokens
         self.block = -1
         self.frames: list[Tokens] = []
@@ -149,6 +150,7 @@ class GraphDecoder:
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
             self.step.open(frames, actions)
+        self._work.open(actions)
         self.frames = [tokens.astype(np.int32) for tokens in frames[-self.window :]]
         self.block = len(self.frames) - 1
 
@@ -164,7 +166,7 @@ class GraphDecoder:
             )
         self._check_state()
         rows: list[torch.Tensor] = []
-        idle = self._idle(action)
+        idle, sampler = self._work.idle(action), self._work.sampler(action, sampler)
         guided = sampler.guidance > 0 and not np.array_equal(action, idle)
         with self.tokens_stage.on_stream():
             self._wait_for_picture()

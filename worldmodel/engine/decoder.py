@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from kernels.sampling import Sampler, guide, sample
 from worldmodel.config import WorldModelConfig
+from worldmodel.engine.work import Work
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, rotary_table
-from worldmodel.types import NO_ACTION, Action, Tokens
+from worldmodel.types import Tokens
 
 Array = NDArray[np.float32]
-WORK = ("attack", "use")
 
 
 def ring_entries(model: VisualActionTransformer, guided: bool = True) -> int:
@@ -113,23 +113,6 @@ class InputTables:
         return self.tokens[np.concatenate([tokens[layout.tail], action])] + self.place[layout.image :]
 
 
-class IdleHands:
-    """An action without digging and placing. Only frames in which this makes a difference are guided: a block that
-    comes or goes is rare, and decided in one frame; walking and looking are followed well without guidance, and in two
-    thirds of the time.
-
-    action: (11,) tokens -> (11,) tokens."""
-
-    def __init__(self, config: WorldModelConfig) -> None:
-        encode = config.action_tokenizer().encode
-        self._none = encode(NO_ACTION)
-        self._work = np.unique([token for name in WORK for token in encode(Action(frozenset({name})))])
-        self._work = np.setdiff1d(self._work, self._none)
-
-    def __call__(self, action: Tokens) -> Tokens:
-        return np.where(np.isin(action, self._work), self._none, action)
-
-
 @dataclass(frozen=True)
 class _Lane:
     """One of the versions of a frame that are decoded side by side: its action tokens, and the ring entries it sees."""
@@ -173,7 +156,7 @@ class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
 
     Block b of the session lies in ring slot b % window. `frames` holds the last frames; with the actions between them
-    the cache can be rebuilt (`open`). A guided frame (see IdleHands) is decoded in two lanes, as rows of the same
+    the cache can be rebuilt (`open`). A guided frame (see Work) is decoded in two lanes, as rows of the same
     passes: the action's, and that of the action with idle hands, whose keys lie in a block of their own behind the ring
     and are forgotten after it.
     """
@@ -183,7 +166,7 @@ class FrameDecoder:
         self.layout = BlockLayout(config.decode_order())
         self.window = config.transformer.window
         self.visible = np.zeros(backend.ring, np.bool_)
-        self._idle = IdleHands(config)
+        self._work = Work(config)
         # Which keys a pass sees in its own rows: the outro sees itself, group 0 sees itself and the outro.
         outro, first = self.layout.outro, len(self.layout.order.groups[0])
         self._first_own = np.ones((outro + first, outro + first), np.bool_)
@@ -207,6 +190,7 @@ class FrameDecoder:
         self.visible[:] = False
         self.block = -1
         self.frames = []
+        self._work.open(actions)
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
             if index:
@@ -227,7 +211,7 @@ class FrameDecoder:
         layout, previous = self.layout, self.frames[-1]
         tokens = np.zeros(layout.image, np.int32)
         scores: list[Array] = []
-        idle = self._idle(action)
+        idle, sampler = self._work.idle(action), self._work.sampler(action, sampler)
         guided = sampler.guidance > 0 and not np.array_equal(action, idle)
         assert not guided or len(self.visible) > self.window * layout.length, f"{self.backend.name} has one lane"
         ending = slice(layout.image, layout.length)

@@ -37,22 +37,6 @@ def orientation(yaw: float, pitch: float) -> Matrix:
     return np.array([right, np.cross(forward, right) * -1, forward])
 
 
-def _corners(
-    node: tuple[float, float, float],
-    feet: tuple[float, float, float],
-    yaw: float,
-    pitch: float,
-    height: int,
-    width: int,
-    grow: float,
-) -> Matrix | None:
-    """Pixels (8, 2), column and row, of a node's CORNERS; None if one is behind the eye."""
-    eye = np.array(feet) + (0, EYE_HEIGHT, 0)
-    corners = np.array(node) + CORNERS * (1 + 2 * grow) - eye
-    seen = orientation(yaw, pitch) @ corners.T
-    return (intrinsics(height, width) @ (seen / seen[2]))[:2].T if (seen[2] > NEAR).all() else None
-
-
 def node_mask(
     node: tuple[float, float, float],
     feet: tuple[float, float, float],
@@ -68,18 +52,22 @@ def node_mask(
     grow: nodes by which the cube is larger on every side; edge: width in pixels of a band along all twelve edges that
     is left out: there the game draws the outline of the node that the crosshair points at.
     """
+    eye, axes, camera = np.array(feet) + (0, EYE_HEIGHT, 0), orientation(yaw, pitch), intrinsics(height, width)
+
+    def corners(larger: float) -> Matrix | None:
+        """Pixels (8, 2), column and row, of CORNERS; None if one is behind the eye."""
+        seen = axes @ (np.array(node) + CORNERS * (1 + 2 * larger) - eye).T
+        return (camera @ (seen / seen[2]))[:2].T if (seen[2] > NEAR).all() else None
+
     mask = Image.new("1", (width, height))
-    points = _corners(node, feet, yaw, pitch, height, width, grow)
-    if points is not None:
+    points, sharp = corners(grow), corners(0.0)
+    if points is not None and sharp is not None:
         try:
             outline = points[ConvexHull(points).vertices]
         except QhullError:
             return np.asarray(mask)
         draw = ImageDraw.Draw(mask)
         draw.polygon([(float(x), float(y)) for x, y in outline], fill=1)
-        if edge:
-            points = _corners(node, feet, yaw, pitch, height, width, 0.0)
-            assert points is not None, "the larger cube is before the eye"
-            for a, b in EDGES:
-                draw.line([*map(float, points[a]), *map(float, points[b])], fill=0, width=edge)
+        for a, b in EDGES if edge else ():
+            draw.line([*map(float, sharp[a]), *map(float, sharp[b])], fill=0, width=edge)
     return np.asarray(mask)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+from worldmodel.data.hud import REACH
 from worldmodel.evaluation.motion import world_weights
 from worldmodel.evaluation.view import EYE_HEIGHT, Matrix, intrinsics, orientation
 from worldmodel.types import Frame
@@ -62,10 +63,13 @@ def _walk_matrix(walk: tuple[float, float], pitch: float, camera: Matrix) -> Mat
     return camera @ view @ (np.eye(3) - np.outer(moved, UP) / EYE_HEIGHT) @ view.T @ np.linalg.inv(camera)
 
 
-@lru_cache(maxsize=4)
-def _points(height: int, width: int, hud: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Pixels that are compared, (3, P) columns, rows and ones, and the mask of the picture's world (height, width)."""
+@lru_cache(maxsize=8)
+def _points(height: int, width: int, hud: str, reach: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixels that are compared, (3, P) columns, rows and ones, and the mask of the picture's world (height, width).
+    reach: with those that the player can dig or build on."""
     world = world_weights(height, width, hud)
+    if not reach and hud in REACH:
+        world[REACH[hud].slices(height, width)] = 0
     rows, columns = np.mgrid[1 : height - 1 : STRIDE, 1 : width - 1 : STRIDE]
     keep = world[rows, columns] > 0
     return np.stack([columns[keep], rows[keep], np.ones(keep.sum())]).astype(np.float64), world
@@ -98,13 +102,16 @@ def _best(
     return int(np.argmin(error)) if np.isfinite(error).any() else len(error) // 2
 
 
-def _motion(before: Frame, after: Frame, hud: str, seen: Region, matrix: Matrices, most: float, steps: Steps) -> Motion:
-    """seen: which of the points (3, P) are compared, for the camera's intrinsics; the rest as in `_search`."""
+def _motion(
+    before: Frame, after: Frame, hud: str, reach: bool, seen: Region, matrix: Matrices, most: float, steps: Steps
+) -> Motion:
+    """reach: see `_points`; seen: which of the points (3, P) are compared, for the camera's intrinsics; the rest as in
+    `_search`."""
     if np.array_equal(before, after):
         return 0.0, 0.0
     height, width = before.shape[:2]
     camera = intrinsics(height, width)
-    points, world = _points(height, width, hud)
+    points, world = _points(height, width, hud, reach)
     points = points[:, seen(points, camera)]
     a, b = _smooth(before), _smooth(after)
     return _search(
@@ -127,12 +134,13 @@ def view_turn(before: Frame, after: Frame, pitch: float, hud: str = "luanti") ->
     def seen(points: Stack, camera: Matrix) -> NDArray[np.bool_]:
         return np.ones(points.shape[1], np.bool_)
 
-    return _motion(before, after, hud, seen, matrix, MAX_TURN, TURN_STEPS)
+    return _motion(before, after, hud, True, seen, matrix, MAX_TURN, TURN_STEPS)
 
 
 def view_walk(before: Frame, after: Frame, pitch: float, hud: str = "luanti") -> Motion:
     """Nodes (forward, right) that the player walked between two frames, as the ground in the lower part tells.
 
+    What is in reach is not looked at: the outline of the block there jumps from node to node while one walks.
     before, after: uint8 (H, W, 3), at the same pitch and yaw.
     """
 
@@ -143,4 +151,4 @@ def view_walk(before: Frame, after: Frame, pitch: float, hud: str = "luanti") ->
         rays = orientation(0.0, pitch).T @ np.linalg.inv(camera) @ points
         return rays[1] / np.linalg.norm(rays, axis=0) < -BELOW
 
-    return _motion(before, after, hud, seen, matrix, MAX_WALK, WALK_STEPS)
+    return _motion(before, after, hud, False, seen, matrix, MAX_WALK, WALK_STEPS)

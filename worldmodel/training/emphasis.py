@@ -18,6 +18,8 @@ from worldmodel.model.layout import BlockLayout
 from worldmodel.types import BUTTONS
 
 EFFECT_STEPS = 2  # a press shows in the next frame or in the one after (measured in Luanti)
+AFTERMATH_STEPS = 8  # as long, the hand that swings before a new block or hole has come to rest, and it is looked at
+NEAR_SHARE = 0.3  # of the most weight: what is near the crosshair at any time, where the outline comes and goes
 REACH_ROWS, REACH_COLUMNS = 2.0, 2.5  # token places from the picture's middle, where the crosshair is
 MORE_STALE = 3
 _STARTING = [BUTTONS.index(name) for name in STARTING]
@@ -31,10 +33,10 @@ def near_crosshair(layout: BlockLayout) -> NDArray[np.bool_]:
     return (np.abs(rows) <= REACH_ROWS) & (np.abs(columns) <= REACH_COLUMNS)
 
 
-def shown_after(steps: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Steps (B, T) in which something happens -> (B, T - 1): frames 1.. that may show it."""
+def shown_after(steps: NDArray[np.bool_], most: int = EFFECT_STEPS) -> NDArray[np.bool_]:
+    """Steps (B, T) in which something happens -> (B, T - 1): frames 1.. that may show it, up to `most` steps later."""
     shown = steps[:, :-1].copy()
-    for later in range(1, EFFECT_STEPS):
+    for later in range(1, min(most, steps.shape[1] - 1)):
         shown[:, later:] |= steps[:, : -1 - later]
     return shown
 
@@ -48,10 +50,31 @@ def may_show(actions: NDArray[np.integer]) -> tuple[NDArray[np.bool_], NDArray[n
 
 def token_weights(actions: NDArray[np.integer], layout: BlockLayout, most: float) -> Tensor:
     """Action tokens (B, T, 11), of any base -> float32 (B, T - 1, image): `most` for the whole frame that may show
-    what a press has started, and near the crosshair while a block is worked on; 1 for all else."""
-    started, worked = may_show(actions)
-    chosen = started[..., None] | (worked[..., None] & near_crosshair(layout))
-    return torch.from_numpy(np.where(chosen, most, 1.0).astype(np.float32))
+    what a press has started, and near the crosshair while a block is worked on and a while after; NEAR_SHARE of it
+    near the crosshair otherwise; 1 for all else."""
+    started, _ = may_show(actions)
+    worked = shown_after(np.any(held(actions)[..., _WORKING], -1), AFTERMATH_STEPS)
+    near = near_crosshair(layout)
+    weights = np.where(near, max(1.0, NEAR_SHARE * most), 1.0)
+    weights = np.where(started[..., None] | (worked[..., None] & near), most, weights)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+def coming_weights(weights: Tensor, until: Tensor, layout: BlockLayout, most: float) -> Tensor:
+    """Of windows whose frames before `until` have lost the outline: near the crosshair those frames teach nothing, and
+    the frame in which it comes does. weights: (B, T - 1, image) of frames 1..; until: (B,), 0 for none."""
+    frame = 1 + torch.arange(weights.shape[1], device=weights.device)[:, None]
+    first = until[:, None, None]
+    near = torch.from_numpy(near_crosshair(layout)).to(weights.device)
+    weights = torch.where((first == frame) & near, most, weights)
+    return torch.where((frame < first) & near, 0.0, weights)
+
+
+def unlined_weights(weights: Tensor, lined: Tensor, layout: BlockLayout) -> Tensor:
+    """Of recordings whose outlines cannot be seen: they teach nothing near the crosshair, where they would teach that
+    what is in reach has none. weights: (B, T - 1, image); lined: bool (B,)."""
+    near = torch.from_numpy(near_crosshair(layout)).to(weights.device)
+    return torch.where(near & ~lined[:, None, None], 0.0, weights)
 
 
 def stale_shares(actions: NDArray[np.integer], share: float) -> Tensor:

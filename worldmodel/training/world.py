@@ -35,7 +35,8 @@ from worldmodel.model.loading import save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
-from worldmodel.training.emphasis import stale_shares, token_weights
+from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
+from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,8 @@ class WorldTraining:
     largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
     of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
     the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
-    tokens of the frame before (stale_shares); init: a checkpoint to start from instead of random weights."""
+    tokens of the frame before (stale_shares); unlined: share of the windows in which the outline of the block in reach
+    is missing up to some frame (forget_outline); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -58,6 +60,7 @@ class WorldTraining:
     starting: float = 0.0
     emphasis: float = 1.0
     stale: float = 0.0
+    unlined: float = 0.0
     init: Path | None = None
     seed: int = 0
     device: str = "cpu"
@@ -111,28 +114,6 @@ class Optimizers:
 def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
     """tokens (B, T, places) -> (B, T - 1, image): what each slot of frames 1.. predicts."""
     return tokens[:, 1:, torch.from_numpy(model.layout.places).to(tokens.device)]
-
-
-def add_noise(tokens: Tensor, tokenizer: ImageTokenizer, most: float, generator: torch.Generator) -> Tensor:
-    """Replaces a share of the tokens by a near code; the share differs by frame, uniform in 0..most."""
-    share = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) * most
-    wrong = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
-    return torch.where(wrong, tokenizer.quantizer.neighbours(tokens, generator), tokens)
-
-
-def make_stale(tokens: Tensor, order: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:
-    """Begins some frames with the tokens that the frame before has there: a random number of them, the first in decode
-    order. tokens: (B, T, places); order: int64 (places,), the places in decode order; shares: (B, T) probabilities, 0
-    for the first frame.
-
-    In recorded play a frame that begins like the one before goes on like it, so that a model which has once sampled
-    "still the same" stays with it, whatever is pressed. Given such a beginning and the true frame as its target, it
-    learns to go by the action (scheduled sampling, Bengio et al. 2015, arXiv 1506.03099, with the one mistake that
-    matters here in the place of the model's own samples)."""
-    rank = torch.argsort(order)
-    chosen = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) < shares[..., None]
-    count = torch.randint(1, len(order) + 1, chosen.shape, generator=generator, device=tokens.device)
-    return torch.where(chosen & (rank < count), tokens.roll(1, 1), tokens)
 
 
 @torch.no_grad()
@@ -250,16 +231,21 @@ def train_world(
     for step in bar:
         model.train()
         rng = np.random.default_rng((options.seed, step, rank))
-        tokens, actions = (part.to(device) for part in sampler.draw(options.batch, rng))
+        tokens, actions, outlined, lined = (part.to(device) for part in sampler.draw(options.batch, rng))
         played = actions.cpu().numpy()
-        weights = token_weights(played, model.layout, options.emphasis).to(device).flatten()
+        weights = token_weights(played, model.layout, options.emphasis).to(device)
+        weights = unlined_weights(weights, lined, model.layout)
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
         inputs = make_stale(tokens, order, stale_shares(played, options.stale).to(device), generator)
+        if options.unlined > 0:
+            until = outline_comes(outlined, options.unlined, generator)
+            inputs = forget_outline(inputs, outlined, until, model.layout.order.width)
+            weights = coming_weights(weights, until, model.layout, options.emphasis)
         inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
         losses = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten(), reduction="none")
-        loss = (losses * weights).sum() / weights.sum()
+        loss = (losses * weights.flatten()).sum() / weights.sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(step, options.steps, options.warmup))

@@ -1,0 +1,49 @@
+"""Digging and placing: a block that comes or goes is rare, and decided in one frame. How such frames are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from kernels.sampling import Sampler
+from worldmodel.config import WorldModelConfig
+from worldmodel.types import NO_ACTION, Action, Tokens
+
+BUTTONS = ("attack", "use")
+# A frame may still show what was done so many steps before: in Luanti the hand is at rest again after five. No more
+# than a context knows (`window` - 1 actions), so that play which goes on from one goes on alike.
+WORK_STEPS = 5
+
+
+class Work:
+    """What the mouse's buttons have been doing. Actions are int (11,) tokens."""
+
+    def __init__(self, config: WorldModelConfig) -> None:
+        encode = config.action_tokenizer().encode
+        self._none = encode(NO_ACTION)
+        self._buttons = np.unique([token for name in BUTTONS for token in encode(Action(frozenset({name})))])
+        self._buttons = np.setdiff1d(self._buttons, self._none)
+        self._rested = WORK_STEPS + 1  # steps since the last one with work
+
+    def idle(self, action: Tokens) -> Tokens:
+        """The action without digging and placing. Only frames in which this makes a difference are guided: walking and
+        looking are followed well without guidance, and in two thirds of the time."""
+        return np.where(np.isin(action, self._buttons), self._none, action)
+
+    def open(self, actions: Sequence[Tokens]) -> None:
+        """Begins anew, with the actions of a context."""
+        self._rested = WORK_STEPS + 1
+        for action in actions:
+            self._step(action)
+
+    def sampler(self, action: Tokens, sampler: Sampler) -> Sampler:
+        """How the frame after this action is drawn. Once for every frame."""
+        self._step(action)
+        if sampler.work_temperature is None or self._rested > WORK_STEPS:
+            return sampler
+        return replace(sampler, temperature=sampler.work_temperature)
+
+    def _step(self, action: Tokens) -> None:
+        self._rested = 0 if np.isin(action, self._buttons).any() else self._rested + 1
