@@ -11,9 +11,9 @@ from kernels.sampling import Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.types import NO_ACTION, Action, Tokens
 
-BUTTONS = ("attack", "use")
-# A frame may still show what was done so many steps before: in Luanti the hand is at rest again after five. No more
-# than a context knows (`window` - 1 actions), so that play which goes on from one goes on alike.
+WORK = ("attack", "use")
+# So many steps after the work, the hand that swings before it has come to rest. No more than a context of nano's window
+# knows (5 actions), so that play which goes on from one goes on alike.
 WORK_STEPS = 5
 
 
@@ -23,7 +23,7 @@ class Work:
     def __init__(self, config: WorldModelConfig) -> None:
         encode = config.action_tokenizer().encode
         self._none = encode(NO_ACTION)
-        self._buttons = np.unique([token for name in BUTTONS for token in encode(Action(frozenset({name})))])
+        self._buttons = np.unique([token for name in WORK for token in encode(Action(frozenset({name})))])
         self._buttons = np.setdiff1d(self._buttons, self._none)
         self._rested = WORK_STEPS + 1  # steps since the last one with work
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.data.windows import STARTING, held, pressed
+from worldmodel.engine.work import WORK
 from worldmodel.model.layout import BlockLayout
 from worldmodel.types import BUTTONS
 
@@ -23,7 +24,7 @@ NEAR_SHARE = 0.3  # of the most weight: what is near the crosshair at any time, 
 REACH_ROWS, REACH_COLUMNS = 2.0, 2.5  # token places from the picture's middle, where the crosshair is
 MORE_STALE = 3
 _STARTING = [BUTTONS.index(name) for name in STARTING]
-_WORKING = [BUTTONS.index(name) for name in ("use", "attack")]  # a block may come or go at any time while they are down
+_WORKING = [BUTTONS.index(name) for name in WORK]  # a block may come or go at any time while they are down
 
 
 def near_crosshair(layout: BlockLayout) -> NDArray[np.bool_]:
