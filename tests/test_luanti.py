@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from worldmodel.data.clips import read_actions, read_clip
+from worldmodel.data.outline import EVEN, WHITE
 from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
 from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
@@ -130,16 +131,19 @@ def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
 
 @pytest.mark.usefixtures("first_frame")
 def test_the_block_in_reach_is_outlined_so_that_a_model_can_see_it(game):
-    """White on grass, at the size that nano sees: a thin frame around the crosshair, not a patch."""
+    """White, at the size that nano sees: a thin frame around the crosshair, not a patch. What lies in reach is not
+    the same on each machine, so that one heading of eight is enough."""
     game.tick(dy=round((50 - game.state.pitch) / DEGREES_PER_PIXEL))
-    for _ in range(3):
-        game.tick()
-    frame = reduce_frame(game.frame, 112, 192).astype(int)
-    outlined = frame[..., 2] - frame[..., 1] > -20  # grass and wood are far from blue, the outline nearly is
-    outlined[50:62, 90:102] = False  # the crosshair is white, too
-    assert 30 <= outlined[30:88, 60:132].sum() <= 400
-    assert outlined[30:88, 60:96].any()
-    assert outlined[30:88, 96:132].any()
+    counts = []
+    for _ in range(8):
+        game.tick(dx=round(45 / DEGREES_PER_PIXEL))
+        for _ in range(3):
+            game.tick()
+        frame = reduce_frame(game.frame, 112, 192).astype(int)
+        white = (frame.min(-1) > WHITE) & (np.ptp(frame, -1) < EVEN)
+        white[50:62, 90:102] = False  # the crosshair is white, too
+        counts.append((int(white[30:88, 60:96].sum()), int(white[30:88, 96:132].sum())))
+    assert any(min(sides) >= 10 and 30 <= sum(sides) <= 400 for sides in counts), counts
 
 
 @pytest.mark.parametrize("tick", [12, 13])
@@ -173,16 +177,19 @@ def test_a_click_shows_in_the_frame_after_its_step_in_whichever_tick_it_begins(g
 @pytest.mark.usefixtures("first_frame")
 def test_sprint_is_faster_than_walking_and_walking_than_sneaking(game):
     def speed(*keys: str) -> float:
-        for _ in range(8):
-            game.tick()
-        start = game.state
-        for _ in range(16):
-            game.tick(keys=keys)
-        return float(np.hypot(game.state.x - start.x, game.state.z - start.z))
+        """Where nothing is in the way: the fastest of four headings, from and back to about the same place."""
+        found = []
+        for _ in range(4):
+            game.tick(dx=round(90 / DEGREES_PER_PIXEL))
+            for _ in range(8):
+                game.tick()
+            start = game.state
+            for _ in range(16):
+                game.tick(keys=keys)
+            found.append(float(np.hypot(game.state.x - start.x, game.state.z - start.z)))
+        return max(found)
 
-    walk = speed("w")
-    game.tick(dx=1200)  # back, where nothing is in the way
-    sneak, sprint = speed("w", "left.shift"), speed("w", "left.control")
+    walk, sneak, sprint = speed("w"), speed("w", "left.shift"), speed("w", "left.control")
     assert 0 < sneak < 0.6 * walk
     assert sprint > 1.2 * walk
 
