@@ -19,6 +19,7 @@ from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.outline import outlined
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
+from worldmodel.data.windows import held
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -26,8 +27,9 @@ from worldmodel.training import common
 from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import NEAR_SHARE, coming_weights, stale_shares, token_weights, unlined_weights
+from worldmodel.training.late_holes import hold_off, holes_to_come
 from worldmodel.training.world import WorldTraining, train_world
-from worldmodel.types import NO_ACTION, Action
+from worldmodel.types import BUTTONS, NO_ACTION, Action
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = WorldTraining(
@@ -171,6 +173,34 @@ def test_the_outline_is_taken_out_up_to_the_frame_in_which_it_comes():
     weights = unlined_weights(torch.ones(2, 4, layout.image), torch.tensor([True, False]), layout)
     assert weights[0].eq(1).all()
     assert weights[1].eq(0).sum() == 4 * 30
+
+
+def test_a_hole_may_be_held_off_while_the_picture_stands_still():
+    config = WorldModelConfig()
+    layout, encode = BlockLayout(config.decode_order()), config.action_tokenizer().encode
+    dig, turn, walk = Action(frozenset({"attack"})), Action(yaw=9.0), Action(frozenset({"attack", "forward"}))
+    plays = [
+        [NO_ACTION, NO_ACTION, dig, *(NO_ACTION,) * 7],
+        [NO_ACTION, NO_ACTION, dig, dig, turn, *(NO_ACTION,) * 5],  # it turns before a late hole could come
+        [NO_ACTION, NO_ACTION, walk, walk, walk, *(NO_ACTION,) * 5],
+        [dig] * 10,  # nobody knows since when
+        [NO_ACTION] * 7 + [dig] * 3,  # it would come after the window
+    ]
+    actions = np.stack([[encode(action) for action in play] for play in plays])
+    found = [holes_to_come(actions, 1.0, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(steps.tolist() == [2, 0, 0, 0, 0] and not until[1:].any() for steps, until in found)
+    assert {int(until[0]) for _, until in found} == {5, 6, 7}
+    assert not holes_to_come(actions, 0.0, np.random.default_rng(0))[1].any()
+
+    tokens = torch.arange(10)[:, None].repeat(5, 1, 84)  # a frame's number
+    held_off, played = hold_off(
+        tokens, torch.from_numpy(actions), np.array([2, 0, 0, 0, 0]), np.array([6, 0, 0, 0, 0]), layout
+    )
+    assert held_off[1:].equal(tokens[1:])
+    assert held_off[0, [4, 5]].eq(3).sum(1).tolist() == [30, 30]  # near the crosshair, still the first swing
+    assert (held_off[0] != tokens[0]).sum() == 60
+    attack = [bool(held(step[None])[0][BUTTONS.index("attack")]) for step in played[0].numpy()]
+    assert attack == [False, False, True, True, True, True, *[False] * 4]
 
 
 def test_windows_know_whether_their_recording_shows_outlines():

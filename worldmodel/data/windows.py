@@ -14,7 +14,7 @@ from worldmodel.types import BUTTONS
 
 # Buttons whose going down starts something in the picture, and how often each is drawn: placing and digging are the
 # rarest and the hardest to learn, and the changes of pace were followed worst of all (benchmarks/).
-STARTING = {"use": 5, "attack": 4, "forward": 2, "back": 1, "left": 1, "right": 1, "jump": 1, "sprint": 2, "sneak": 2}
+STARTING = {"use": 9, "attack": 7, "forward": 2, "back": 1, "left": 1, "right": 1, "jump": 1, "sprint": 2, "sneak": 2}
 
 
 class Played(Protocol):

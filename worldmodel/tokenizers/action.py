@@ -60,8 +60,8 @@ def bin_to_camera(index: int) -> float:
 
 
 def camera_bins(tokens: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Action tokens (T, 11), of any base -> their camera bins (T, 2) of [pitch, yaw]."""
-    return (tokens[:, 1:3] - tokens[:, :1] + ACT_BOS - np.array([PITCH_BASE, YAW_BASE])).astype(np.int64)
+    """Action tokens (..., 11), of any base -> their camera bins (..., 2) of [pitch, yaw]."""
+    return (tokens[..., 1:3] - tokens[..., :1] + ACT_BOS - np.array([PITCH_BASE, YAW_BASE])).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
+from worldmodel.training.late_holes import hold_off, holes_to_come
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class WorldTraining:
     of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
     the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
     tokens of the frame before (stale_shares); unlined: share of the windows in which the outline of the block in reach
-    is missing up to some frame (forget_outline); init: a checkpoint to start from instead of random weights."""
+    is missing up to some frame (forget_outline); late: share of the windows with digging in which the hole is late
+    (late_holes.py); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
     batch: int = 3
@@ -61,6 +63,7 @@ class WorldTraining:
     emphasis: float = 1.0
     stale: float = 0.0
     unlined: float = 0.0
+    late: float = 0.0
     init: Path | None = None
     seed: int = 0
     device: str = "cpu"
@@ -233,14 +236,19 @@ def train_world(
         rng = np.random.default_rng((options.seed, step, rank))
         tokens, actions, outlined, lined = (part.to(device) for part in sampler.draw(options.batch, rng))
         played = actions.cpu().numpy()
+        steps, late = holes_to_come(played, options.late, rng)
+        given, actions = hold_off(tokens, actions, steps, late, model.layout)
+        played = actions.cpu().numpy()
         weights = token_weights(played, model.layout, options.emphasis).to(device)
         weights = unlined_weights(weights, lined, model.layout)
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
-        inputs = make_stale(tokens, order, stale_shares(played, options.stale).to(device), generator)
+        inputs = make_stale(given, order, stale_shares(played, options.stale).to(device), generator)
+        until = torch.from_numpy(late).to(device)
         if options.unlined > 0:
-            until = outline_comes(outlined, options.unlined, generator)
-            inputs = forget_outline(inputs, outlined, until, model.layout.order.width)
-            weights = coming_weights(weights, until, model.layout, options.emphasis)
+            comes = outline_comes(outlined, options.unlined, generator) * (until == 0)
+            inputs = forget_outline(inputs, outlined, comes, model.layout.order.width)
+            until = until + comes
+        weights = coming_weights(weights, until, model.layout, options.emphasis)
         inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
