@@ -41,6 +41,9 @@ class Play:
     longer. Default: the model's."""
     work_temperature: float | None = None
     """Sampling temperature while something is dug or placed, and half a second after. Default: the model's."""
+    move_guidance: float | None = None
+    """Follow keys and mouse more than the model does by itself: 0 is off, 1 strong. Such frames take longer. Default:
+    the model's."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -227,6 +230,7 @@ def check(options: Play) -> None:
             "--top-k": options.top_k is not None,
             "--guidance": options.guidance is not None,
             "--work-temperature": options.work_temperature is not None,
+            "--move-guidance": options.move_guidance is not None,
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,

@@ -38,8 +38,8 @@ def panel_lines(picture: Picture, recent: Stats) -> Lines:
         third.append(("top-p", f"{picture.sampler.top_p:g}"))
         if picture.sampler.top_k:
             third.append(("top-k", str(picture.sampler.top_k)))
-        if picture.sampler.guidance:
-            third.append(("guidance", f"{picture.sampler.guidance:g}"))
+        if picture.sampler.guidance or picture.sampler.move_guidance:
+            third.append(("guidance", f"{picture.sampler.move_guidance:g} ({picture.sampler.guidance:g})"))
     third.extend(picture.notes)
     return (first, second, tuple(third)) if third else (first, second)
 

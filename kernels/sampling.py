@@ -24,14 +24,17 @@ MASK = 0xFFFFFFFF
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p; guidance: see `guide` (0: none); work_temperature: that of frames
-    which may show what a mouse button does (None: that of all others). ValueError for values out of range."""
+    most likely codes whose probability reaches top_p; guidance: of frames in which a mouse button is down, away from
+    idle hands (see `guide`; 0: none); work_temperature: that of frames which may show what a mouse button does (None:
+    that of all others); move_guidance: of the other frames with an action, away from no action. ValueError for values
+    out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.8
     guidance: float = 0.0
     work_temperature: float | None = None
+    move_guidance: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("temperature", "work_temperature"):
@@ -42,8 +45,9 @@ class Sampler:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
-        if not 0 <= self.guidance <= 10:
-            raise ValueError(f"guidance must lie in 0..10, got {self.guidance}")
+        for name in ("guidance", "move_guidance"):
+            if not 0 <= getattr(self, name) <= 10:
+                raise ValueError(f"{name} must lie in 0..10, got {getattr(self, name)}")
 
     @property
     def greedy(self) -> bool:
@@ -83,9 +87,9 @@ def uniforms(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[n
 
 
 def guide(logits: NDArray[np.float32], idle: NDArray[np.float32], guidance: float) -> NDArray[np.float32]:
-    """Moves logits away from those of the same action with idle hands, so that what digging and placing change becomes
-    likelier: classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), with a condition that play is full of
-    where that has a dropped one. Both (N, codes)."""
+    """Moves logits away from those of the same step without the action, or with idle hands, so that what the action
+    changes becomes likelier: classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), with a condition that
+    play is full of where that has a dropped one. Both (N, codes)."""
     return (logits + np.float32(guidance) * (logits - idle)).astype(np.float32, copy=False)
 
 

@@ -48,25 +48,33 @@ class RecordingError(WorldModelError):
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """As kernels.sampling.Sampler. The last two are written only if they are used: older readers know the others."""
+    """As kernels.sampling.Sampler. The last three are written only if they are used: older readers know the others."""
 
     temperature: float
     top_k: int
     top_p: float
     guidance: float = 0.0
     work_temperature: float | None = None
+    move_guidance: float = 0.0
 
     def pack(self) -> list[Any]:
         values = [self.temperature, self.top_k, self.top_p]
+        if self.move_guidance:
+            return [*values, self.guidance, self.work_temperature, self.move_guidance]
         if self.work_temperature is not None:
             return [*values, self.guidance, self.work_temperature]
         return [*values, self.guidance] if self.guidance else values
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
-        length = len(value) if isinstance(value, list) and len(value) in (4, 5) else 3
+        length = len(value) if isinstance(value, list) and len(value) in (4, 5, 6) else 3
         temperature, top_k, top_p, *others = _list(value, length)
-        return SamplerSettings(_number(temperature), _integer(top_k), _number(top_p), *map(_number, others))
+        guidance, at_work, moving = (*others, *(0.0, None, 0.0)[len(others) :])
+        return SamplerSettings(
+            *(_number(temperature), _integer(top_k), _number(top_p), _number(guidance)),
+            None if at_work is None else _number(at_work),
+            _number(moving),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

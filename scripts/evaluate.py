@@ -69,6 +69,7 @@ class Arguments:
     top_p: float | None = None
     guidance: float | None = None
     work_temperature: float | None = None
+    move_guidance: float | None = None
     lpips: Path | None = None
     fvd: Path | None = None
     timed: int = 100

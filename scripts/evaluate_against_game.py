@@ -44,6 +44,7 @@ class Arguments:
     top_p: float | None = None
     guidance: float | None = None
     work_temperature: float | None = None
+    move_guidance: float | None = None
 
 
 def main(args: Arguments) -> None:

@@ -62,6 +62,7 @@ class Arguments:
     top_p: float = Sampler().top_p
     guidance: float = Sampler().guidance
     work_temperature: float | None = None
+    move_guidance: float = Sampler().move_guidance
     note: str = ""
     context: int = 4
     clips: int = 24

@@ -87,18 +87,22 @@ def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
     play(world, 4, "use")
     world.sampler = replace(world.sampler, guidance=0.0, work_temperature=0.2)
     play(world, 4, "use")
+    world.sampler = replace(world.sampler, work_temperature=None, move_guidance=0.8)
+    play(world, 4)
     world.reset(2, 99)
     play(world, 3)
     world.close()
     session = read_session(tmp_path / "a.wms")
-    assert [marker.kind for marker in session.markers] == ["reset", "sampler", "sampler", "sampler", "reset"]
+    assert [marker.kind for marker in session.markers] == ["reset", *["sampler"] * 4, "reset"]
     fresh = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
     result = verify(session, fresh)
-    assert (result.steps, result.equal) == (20, 20)
+    assert (result.steps, result.equal) == (24, 24)
     warm = [replace(marker, sampler=replace(marker.sampler, work_temperature=None)) for marker in session.markers]
     assert verify(replace(session, markers=tuple(warm)), fresh).first[0] > 12
     unguided = [replace(marker, sampler=replace(marker.sampler, guidance=0.0)) for marker in session.markers]
     assert verify(replace(session, markers=tuple(unguided)), fresh).first[0] > 8
+    unmoved = [replace(marker, sampler=replace(marker.sampler, move_guidance=0.0)) for marker in session.markers]
+    assert verify(replace(session, markers=tuple(unmoved)), fresh).first[0] > 16
 
 
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):

@@ -78,6 +78,7 @@ def test_greedy_takes_the_most_likely():
         {"temperature": 99},
         {"guidance": -1},
         {"work_temperature": 11},
+        {"move_guidance": 10.5},
     ],
 )
 def test_bad_settings_are_refused(values):

@@ -166,12 +166,13 @@ class GraphDecoder:
             )
         self._check_state()
         rows: list[torch.Tensor] = []
-        idle, sampler = self._work.idle(action), self._work.sampler(action, sampler)
-        guided = sampler.guidance > 0 and not np.array_equal(action, idle)
+        sampler, other = self._work.draw(action, sampler)
+        guided = other is not None
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
             self.step.action.copy_(torch.from_numpy(action.astype(np.int64)))
-            self.step.idle.copy_(torch.from_numpy(idle.astype(np.int64)))
+            if other is not None:
+                self.step.idle.copy_(torch.from_numpy(other.astype(np.int64)))
             self.step.set_sampler(sampler, seed, frame)
             if forced is not None:
                 self._make_tokens(torch.from_numpy(forced.astype(np.int64)).to(self.step.device), rows, guided)

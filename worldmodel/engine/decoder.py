@@ -157,8 +157,8 @@ class FrameDecoder:
 
     Block b of the session lies in ring slot b % window. `frames` holds the last frames; with the actions between them
     the cache can be rebuilt (`open`). A guided frame (see Work) is decoded in two lanes, as rows of the same
-    passes: the action's, and that of the action with idle hands, whose keys lie in a block of their own behind the ring
-    and are forgotten after it.
+    passes: the action's, and that of the action it is guided away from, whose keys lie in a block of their own behind
+    the ring and are forgotten after it.
     """
 
     def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
@@ -211,15 +211,17 @@ class FrameDecoder:
         layout, previous = self.layout, self.frames[-1]
         tokens = np.zeros(layout.image, np.int32)
         scores: list[Array] = []
-        idle, sampler = self._work.idle(action), self._work.sampler(action, sampler)
-        guided = sampler.guidance > 0 and not np.array_equal(action, idle)
+        sampler, other = self._work.draw(action, sampler)
+        guided = other is not None
         assert not guided or len(self.visible) > self.window * layout.length, f"{self.backend.name} has one lane"
         ending = slice(layout.image, layout.length)
         ending_angles = self._angles(ending)
         before = np.broadcast_to(self.visible.copy(), (layout.outro, len(self.visible)))  # with the frame that leaves
         first = [self._slots(ending, lane) for lane in range(1 + guided)]
         self._begin()
-        lanes = [_Lane(action, self.visible)] + [_Lane(idle, self.visible.copy())] * guided
+        lanes = [_Lane(action, self.visible)]
+        if other is not None:
+            lanes.append(_Lane(other, self.visible.copy()))
         for index, part in enumerate(layout.group_slots):
             angles = self._angles(part)
             shares = []

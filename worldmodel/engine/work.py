@@ -1,4 +1,5 @@
-"""Digging and placing: a block that comes or goes is rare, and decided in one frame. How such frames are drawn."""
+"""How a frame is drawn, by its action. Digging and placing: a block that comes or goes is rare, and decided in one
+frame. Walking and looking: a model is given to standing still."""
 
 from __future__ import annotations
 
@@ -27,23 +28,25 @@ class Work:
         self._buttons = np.setdiff1d(self._buttons, self._none)
         self._rested = WORK_STEPS + 1  # steps since the last one with work
 
-    def idle(self, action: Tokens) -> Tokens:
-        """The action without digging and placing. Only frames in which this makes a difference are guided: walking and
-        looking are followed well without guidance, and in two thirds of the time."""
-        return np.where(np.isin(action, self._buttons), self._none, action)
-
     def open(self, actions: Sequence[Tokens]) -> None:
         """Begins anew, with the actions of a context."""
         self._rested = WORK_STEPS + 1
         for action in actions:
             self._step(action)
 
-    def sampler(self, action: Tokens, sampler: Sampler) -> Sampler:
-        """How the frame after this action is drawn. Once for every frame."""
+    def draw(self, action: Tokens, sampler: Sampler) -> tuple[Sampler, Tokens | None]:
+        """How the frame after this action is drawn, and the action that it is guided away from, by sampler.guidance:
+        the same with idle hands, or none at all. None for a frame that is not guided, which takes two thirds of the
+        time. Once for every frame."""
         self._step(action)
-        if sampler.work_temperature is None or self._rested > WORK_STEPS:
-            return sampler
-        return replace(sampler, temperature=sampler.work_temperature)
+        working = self._rested == 0
+        other = np.where(np.isin(action, self._buttons), self._none, action) if working else self._none
+        guidance = sampler.guidance if working else sampler.move_guidance
+        temperature = sampler.work_temperature if self._rested <= WORK_STEPS else None
+        drawn = replace(
+            sampler, guidance=guidance, temperature=sampler.temperature if temperature is None else temperature
+        )
+        return drawn, other if guidance > 0 and not np.array_equal(action, other) else None
 
     def _step(self, action: Tokens) -> None:
         self._rested = 0 if np.isin(action, self._buttons).any() else self._rested + 1
