@@ -135,6 +135,7 @@ def main(args: Arguments) -> None:
         "context": args.context,
         "clips": args.clips,
         "seeds": args.seeds,
+        "without_black_frames": True,  # earlier versions took them: their rollouts are of other stretches
         "sampler": asdict(world.sampler),
         "order": config.order,
     }

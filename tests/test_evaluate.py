@@ -13,8 +13,11 @@ from conftest import vpt_line, write_clip
 from PIL import Image
 
 from scripts import evaluate as evaluate_script
+from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import items_told, read_slot
+from worldmodel.data.tokens import TokenClip
 from worldmodel.evaluation.drift import token_entropy
+from worldmodel.evaluation.episodes import pick_episodes
 from worldmodel.evaluation.hotbar import slots_followed
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import Step, WorldModelError
@@ -41,6 +44,18 @@ def clips(tmp_path_factory):
 def evaluate(*arguments):
     command = [sys.executable, ROOT / "scripts/evaluate.py", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_stretches_in_which_nothing_can_be_seen_are_passed_over():
+    frames = np.full((60, 48, 80, 3), 90, np.uint8)
+    frames[14] = 1
+    frames[14, 44:] = 200  # the hotbar is always to be seen
+    played = np.zeros((60, 11), np.int32), np.zeros(60, np.int32)
+    pictures = StoredClip("a", frames, np.zeros((60, 23), bool), np.zeros((60, 2), np.float32), played[1])
+    stored = TokenClip("a", np.zeros((60, 15), np.uint16), *played)
+    assert [episode.start for episode in pick_episodes([(pictures, stored)], 6, 10)] == [0, 15, 20, 30, 40, 50]
+    frames[:] = 0  # then there is no better one
+    assert [episode.start for episode in pick_episodes([(pictures, stored)], 2, 10)] == [0, 50]
 
 
 def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):

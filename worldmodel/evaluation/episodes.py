@@ -19,6 +19,9 @@ from worldmodel.data.tokens import TokenClip, save_array
 from worldmodel.data.windows import Windows
 from worldmodel.engine.decoder import Decoder
 
+# Of the part above the hotbar. Of 10,500 held-out frames, 0.4% have a mean below 1, and all others one above 15.
+BLACK, WORLD_ROWS = 6, 0.84
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -37,11 +40,16 @@ class Episode:
 
 
 def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, length: int) -> list[Episode]:
-    """`count` stretches of `length` steps, spread evenly over all clips. ClipError if no clip is long enough."""
+    """`count` stretches of `length` steps, spread evenly over all clips. ClipError if no clip is long enough.
+
+    Where a stretch has black frames, the next one without is taken: with the player's head in a block there is nothing
+    to be seen of any action, and what a reader says of such pictures, up to 90 degrees off, would drown all else.
+    """
     places = Windows([stored for _, stored in clips], length).starts
     episodes = []
     for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
-        index, start = places[int(pick)]
+        seen = next((p for p in places[int(pick) :] if not _black(clips, p, length)), places[int(pick)])
+        index, start = seen
         pictures, stored = clips[index]
         part = slice(start, start + length)
         episodes.append(
@@ -55,6 +63,13 @@ def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, len
             )
         )
     return episodes
+
+
+def _black(clips: Sequence[tuple[StoredClip, TokenClip]], place: tuple[int, int], length: int) -> bool:
+    index, start = place
+    frames = clips[index][0].frames[start : start + length]
+    world = frames[:, : round(WORLD_ROWS * frames.shape[1]) : 4, ::4]  # a few pixels tell
+    return bool((world.mean((1, 2, 3)) < BLACK).any())
 
 
 def generate(
