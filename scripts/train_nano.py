@@ -30,7 +30,7 @@ DONE = "done"  # the file that a finished stage leaves in its folder
 class Arguments:
     """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
     to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance, starting,
-    emphasis, stale: see WorldTraining; clips: stretches that are evaluated; extra: further options of a stage's
+    emphasis, stale, unlined, late: see WorldTraining; clips: stretches that are evaluated; extra: further options of a stage's
     script, as STAGE:OPTION."""
 
     data: tuple[Path, ...]
@@ -46,6 +46,8 @@ class Arguments:
     starting: float = 0.5
     emphasis: float = 6.0
     stale: float = 0.1
+    unlined: float = 0.1
+    late: float = 0.5
     idm_steps: int = 8_000
     idm_batch: int = 32
     clips: int = 64
@@ -67,6 +69,7 @@ def commands(args: Arguments) -> dict[str, list[str]]:
         + ["--cache", args.out / "frames"],
         "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
         + ["--starting", args.starting, "--emphasis", args.emphasis, "--stale", args.stale]
+        + ["--unlined", args.unlined, "--late", args.late]
         + [*data, *training, *compiled, *tokenizer, *cache],
         "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
         "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", folders["idm"], *cache]
