@@ -30,8 +30,8 @@ DONE = "done"  # the file that a finished stage leaves in its folder
 class Arguments:
     """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
     to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance, starting,
-    emphasis, stale, unlined, late: see WorldTraining; clips: stretches that are evaluated; extra: further options of a stage's
-    script, as STAGE:OPTION."""
+    emphasis, stale, unlined, late: see WorldTraining; clips: stretches that are evaluated; extra: further options of a
+    stage's script, as STAGE:OPTION."""
 
     data: tuple[Path, ...]
     val: Path
