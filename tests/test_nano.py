@@ -54,7 +54,7 @@ def test_walking_begins_out_of_a_standstill(nano):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("button", "least"), [("use", 4), ("attack", 1)])
+@pytest.mark.parametrize(("button", "least"), [("use", 7), ("attack", 3)])
 def test_a_press_changes_the_world_near_the_crosshair(nano, button, least):
     """In start scenes with something in reach the right button places a block; holes are dug less reliably."""
     shown = presses_shown(nano, range(nano.starts), button)
