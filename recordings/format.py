@@ -46,6 +46,9 @@ class RecordingError(WorldModelError):
     """A session file that cannot be read or written; says what and where."""
 
 
+UNUSED = (0.0, None, 0.0)  # the last three of a sampler's settings, where they are not used
+
+
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
     """As kernels.sampling.Sampler. The last three are written only if they are used: older readers know the others."""
@@ -53,23 +56,24 @@ class SamplerSettings:
     temperature: float
     top_k: int
     top_p: float
-    guidance: float = 0.0
-    work_temperature: float | None = None
-    move_guidance: float = 0.0
+    guidance: float = UNUSED[0]
+    work_temperature: float | None = UNUSED[1]
+    move_guidance: float = UNUSED[2]
 
     def pack(self) -> list[Any]:
-        values = [self.temperature, self.top_k, self.top_p]
-        if self.move_guidance:
-            return [*values, self.guidance, self.work_temperature, self.move_guidance]
-        if self.work_temperature is not None:
-            return [*values, self.guidance, self.work_temperature]
-        return [*values, self.guidance] if self.guidance else values
+        first, last = (
+            (self.temperature, self.top_k, self.top_p),
+            [self.guidance, self.work_temperature, self.move_guidance],
+        )
+        while last and last[-1] == UNUSED[len(last) - 1]:
+            last.pop()
+        return [*first, *last]
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
         length = len(value) if isinstance(value, list) and len(value) in (4, 5, 6) else 3
         temperature, top_k, top_p, *others = _list(value, length)
-        guidance, at_work, moving = (*others, *(0.0, None, 0.0)[len(others) :])
+        guidance, at_work, moving = (*others, *UNUSED[len(others) :])
         return SamplerSettings(
             *(_number(temperature), _integer(top_k), _number(top_p), _number(guidance)),
             None if at_work is None else _number(at_work),

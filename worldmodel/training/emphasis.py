@@ -62,8 +62,8 @@ def token_weights(actions: NDArray[np.integer], layout: BlockLayout, most: float
 
 
 def coming_weights(weights: Tensor, until: Tensor, layout: BlockLayout, most: float) -> Tensor:
-    """Of windows whose frames before `until` have lost the outline: near the crosshair those frames teach nothing, and
-    the frame in which it comes does. weights: (B, T - 1, image) of frames 1..; until: (B,), 0 for none."""
+    """Of windows whose frames before `until` have lost the outline, or a hole: near the crosshair those frames teach
+    nothing, and the frame in which it comes does. weights: (B, T - 1, image) of frames 1..; until: (B,), 0 for none."""
     frame = 1 + torch.arange(weights.shape[1], device=weights.device)[:, None]
     first = until[:, None, None]
     near = torch.from_numpy(near_crosshair(layout)).to(weights.device)
