@@ -132,8 +132,7 @@ def _look(game: LuantiGame, turn: float, pitch: float) -> None:
     """Turns by `turn` degrees to the right and to an absolute pitch."""
     dy = round((pitch - game.state.pitch) / DEGREES_PER_PIXEL)
     game.tick(dx=round(turn / DEGREES_PER_PIXEL), dy=dy)
-    for _ in range(3):
-        game.tick()
+    game.rest()
 
 
 def play_trial(game: LuantiGame, trial: Trial, folder: Path) -> bool:
@@ -141,8 +140,7 @@ def play_trial(game: LuantiGame, trial: Trial, folder: Path) -> bool:
     _look(game, 0.0, trial.pitch)
     for _ in range(2):
         game.tick(keys=(str(trial.slot + 1),))
-    for _ in range(4):
-        game.tick()
+    game.rest()
     options = game.options
     with ClipWriter(folder, trial.name, options.width, options.height, CRF) as writer:
         stage = _Stage(game, writer)

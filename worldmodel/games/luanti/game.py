@@ -68,6 +68,8 @@ SETTLE_TURN_DEGREES = 90
 SETTLE_MAX_TICKS = 400
 SETTLE_CHANGE = 0.15  # mean absolute difference of two frames, 0..255; drifting clouds stay below
 MAX_SERVER_LAG = 2.5 * TICK_SECONDS  # two ticks and rounding
+# The client tells its server every second tick where it stands and looks; the server may be two ticks behind.
+REST_TICKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,11 @@ class LuantiGame:
         self._clock += TICK_SECONDS
         self._await_server()
         return self.frame
+
+    def rest(self) -> None:
+        """Ticks without controls, until `state` is that of the picture: after a move it is some ticks old."""
+        for _ in range(REST_TICKS):
+            self.tick()
 
     def _open_channel(self) -> socket.socket:
         if self._channel is None:
