@@ -10,7 +10,8 @@ import pytest
 from scripts.evaluate_against_game import Arguments, main
 from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
 from worldmodel.evaluation.against_scores import FALSE_ALARM, QUESTIONS, Result, answers, bars_of, score, scores_of
-from worldmodel.evaluation.block_rule import THERE, change_shown
+from worldmodel.evaluation.block_rule import STANDS, change_shown, stands
+from worldmodel.evaluation.motion import world_weights
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.real_trials import Pose, change_mask, read_trial, really_happened, settled
 from worldmodel.evaluation.trials import KINDS, MOVES, SPEEDS, make_trial, name_of_walk
@@ -90,6 +91,26 @@ def test_a_change_shows_in_part_wholly_or_not_at_all():
     assert change_shown(np.roll(shown, 60, 1), without, shown, mask) < 0.1  # elsewhere is not there
 
 
+def test_a_block_stands_there_whatever_its_shape_and_a_picture_of_its_colour_shows_none():
+    rng = np.random.default_rng(0)
+    mask, world = np.zeros((112, 192), bool), np.ones((112, 192), bool)
+    mask[40:70, 80:110] = True
+    rows, columns = np.mgrid[:112, :192]
+
+    def picture(block: np.ndarray) -> np.ndarray:
+        colours = np.where(block[..., None], (150, 110, 70), (60, 110, 30))
+        return (colours + rng.integers(-20, 21, (112, 192, 1))).astype(np.uint8)
+
+    without, shown = picture(np.zeros_like(mask)), picture(mask)
+    disc = picture((rows - 55) ** 2 + (columns - 95) ** 2 < 15**2)
+    small = picture((rows - 55) ** 2 + (columns - 95) ** 2 < 7**2)
+    everywhere, elsewhere = picture(np.ones_like(mask)), np.roll(shown, 60, 1)
+    told = [stands(frame, without, shown, mask, world) for frame in (shown, np.roll(shown, (4, -9), (0, 1)), disc)]
+    assert told == pytest.approx([1, 1, 0.8], abs=0.1)
+    told = [stands(frame, without, shown, mask, world) for frame in (without, elsewhere, everywhere, small)]
+    assert told == pytest.approx([0, 0, 0, 0.2], abs=0.1)
+
+
 def test_directions_have_names():
     assert [name_of_walk(*walk) for walk in ((3, 0.5), (-3, 1), (0.2, 2), (1, -2), (0.4, -0.4))] == [
         "forward",
@@ -159,14 +180,17 @@ def test_a_folder_of_other_trials_is_refused(tmp_path):
 
 
 def test_a_block_counts_as_kept_only_if_it_was_seen_before_too():
-    def result(after: float, back: float) -> Result:
-        seen = {"control": 0.0, "after": after, "back": back}
+    def result(after: float, back: float, drawn: float = 0.9) -> Result:
+        seen = {"stands_control": 0.0, "stands_after": after, "stands_back": back}
+        seen |= {"drawn_after": drawn, "drawn_back": drawn}
         return Result("place-000", "place", "default:wood", dict.fromkeys(("truth", *SOURCES), seen))
 
-    appears, stays = QUESTIONS["place"]
+    appears, stays, alike = QUESTIONS["place"]
     for after, back, expected in ((0.9, 0.9, (True, True)), (0.9, 0.1, (True, False)), (0.1, 0.9, (False, False))):
         found = answers(result(after, back), "model")
         assert (found[appears], found[stays]) == expected
+    assert answers(result(0.9, 0.9), "model")[alike]
+    assert not answers(result(0.9, 0.9, drawn=0.4), "model")[alike]
     results = [result(0.9, 0.9)] * 6 + [result(0.9, 0.2)] * 4
     (bar,) = bars_of(scores_of(results))
     assert (bar["hits"], bar["n"], bar["met"]) == (6, 10, True)
@@ -242,7 +266,7 @@ class TestWithTheGame:
         assert three == pytest.approx((0, -3 * SPEEDS[0]), abs=0.5)
 
     def test_the_rule_finds_the_change_and_no_other(self, real):
-        wrong = []
+        wrong, world = [], world_weights(112, 192) > 0
         for name in ("place-000", "place-001", "dig-000", "dig-001"):
             trial = read_trial(real, name, 112, 192)
             start, rest = trial.start, settled(trial.start, trial.held)
@@ -250,7 +274,7 @@ class TestWithTheGame:
             without, shown, back = trial.frames[start], trial.frames[rest], trial.frames[-1]
             for frame, there in ((back, True), (trial.frames[0], False)):
                 off = np.roll(frame, (2, 5), (0, 1))  # about 4 degrees
-                told = [change_shown(picture, without, shown, mask) >= THERE for picture in (frame, off)]
+                told = [stands(picture, without, shown, mask, world) >= STANDS for picture in (frame, off)]
                 wrong += [(name, there)] * (told != [there, there])
         assert len(wrong) <= MISREAD, wrong
 
@@ -280,6 +304,11 @@ class TestWithTheGame:
         done = Echo(real)
         assert run_trials(options, real, done, folder) == results
         assert done.plays == 0
+        old = {"truth": {"node": "default:dirt"}, **dict.fromkeys(SOURCES, {"control": 0.0})}
+        (folder / "place-000.json").write_text(json.dumps(old))
+        with pytest.raises(WorldModelError, match=r"place-000\.json .* older version .* remove it"):
+            run_trials(options, real, done, folder)
+        (folder / "place-000.json").unlink()
         (folder / "place-001.json").write_text('{"truth": {}')
         with pytest.raises(WorldModelError, match=r"place-001\.json holds no measures .* remove it"):
             run_trials(options, real, done, folder)

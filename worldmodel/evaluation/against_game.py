@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.hud import read_slot
-from worldmodel.evaluation.block_rule import change_shown
+from worldmodel.evaluation.block_rule import change_shown, stands
+from worldmodel.evaluation.motion import world_weights
 from worldmodel.evaluation.real_trials import RealTrial, change_mask, settled, walked
 from worldmodel.evaluation.trials import AWAY_STEPS, MOVE_STEPS, TURNS
 from worldmodel.evaluation.view_motion import view_turn, view_walk
@@ -114,20 +115,22 @@ def _slots(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
 
 
 def _changes(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
-    """Share of the change that shows: after a look away and back before it was made ("control": it should be near 0),
-    when it has come to rest ("after"), and after a look away and back ("back")."""
+    """How much of the change stands there: after a look away and back before it was made ("control": it should be near
+    0), when it has come to rest ("after"), and after a look away and back ("back"). Of the last two also how much is
+    drawn as the real game drew it."""
     assert trial.node is not None, "these trials change a node"
     height, width = trial.frames.shape[1:3]
-    mask = change_mask(trial.node, trial.poses[trial.start], height, width)
+    mask, world = change_mask(trial.node, trial.poses[trial.start], height, width), world_weights(height, width) > 0
     rest = rest_of(trial)
     found: dict[str, Measures] = {"truth": {"node": trial.node.node, "pixels": int(mask.sum())}}
     for name, frames in sources.items():
         # What a tokenizer blurs is no fault of the model: its frames are held against reconstructions.
         reference = sources["real" if name == "real" else "tokenizer"]
-        moments = {"control": 1, "after": rest, "back": -1}
-        found[name] = {
-            moment: change_shown(frames[at], reference[0], reference[rest], mask) for moment, at in moments.items()
-        }
+        without, shown = reference[0], reference[rest]
+        moments = {"control": frames[1], "after": frames[rest], "back": frames[-1]}
+        found[name] = {f"stands_{at}": stands(frame, without, shown, mask, world) for at, frame in moments.items()}
+        for at in ("after", "back"):
+            found[name][f"drawn_{at}"] = change_shown(moments[at], without, shown, mask)
     return found
 
 

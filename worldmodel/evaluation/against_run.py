@@ -105,6 +105,8 @@ def _read_measures(path: Path) -> dict[str, Measures]:
         measures = json.loads(path.read_text())
         if set(measures) != {"truth", *SOURCES}:
             raise ValueError(f"it has {', '.join(measures)}")
+        if "node" in measures["truth"] and not all("stands_back" in measures[source] for source in SOURCES):
+            raise ValueError("an older version measured it")
     except (ValueError, TypeError) as error:
         raise WorldModelError(f"{path} holds no measures ({error}): remove it, and the trial is played again") from None
     return measures

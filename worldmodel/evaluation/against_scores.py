@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from worldmodel.evaluation.against_game import SOURCES, Measures
-from worldmodel.evaluation.block_rule import THERE
+from worldmodel.evaluation.block_rule import STANDS, THERE
 from worldmodel.evaluation.trials import name_of_walk
 
 LEAST_TURN = 0.25  # of the real turn: less is no turn
@@ -22,8 +22,8 @@ QUESTIONS = {
     "turn": ("turns the right way", "turns as far, within a third"),
     "move": ("walks the way asked, or stands",),
     "hotbar": ("the slot asked is in hand",),
-    "dig": ("the hole appears", "the hole is there after looking away and back"),
-    "place": ("the block appears", "the block is there after looking away and back"),
+    "dig": ("the hole appears", "the hole is there after looking away and back", "both times as the game draws it"),
+    "place": ("the block appears", "the block is there after looking away and back", "both times as the game draws it"),
 }
 FALSE_ALARM = "seen before it was made (false alarm)"
 
@@ -75,9 +75,10 @@ def answers(result: Result, source: str) -> dict[str, bool]:
         return {questions[0]: name_of_walk(found["forward"], found["right"]) == result.variant}
     if result.kind == "hotbar":
         return {questions[0]: found["slot"] == truth["slot"]}
-    there = found["after"] >= THERE
-    stays = there and found["back"] >= THERE
-    return {questions[0]: there, questions[1]: stays, FALSE_ALARM: found["control"] >= THERE}
+    there, stays = (found[f"stands_{at}"] >= STANDS for at in ("after", "back"))
+    drawn = all(found[f"drawn_{at}"] >= THERE for at in ("after", "back"))
+    told = dict(zip(questions, (there, there and stays, drawn), strict=True))
+    return {**told, FALSE_ALARM: found["stands_control"] >= STANDS}
 
 
 def scores_of(results: Iterable[Result]) -> list[Score]:
