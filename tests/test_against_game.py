@@ -304,7 +304,7 @@ class TestWithTheGame:
         done = Echo(real)
         assert run_trials(options, real, done, folder) == results
         assert done.plays == 0
-        old = {"truth": {"node": "default:dirt"}, **dict.fromkeys(SOURCES, {"control": 0.0})}
+        old = {"truth": {"node": "default:dirt"}, **{source: {"control": 0.0} for source in SOURCES}}
         (folder / "place-000.json").write_text(json.dumps(old))
         with pytest.raises(WorldModelError, match=r"place-000\.json .* older version .* remove it"):
             run_trials(options, real, done, folder)

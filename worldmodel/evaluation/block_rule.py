@@ -69,10 +69,10 @@ def change_shown(frame: Frame, without: Frame, shown: Frame, mask: NDArray[np.bo
 def stands(frame: Frame, without: Frame, shown: Frame, mask: NDArray[np.bool_], world: NDArray[np.bool_]) -> float:
     """How much of the change stands there, by colour: 1 is all of it, 0 or less nothing; STANDS is enough.
 
-    A pixel counts if its colour is nearer to those of the change (`shown` where it differs from `without`) than to those
-    of the ground that the change stands on (`without` there and around). The share of such pixels where the change
-    should be, less their share in a ring around it beyond what `shown` has there: a picture that is all of one colour
-    shows no block. At the shift of `frame` where that is largest.
+    A pixel counts if its colour is nearer to those of the change (`shown` where it differs from `without`) than to
+    those of the ground that the change stands on (`without` there and around). The share of such pixels where the
+    change should be, less their share in a ring around it beyond what `shown` has there: a picture that is all of one
+    colour shows no block. At the shift of `frame` where that is largest.
     frame, without, shown: uint8 (H, W, 3); mask: bool (H, W), where the change is; world: bool (H, W), no HUD, no hand.
     """
     height, width = mask.shape
@@ -85,9 +85,13 @@ def stands(frame: Frame, without: Frame, shown: Frame, mask: NDArray[np.bool_], 
 
     def alike(picture: NDArray[np.float64]) -> NDArray[np.bool_]:
         colours = picture[world]
-        far = [tree.query(colours, [min(NEIGHBOURS, tree.n)])[0][:, 0] for tree in (ground, change)]
+
+        def distance(tree: KDTree) -> NDArray[np.float64]:
+            nearest = tree.query(colours, min(NEIGHBOURS, tree.n))[0]
+            return np.asarray(nearest).reshape(len(colours), -1)[:, -1]
+
         found = np.zeros_like(mask)
-        found[world] = far[1] < far[0]
+        found[world] = distance(change) < distance(ground)
         return found
 
     there, expected = alike(_smooth(frame)), alike(after)
