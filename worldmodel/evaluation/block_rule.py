@@ -78,7 +78,7 @@ def stands(frame: Frame, without: Frame, shown: Frame, mask: NDArray[np.bool_], 
     height, width = mask.shape
     scale = width / 192
     before, after = _smooth(without), _smooth(shown)
-    size = np.linalg.norm(after - before, axis=2)
+    size = np.sqrt(((after - before) ** 2).sum(2))
     own = mask & (size > CHANGED * np.quantile(size[mask], 0.9))
     grown = {n: binary_dilation(own, iterations=round(n * scale)) & world for n in (GROUND, *RING)}
     ground, change = KDTree(before[grown[GROUND]]), KDTree(after[own])
