@@ -80,7 +80,7 @@ def stands(frame: Frame, without: Frame, shown: Frame, mask: NDArray[np.bool_], 
     before, after = _smooth(without), _smooth(shown)
     size = np.sqrt(((after - before) ** 2).sum(2))
     own = mask & (size > CHANGED * np.quantile(size[mask], 0.9))
-    grown = {n: binary_dilation(own, iterations=round(n * scale)) & world for n in (GROUND, *RING)}
+    grown = {n: world & np.asarray(binary_dilation(own, iterations=round(n * scale)), bool) for n in (GROUND, *RING)}
     ground, change = KDTree(before[grown[GROUND]]), KDTree(after[own])
 
     def alike(picture: NDArray[np.float64]) -> NDArray[np.bool_]:
