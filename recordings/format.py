@@ -61,13 +61,10 @@ class SamplerSettings:
     move_guidance: float = UNUSED[2]
 
     def pack(self) -> list[Any]:
-        first, last = (
-            (self.temperature, self.top_k, self.top_p),
-            [self.guidance, self.work_temperature, self.move_guidance],
-        )
+        last = [self.guidance, self.work_temperature, self.move_guidance]
         while last and last[-1] == UNUSED[len(last) - 1]:
             last.pop()
-        return [*first, *last]
+        return [self.temperature, self.top_k, self.top_p, *last]
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:

@@ -34,8 +34,7 @@ SEED = 7
 def look_down(game: LuantiGame, pitch: float) -> None:
     """To an absolute pitch in degrees, from rest: `state` is late, the more so on a busy machine."""
     game.rest()
-    game.tick(dy=round((pitch - game.state.pitch) / DEGREES_PER_PIXEL))
-    game.rest()
+    game.look(0, pitch)
     assert game.state.pitch == pytest.approx(pitch, abs=0.2)
 
 

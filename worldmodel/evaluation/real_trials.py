@@ -32,7 +32,7 @@ from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker
 from worldmodel.games.luanti.world import derive_map_seed, reduce_frame
-from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, WorldModelError
+from worldmodel.types import NO_ACTION, Action, WorldModelError
 
 FORMAT = 1
 CRF = 26  # as training clips have it (RecordingOptions)
@@ -117,27 +117,20 @@ def pose_of(game: LuantiGame) -> Pose:
 
 def wander(game: LuantiGame, rng: random.Random) -> None:
     """To another place, over low obstacles, and out of water."""
-    _look(game, rng.uniform(-180, 180), 8.0)
+    game.look(rng.uniform(-180, 180), 8.0)
     for _ in range(3):
         for _ in range(rng.randint(15, 40)):
             game.tick(keys=("w", "space"))
-        _look(game, rng.uniform(40, 120), 8.0)
+        game.look(rng.uniform(40, 120), 8.0)
         if not game.state.wet:
             break
     for _ in range(12):  # let it fall and stand
         game.tick()
 
 
-def _look(game: LuantiGame, turn: float, pitch: float) -> None:
-    """Turns by `turn` degrees to the right and to an absolute pitch."""
-    dy = round((pitch - game.state.pitch) / DEGREES_PER_PIXEL)
-    game.tick(dx=round(turn / DEGREES_PER_PIXEL), dy=dy)
-    game.rest()
-
-
 def play_trial(game: LuantiGame, trial: Trial, folder: Path) -> bool:
     """Plays and writes one trial where the player stands; False, and nothing kept, if it did not really happen."""
-    _look(game, 0.0, trial.pitch)
+    game.look(0.0, trial.pitch)
     for _ in range(2):
         game.tick(keys=(str(trial.slot + 1),))
     game.rest()

@@ -278,6 +278,12 @@ class LuantiGame:
         for _ in range(REST_TICKS):
             self.tick()
 
+    def look(self, turn: float, pitch: float) -> None:
+        """From rest: turns by `turn` degrees to the right and to an absolute pitch, and rests."""
+        dy = round((pitch - self.state.pitch) / DEGREES_PER_PIXEL)
+        self.tick(dx=round(turn / DEGREES_PER_PIXEL), dy=dy)
+        self.rest()
+
     def _open_channel(self) -> socket.socket:
         if self._channel is None:
             raise WorldModelError("the game is closed")
