@@ -44,6 +44,10 @@ class Play:
     move_guidance: float | None = None
     """Follow keys and mouse more than the model does by itself: 0 is off, 1 strong. Such frames take longer. Default:
     the model's."""
+    walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: the model's; if it has none, --move-guidance."""
+    sprint_guidance: float | None = None
+    """The same for sprinting. Default: the model's; if it has none, as other frames."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
@@ -231,6 +235,8 @@ def check(options: Play) -> None:
             "--guidance": options.guidance is not None,
             "--work-temperature": options.work_temperature is not None,
             "--move-guidance": options.move_guidance is not None,
+            "--walk-guidance": options.walk_guidance is not None,
+            "--sprint-guidance": options.sprint_guidance is not None,
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,

@@ -26,8 +26,9 @@ class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
     most likely codes whose probability reaches top_p; guidance: of frames in which a mouse button is down, away from
     idle hands (see `guide`; 0: none); work_temperature: that of frames which may show what a mouse button does (None:
-    that of all others); move_guidance: of the other frames with an action, away from no action. ValueError for values
-    out of range."""
+    that of all others); move_guidance: of the other frames with an action, away from no action; walk_guidance: of those
+    in which a walk or a jump is all there is, at a view that rests; sprint_guidance: of those with a sprint (both None:
+    as the other frames). ValueError for values out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
@@ -35,9 +36,12 @@ class Sampler:
     guidance: float = 0.0
     work_temperature: float | None = None
     move_guidance: float = 0.0
+    walk_guidance: float | None = None
+    sprint_guidance: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("temperature", "work_temperature"):
+        guidances = ("guidance", "move_guidance", "walk_guidance", "sprint_guidance")
+        for name in ("temperature", "work_temperature", *guidances):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 10:
                 raise ValueError(f"{name} must lie in 0..10, got {value}")
@@ -45,9 +49,6 @@ class Sampler:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
-        for name in ("guidance", "move_guidance"):
-            if not 0 <= getattr(self, name) <= 10:
-                raise ValueError(f"{name} must lie in 0..10, got {getattr(self, name)}")
 
     @property
     def greedy(self) -> bool:

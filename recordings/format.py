@@ -46,12 +46,12 @@ class RecordingError(WorldModelError):
     """A session file that cannot be read or written; says what and where."""
 
 
-UNUSED = (0.0, None, 0.0)  # the last three of a sampler's settings, where they are not used
+UNUSED = (0.0, None, 0.0, None, None)  # the last five of a sampler's settings, where they are not used
 
 
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """As kernels.sampling.Sampler. The last three are written only if they are used: older readers know the others."""
+    """As kernels.sampling.Sampler. The last five are written only if they are used: older readers know the others."""
 
     temperature: float
     top_k: int
@@ -59,22 +59,25 @@ class SamplerSettings:
     guidance: float = UNUSED[0]
     work_temperature: float | None = UNUSED[1]
     move_guidance: float = UNUSED[2]
+    walk_guidance: float | None = UNUSED[3]
+    sprint_guidance: float | None = UNUSED[4]
 
     def pack(self) -> list[Any]:
-        last = [self.guidance, self.work_temperature, self.move_guidance]
+        last = [self.guidance, self.work_temperature, self.move_guidance, self.walk_guidance, self.sprint_guidance]
         while last and last[-1] == UNUSED[len(last) - 1]:
             last.pop()
         return [self.temperature, self.top_k, self.top_p, *last]
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
-        length = len(value) if isinstance(value, list) and len(value) in (4, 5, 6) else 3
+        most = 3 + len(UNUSED)
+        length = len(value) if isinstance(value, list) and 3 < len(value) <= most else 3
         temperature, top_k, top_p, *others = _list(value, length)
-        guidance, at_work, moving = (*others, *UNUSED[len(others) :])
+        guidance, at_work, moving, walking, sprinting = (*others, *UNUSED[len(others) :])
+        optional = [None if number is None else _number(number) for number in (at_work, walking, sprinting)]
         return SamplerSettings(
             *(_number(temperature), _integer(top_k), _number(top_p), _number(guidance)),
-            None if at_work is None else _number(at_work),
-            _number(moving),
+            *(optional[0], _number(moving), *optional[1:]),
         )
 
 

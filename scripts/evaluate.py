@@ -70,6 +70,8 @@ class Arguments:
     guidance: float | None = None
     work_temperature: float | None = None
     move_guidance: float | None = None
+    walk_guidance: float | None = None
+    sprint_guidance: float | None = None
     lpips: Path | None = None
     fvd: Path | None = None
     timed: int = 100

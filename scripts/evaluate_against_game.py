@@ -1,7 +1,7 @@
 """Plays the same start and the same actions in the real game (Luanti) and in a checkpoint, and scores the model.
 
     python scripts/evaluate_against_game.py --checkpoint worldmodel/pretrained/nano --out out/game [--trials 50]
-                                            [--seed 0] [--preset grassland] [--kinds turn move dig place hotbar]
+                                            [--seed 0] [--preset grassland] [--kinds turn move pace dig place hotbar]
 
 Turns (degrees and sign), walks (direction), dug and placed blocks (do they show, and stay after looking 44 degrees away
 and back?), hotbar keys. The real side is recorded once, in --out/real: other checkpoints are compared on the same
@@ -45,6 +45,8 @@ class Arguments:
     guidance: float | None = None
     work_temperature: float | None = None
     move_guidance: float | None = None
+    walk_guidance: float | None = None
+    sprint_guidance: float | None = None
 
 
 def main(args: Arguments) -> None:

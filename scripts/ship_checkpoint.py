@@ -48,8 +48,8 @@ class Arguments:
     """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
     average_with: a run that `run` went on from; the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
     2203.05482); tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None:
-    the world's own); temperature, top_p, guidance, work_temperature, move_guidance: how its tokens are best drawn;
-    note: what else to say."""
+    the world's own); temperature, top_p and the fields up to sprint_guidance: how its tokens are best drawn (see
+    Sampler); note: what else to say."""
 
     run: Path
     val: Path
@@ -63,6 +63,8 @@ class Arguments:
     guidance: float = Sampler().guidance
     work_temperature: float | None = None
     move_guidance: float = Sampler().move_guidance
+    walk_guidance: float | None = None
+    sprint_guidance: float | None = None
     note: str = ""
     context: int = 4
     clips: int = 24

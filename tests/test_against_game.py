@@ -14,7 +14,7 @@ from worldmodel.evaluation.block_rule import STANDS, change_shown, stands
 from worldmodel.evaluation.motion import world_weights
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.real_trials import Pose, change_mask, read_trial, really_happened, settled
-from worldmodel.evaluation.trials import KINDS, MOVES, SPEEDS, make_trial, name_of_walk
+from worldmodel.evaluation.trials import KINDS, MOVES, PACES, SPEEDS, make_trial, name_of_walk
 from worldmodel.evaluation.view import EYE_HEIGHT, node_mask
 from worldmodel.evaluation.view_motion import view_turn
 from worldmodel.games.luanti import build
@@ -40,6 +40,7 @@ def test_a_seed_makes_the_same_trials_and_every_look_away_ends_where_it_began():
             assert np.abs(turned).max() == pytest.approx(45, abs=1)
     assert {make_trial("turn", index, 0).variant.split()[0] for index in range(4)} == {"right", "left", "down", "up"}
     assert {make_trial("move", index, 0).variant for index in range(5)} == set(MOVES)
+    assert {make_trial("pace", index, 0).variant for index in range(3)} == set(PACES)
     assert len({make_trial("place", index, 0).variant for index in range(6)}) == 6
 
 
@@ -133,6 +134,19 @@ def test_a_trial_counts_only_if_the_game_did_it():
     assert really_happened(move, [still, replace(still, z=3.0)], [])
     assert not really_happened(move, [still, replace(still, z=0.8)], [])  # something was in the way
     assert not really_happened(move, [still, replace(still, x=3.0)], [])  # it slid along a wall
+    walk, sprint, sneak = (make_trial("pace", index, 0) for index in range(3))
+    far = replace(still, z=3.1)
+    assert [really_happened(trial, [still, far], []) for trial in (walk, sprint, sneak)] == [True, False, True]
+    assert really_happened(sprint, [still, replace(still, z=4.8)], [])
+    assert not really_happened(sneak, [still, replace(still, z=0.1)], [])
+
+
+def test_a_pace_is_as_far_within_a_third_or_it_is_not():
+    def told(forward):
+        found = {"truth": {"forward": 4.8}, "model": {"forward": forward}}
+        return list(answers(Result("pace-001", "pace", "sprint", found), "model").values())
+
+    assert [told(forward)[0] for forward in (0.0, 3.1, 3.3, 4.8, 7.1, 7.3)] == [False, False, True, True, True, False]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from worldmodel.decode_order import START, DecodeOrder, parse_order
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.openvino import OpenVinoBackend
-from worldmodel.engine.work import WORK_STEPS
+from worldmodel.engine.work import WORK_STEPS, Work
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import WindowAttention
 from worldmodel.types import NO_ACTION, Action
@@ -127,6 +127,37 @@ def test_guidance_moves_the_logits_away_from_those_of_idle_hands_or_of_no_action
         true, nothing = reference[index - 1], logits_of(without)[index - 1]
         assert abs(logits - (true + strength * (true - nothing))).max() < 2e-4
         assert (abs(true - nothing).max() > 1e-3) == (index != 4)  # the test can fail
+
+
+@pytest.mark.parametrize(
+    ("buttons", "pitch", "guidance"),
+    [
+        ("", 5.0, 0.1),
+        ("hotbar.3", 0.0, 0.1),
+        ("forward", 0.0, 0.2),
+        ("forward", 0.3, 0.2),  # less than the camera's first bin
+        ("left jump hotbar.3", 0.0, 0.2),
+        ("forward", 5.0, 0.1),
+        ("sneak", 0.0, 0.1),
+        ("sneak forward", 0.0, 0.1),
+        ("sprint", 0.0, 0.1),  # runs nowhere
+        ("sprint forward", 0.0, 0.3),
+        ("sprint forward jump", 5.0, 0.3),
+        ("sprint forward attack", 5.0, 0.4),
+    ],
+)
+def test_walks_and_sprints_have_a_guidance_of_their_own(buttons, pitch, guidance):
+    config = tiny_config()
+    work = Work(config)
+    action = config.action_tokenizer().encode(Action(frozenset(buttons.split()), pitch))
+    sampler = Sampler(guidance=0.4, move_guidance=0.1, walk_guidance=0.2, sprint_guidance=0.3)
+    drawn, other = work.draw(action, sampler)
+    assert drawn.guidance == guidance
+    assert other is not None
+    plain, _ = work.draw(action, replace(sampler, walk_guidance=None, sprint_guidance=None))
+    assert plain.guidance == (0.4 if "attack" in buttons else 0.1)
+    unguided, other = work.draw(action, replace(sampler, guidance=0, move_guidance=0, walk_guidance=0, sprint_guidance=0))
+    assert (unguided.guidance, other) == (0, None)
 
 
 def test_frames_that_show_work_have_a_temperature_of_their_own():

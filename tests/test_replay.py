@@ -89,20 +89,24 @@ def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
     play(world, 4, "use")
     world.sampler = replace(world.sampler, work_temperature=None, move_guidance=0.8)
     play(world, 4)
+    world.sampler = replace(world.sampler, move_guidance=0.0, sprint_guidance=3.0)
+    play(world, 4, "sprint", "forward")
     world.reset(2, 99)
     play(world, 3)
     world.close()
     session = read_session(tmp_path / "a.wms")
-    assert [marker.kind for marker in session.markers] == ["reset", *["sampler"] * 4, "reset"]
+    assert [marker.kind for marker in session.markers] == ["reset", *["sampler"] * 5, "reset"]
     fresh = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
     result = verify(session, fresh)
-    assert (result.steps, result.equal) == (24, 24)
+    assert (result.steps, result.equal) == (28, 28)
     warm = [replace(marker, sampler=replace(marker.sampler, work_temperature=None)) for marker in session.markers]
     assert verify(replace(session, markers=tuple(warm)), fresh).first[0] > 12
     unguided = [replace(marker, sampler=replace(marker.sampler, guidance=0.0)) for marker in session.markers]
     assert verify(replace(session, markers=tuple(unguided)), fresh).first[0] > 8
     unmoved = [replace(marker, sampler=replace(marker.sampler, move_guidance=0.0)) for marker in session.markers]
     assert verify(replace(session, markers=tuple(unmoved)), fresh).first[0] > 16
+    slow = [replace(marker, sampler=replace(marker.sampler, sprint_guidance=None)) for marker in session.markers]
+    assert verify(replace(session, markers=tuple(slow)), fresh).first[0] > 20
 
 
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):

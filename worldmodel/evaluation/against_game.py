@@ -8,7 +8,6 @@ frame repeated. It knows no game and no engine: the trials are recorded (real_tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,13 +16,12 @@ from numpy.typing import NDArray
 from worldmodel.data.hud import read_slot
 from worldmodel.evaluation.block_rule import change_shown, stands
 from worldmodel.evaluation.motion import world_weights
-from worldmodel.evaluation.real_trials import RealTrial, change_mask, settled, walked
-from worldmodel.evaluation.trials import AWAY_STEPS, MOVE_STEPS, TURNS
-from worldmodel.evaluation.view_motion import view_turn, view_walk
+from worldmodel.evaluation.real_trials import WALK_STRIDE, RealTrial, change_mask, settled, walk_shown, walked
+from worldmodel.evaluation.trials import AWAY_STEPS, TURNS
+from worldmodel.evaluation.view_motion import view_turn
 from worldmodel.types import Action
 
 SOURCES = ("real", "tokenizer", "model", "frozen")
-WALK_STRIDE = 2  # steps from frame to frame: a walk shows better over two
 
 Frames = NDArray[np.uint8]
 Measures = dict[str, Any]
@@ -52,7 +50,11 @@ def measured_at(trial: RealTrial, length: int) -> list[int]:
     """Which of a source's `length` frames are measured."""
     if trial.kind in ("dig", "place"):
         return [0, 1, rest_of(trial), length - 1]
-    return [0, *range(1, length, WALK_STRIDE if trial.kind == "move" else 1)]
+    return [0, *range(1, length, _stride(trial))]
+
+
+def _stride(trial: RealTrial) -> int:
+    return WALK_STRIDE if trial.kind in ("move", "pace") else 1
 
 
 def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]:
@@ -74,8 +76,8 @@ def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]
 
 def measure(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """What each source's frames say, and under "truth" what the game's server said."""
-    ask = {"turn": _turns, "move": _moves, "hotbar": _slots, "dig": _changes, "place": _changes}[trial.kind]
-    return ask(trial, sources)
+    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hotbar": _slots, "dig": _changes, "place": _changes}
+    return ask[trial.kind](trial, sources)
 
 
 def _turns(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
@@ -94,15 +96,13 @@ def _turns(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
 
 
 def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
-    """Nodes (forward, right). The median stride counts: one that was misread, at a tree in the face, does not."""
+    """Nodes (forward, right), at the pace that fits all strides best."""
     pose = trial.poses[trial.start]
     forward, right = walked(pose, trial.poses[-1])
     found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
     for name, frames in sources.items():
-        seen = frames[1 : 2 + MOVE_STEPS : WALK_STRIDE]
-        strides = [view_walk(before, after, pose.pitch) for before, after in pairwise(seen)]
-        forward, right = np.median(strides, 0) * len(strides)
-        found[name] = {"forward": float(forward), "right": float(right)}
+        forward, right = walk_shown(frames[1:], pose)
+        found[name] = {"forward": forward, "right": right}
     return found
 
 
@@ -141,5 +141,5 @@ def strip(trial: RealTrial, sources: dict[str, Frames]) -> Frames:
         away = rest + AWAY_STEPS
         moments = [1, 1 + trial.held, rest, (rest + away) // 2, away, length - 1]
     else:
-        moments = list(range(1, length, WALK_STRIDE if trial.kind == "move" else 1))
+        moments = list(range(1, length, _stride(trial)))
     return np.concatenate([np.concatenate(list(sources[name][moments]), 1) for name in ("real", "model")])

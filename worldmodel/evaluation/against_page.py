@@ -23,6 +23,7 @@ TITLES = {
 MOMENTS = {
     "turn": "the start, then every step",
     "move": "the start, then every second step",
+    "pace": "the start, then every second step",
     "hotbar": "the start, then every step",
     "dig": "before, at the last step of the button, at rest, on the way, 44 degrees away, back again",
     "place": "before, at the step of the button, at rest, on the way, 44 degrees away, back again",

@@ -15,12 +15,13 @@ from worldmodel.evaluation.block_rule import STANDS, THERE
 from worldmodel.evaluation.trials import name_of_walk
 
 LEAST_TURN = 0.25  # of the real turn: less is no turn
-AS_FAR = 2 / 3, 3 / 2  # of the real turn
+AS_FAR = 2 / 3, 3 / 2  # of the real turn or walk
 PLACED_STAYS_BAR = 0.6  # share of placed blocks that must be there after looking away and back
 
 QUESTIONS = {
     "turn": ("turns the right way", "turns as far, within a third"),
     "move": ("walks the way asked, or stands",),
+    "pace": ("walks, sprints, sneaks as far, within a third",),
     "hotbar": ("the slot asked is in hand",),
     "dig": ("the hole appears", "the hole is there after looking away and back", "both times as the game draws it"),
     "place": ("the block appears", "the block is there after looking away and back", "both times as the game draws it"),
@@ -73,6 +74,8 @@ def answers(result: Result, source: str) -> dict[str, bool]:
         return dict(zip(questions, (ratio >= LEAST_TURN, AS_FAR[0] <= ratio <= AS_FAR[1]), strict=True))
     if result.kind == "move":
         return {questions[0]: name_of_walk(found["forward"], found["right"]) == result.variant}
+    if result.kind == "pace":
+        return {questions[0]: AS_FAR[0] <= found["forward"] / truth["forward"] <= AS_FAR[1]}
     if result.kind == "hotbar":
         return {questions[0]: found["slot"] == truth["slot"]}
     there, stays = (found[f"stands_{at}"] >= STANDS for at in ("after", "back"))
@@ -95,11 +98,11 @@ def scores_of(results: Iterable[Result]) -> list[Score]:
 def amounts_of(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
     """Kind -> source -> how far the measured amount is from what the game's server knows.
 
-    turn: mean absolute error in degrees a step, and the median of measured / asked; move: mean distance in nodes
+    turn: mean absolute error in degrees a step, and the median of measured / asked; move, pace: mean distance in nodes
     between the walk measured and the walk made, and the median length measured.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, measure in (("turn", _turn_amounts), ("move", _move_amounts)):
+    for kind, measure in (("turn", _turn_amounts), ("move", _move_amounts), ("pace", _move_amounts)):
         some = [result for result in results if result.kind == kind]
         if some:
             found[kind] = {source: measure(some, source) for source in SOURCES}

@@ -24,24 +24,28 @@ from worldmodel.data.clips import read_clip
 from worldmodel.data.frames import write_json
 from worldmodel.evaluation.block_rule import MIN_CHANGE, change_size
 from worldmodel.evaluation.motion import world_weights
-from worldmodel.evaluation.trials import REST, Trial, name_of_walk
+from worldmodel.evaluation.trials import MOVE_STEPS, REST, Trial, name_of_walk
 from worldmodel.evaluation.view import node_mask
+from worldmodel.evaluation.view_motion import Motion, view_walk
 from worldmodel.games.luanti.build import require_packages
 from worldmodel.games.luanti.controls import ActionMapper, Event
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker
 from worldmodel.games.luanti.world import derive_map_seed, reduce_frame
-from worldmodel.types import NO_ACTION, Action, WorldModelError
+from worldmodel.types import NO_ACTION, Action, Frame, WorldModelError
 
 FORMAT = 1
 CRF = 26  # as training clips have it (RecordingOptions)
 TRIALS_PER_LAND = 10  # of each kind
 ATTEMPTS = 8
+WALK_STRIDE = 2  # steps from frame to frame: a walk shows better over two
 MIN_WALK, MAX_CLIMB = 2.0, 0.6  # nodes: less was a wall in the way, more a hill
+MIN_PACE = {"walk": MIN_WALK, "sprint": 3.6, "sneak": 0.7}  # the same, of about 3.1, 4.7 and 1.1
 CHECKED_SIZE = 112, 192  # height, width at which a change must be seen
 NODE_MARGIN = 0.05  # nodes around a changed one that are looked at too
 OUTLINE = 5  # pixels at a width of 192: of the outline of the node in reach, and of what BLUR spreads of it
+PACE_READ = 0.2  # of a pace: as well the real pictures must tell it, which uneven ground and trees hinder
 MAX_STRAY = 0.05  # nodes: who digs, places or looks stands still
 
 
@@ -151,6 +155,11 @@ def play_trial(game: LuantiGame, trial: Trial, folder: Path) -> bool:
         stage.step(NO_ACTION)  # a step is read with the frame before it: the last frame needs one more
         if not really_happened(trial, poses[start:], stage.events):
             return False
+        if trial.kind == "pace":
+            seen = [reduce_frame(frame, *CHECKED_SIZE) for frame in stage.frames[start:]]
+            shown, made = walk_shown(seen, poses[start]), walked(poses[start], poses[-1])[0]
+            if abs(shown[0] - made) > PACE_READ * made:
+                return False
         node = stage.events[0] if stage.events else None
         if node:
             without, shown = (reduce_frame(stage.frames[at], *CHECKED_SIZE) for at in (start, settled(start, held)))
@@ -178,6 +187,13 @@ def walked(first: Pose, last: Pose) -> tuple[float, float]:
     return x * math.sin(angle) + z * math.cos(angle), x * math.cos(angle) - z * math.sin(angle)
 
 
+def walk_shown(frames: Sequence[Frame], pose: Pose) -> Motion:
+    """Nodes (forward, right) that MOVE_STEPS show, at the pace that fits them best. frames: from `pose` on."""
+    seen = frames[: MOVE_STEPS + 1 : WALK_STRIDE]
+    forward, right = view_walk(seen, pose.pitch)
+    return forward * (len(seen) - 1), right * (len(seen) - 1)
+
+
 def really_happened(trial: Trial, poses: Sequence[Pose], events: Sequence[Event]) -> bool:
     """Whether the real game did what the script asks. poses: from the start on; events: of the whole trial."""
     first, last = poses[0], poses[-1]
@@ -185,6 +201,8 @@ def really_happened(trial: Trial, poses: Sequence[Pose], events: Sequence[Event]
     if trial.kind == "move" and trial.variant != "stand":
         far = math.hypot(*walk) >= MIN_WALK and climb <= MAX_CLIMB
         return far and not events and name_of_walk(*walk) == trial.variant
+    if trial.kind == "pace":
+        return walk[0] >= max(MIN_PACE[trial.variant], abs(walk[1])) and climb <= MAX_CLIMB and not events
     if math.hypot(*walk) > MAX_STRAY or climb > MAX_STRAY:
         return False
     if trial.kind in ("dig", "place"):

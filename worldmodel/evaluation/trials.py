@@ -14,7 +14,7 @@ from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, TOOL_SLOTS
 from worldmodel.tokenizers.action import CAMERA_CENTRE, bin_to_camera
 from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action
 
-KINDS = ("turn", "move", "dig", "place", "hotbar")
+KINDS = ("turn", "move", "pace", "dig", "place", "hotbar")
 
 
 def _speed(bins: int) -> float:
@@ -31,6 +31,11 @@ MOVES: dict[str, frozenset[str]] = {
     "left": frozenset({"left"}),
     "right": frozenset({"right"}),
     "stand": frozenset(),
+}
+PACES: dict[str, frozenset[str]] = {
+    "walk": frozenset({"forward"}),
+    "sprint": frozenset({"forward", "sprint"}),
+    "sneak": frozenset({"forward", "sneak"}),
 }
 MOVE_STEPS = 8
 STANDING = 1.0  # nodes in MOVE_STEPS: a walk is about 3.2
@@ -96,9 +101,10 @@ def make_trial(kind: str, index: int, seed: int) -> Trial:
         pitch, yaw = TURNS[way]
         script = (Action(pitch=pitch * speed, yaw=yaw * speed),) * TURN_STEPS
         return Trial(kind, index, f"{way} {speed:.2f}", rng.randrange(9), rng.uniform(5, 15), lead, script)
-    if kind == "move":
-        way = list(MOVES)[index % len(MOVES)]
-        script = (Action(MOVES[way]),) * MOVE_STEPS + PAUSE
+    if kind in ("move", "pace"):
+        ways = MOVES if kind == "move" else PACES
+        way = list(ways)[index % len(ways)]
+        script = (Action(ways[way]),) * MOVE_STEPS + PAUSE
         return Trial(kind, index, way, rng.randrange(9), rng.uniform(20, 30), lead, script)
     if kind == "hotbar":
         slot = index % HOTBAR_SLOTS

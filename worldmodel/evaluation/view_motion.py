@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ MIN_SHARE = 0.35  # of the compared pixels that must lie in both pictures
 BELOW = 0.12  # of a ray's length: how far below the horizon the ground must be to be looked at
 # Reach of the search and its steps, each searched around the best of the one before.
 MAX_TURN, TURN_STEPS = 14.0, (2.0, 0.5, 0.25)  # degrees
-MAX_WALK, WALK_STEPS = 1.2, (0.15, 0.05)  # nodes
+MAX_WALK, WALK_STEPS = 1.5, (0.15, 0.05)  # nodes: a sprint makes 1.2 in two steps
 
 UP = np.array([0.0, 1.0, 0.0])
 
@@ -79,14 +80,14 @@ def _smooth(frame: Frame) -> NDArray[np.float64]:
     return gaussian_filter(frame.astype(np.float64).mean(2), BLUR)
 
 
-def _best(
+def _errors(
     before: NDArray[np.float64],
     after: NDArray[np.float64],
     matrices: NDArray[np.float64],
     points: NDArray[np.float64],
     world: NDArray[np.float64],
-) -> int:
-    """The matrix (of C, 3, 3) that carries `before` onto `after` best. Where none fits, the middle one: no motion."""
+) -> NDArray[np.float64]:
+    """(C,): how far each matrix (of C, 3, 3) is from carrying `before` onto `after`; infinite where too little fits."""
     height, width = before.shape
     x, y, z = np.moveaxis(matrices @ points, 1, 0)  # each (C, P)
     ahead = z > 0
@@ -99,27 +100,30 @@ def _best(
     target = after[points[1].astype(int), points[0].astype(int)]
     error = (np.abs(seen - target) * inside).sum(1) / np.maximum(inside.sum(1), 1)
     error[inside.mean(1) < MIN_SHARE] = np.inf
-    return int(np.argmin(error)) if np.isfinite(error).any() else len(error) // 2
+    return error
 
 
 def _motion(
-    before: Frame, after: Frame, hud: str, reach: bool, seen: Region, matrix: Matrices, most: float, steps: Steps
+    frames: Sequence[Frame], hud: str, reach: bool, seen: Region, matrix: Matrices, most: float, steps: Steps
 ) -> Motion:
-    """reach: see `_points`; seen: which of the points (3, P) are compared, for the camera's intrinsics; the rest as in
+    """The one motion that carries each of the frames onto the next best. Where none fits, none.
+
+    reach: see `_points`; seen: which of the points (3, P) are compared, for the camera's intrinsics; the rest as in
     `_search`."""
-    if np.array_equal(before, after):
+    if all(np.array_equal(before, after) for before, after in pairwise(frames)):
         return 0.0, 0.0
-    height, width = before.shape[:2]
+    height, width = frames[0].shape[:2]
     camera = intrinsics(height, width)
     points, world = _points(height, width, hud, reach)
     points = points[:, seen(points, camera)]
-    a, b = _smooth(before), _smooth(after)
-    return _search(
-        lambda motion: matrix(motion, camera),
-        lambda matrices, thin: _best(a, b, matrices, points[:, ::thin], world),
-        most,
-        steps,
-    )
+    smooth = [_smooth(frame) for frame in frames]
+
+    def fit(matrices: Stack, thin: int) -> int:
+        pairs = pairwise(smooth)
+        error = np.sum([_errors(a, b, matrices, points[:, ::thin], world) for a, b in pairs], 0)
+        return int(np.argmin(error)) if np.isfinite(error).any() else len(error) // 2
+
+    return _search(lambda motion: matrix(motion, camera), fit, most, steps)
 
 
 def view_turn(before: Frame, after: Frame, pitch: float, hud: str = "luanti") -> Motion:
@@ -134,14 +138,15 @@ def view_turn(before: Frame, after: Frame, pitch: float, hud: str = "luanti") ->
     def seen(points: Stack, camera: Matrix) -> NDArray[np.bool_]:
         return np.ones(points.shape[1], np.bool_)
 
-    return _motion(before, after, hud, True, seen, matrix, MAX_TURN, TURN_STEPS)
+    return _motion((before, after), hud, True, seen, matrix, MAX_TURN, TURN_STEPS)
 
 
-def view_walk(before: Frame, after: Frame, pitch: float, hud: str = "luanti") -> Motion:
-    """Nodes (forward, right) that the player walked between two frames, as the ground in the lower part tells.
+def view_walk(frames: Sequence[Frame], pitch: float, hud: str = "luanti") -> Motion:
+    """Nodes (forward, right) that the player walked from each frame to the next, at a steady pace, as the ground in the
+    lower part tells.
 
     What is in reach is not looked at: the outline of the block there jumps from node to node while one walks.
-    before, after: uint8 (H, W, 3), at the same pitch and yaw.
+    frames: two or more, uint8 (H, W, 3), at the same pitch and yaw.
     """
 
     def matrix(walk: Motion, camera: Matrix) -> Matrix:
@@ -151,4 +156,4 @@ def view_walk(before: Frame, after: Frame, pitch: float, hud: str = "luanti") ->
         rays = orientation(0.0, pitch).T @ np.linalg.inv(camera) @ points
         return rays[1] / np.linalg.norm(rays, axis=0) < -BELOW
 
-    return _motion(before, after, hud, False, seen, matrix, MAX_WALK, WALK_STEPS)
+    return _motion(frames, hud, False, seen, matrix, MAX_WALK, WALK_STEPS)

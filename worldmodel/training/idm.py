@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from worldmodel.checkpoint import STATE_FILE, load_state, save_state
+from worldmodel.checkpoint import STATE_FILE, load_state, load_weights, save_state
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following import Counts, as_told, count
@@ -48,6 +48,7 @@ class IDMTraining:
     average_decay: float = 0.995
     balance: float = 0.5
     reconstructed: int = 4
+    init: Path | None = None
     seed: int = 0
     device: str = "cpu"
     bf16: bool = True
@@ -127,7 +128,10 @@ def train_idm(
             return None
     halves = [(part, Windows(part, options.clip, options.balance)) for part in (real, shown)]
     torch.manual_seed(options.seed)
-    model = InverseDynamicsModel(config).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = InverseDynamicsModel(config)
+    if options.init is not None:
+        load_weights(options.init, "idm", model)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
