@@ -18,7 +18,7 @@ from pathlib import Path
 
 from kernels.sampling import given_settings
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
-from worldmodel.evaluation.against_run import AgainstOptions, record_real, run_trials, write_results
+from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
@@ -60,6 +60,8 @@ def main(args: Arguments) -> None:
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
     folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"
+    drawn = {"weights_sha256": world.weights, "sampler": asdict(world.sampler)}  # a checkpoint's own may change
+    claim(folder, "settings.json", drawn, "choose another --out, or delete it")
     real = record_real(options)
     results = run_trials(options, real, NeuralModel(world), folder)
     facts = {

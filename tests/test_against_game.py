@@ -2,11 +2,13 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from scripts import evaluate_against_game
 from scripts.evaluate_against_game import Arguments, main
 from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
 from worldmodel.evaluation.against_scores import FALSE_ALARM, QUESTIONS, Result, answers, bars_of, score, scores_of
@@ -165,6 +167,19 @@ def test_a_missing_checkpoint_or_game_is_told_before_any_work(tmp_path, monkeypa
     with pytest.raises(WorldModelError, match=r"apt-get install --yes minetest"):
         main(Arguments(str(tiny_folder), tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_trials_of_another_sampler_are_not_taken_for_those_of_this_one(tmp_path, monkeypatch, tiny_folder):
+    folder, out = tmp_path / "world", tmp_path / "out"
+    shutil.copytree(tiny_folder, folder)
+    for name, result in (("require_packages", None), ("record_real", out), ("run_trials", []), ("write_results", None)):
+        monkeypatch.setattr(evaluate_against_game, name, lambda *_, result=result: result)
+    main(Arguments(str(folder), out))
+    main(Arguments(str(folder), out))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"walk_guidance": 0.9}}))
+    with pytest.raises(WorldModelError, match=r"'walk_guidance': None.*'walk_guidance': 0.9.*delete it"):
+        main(Arguments(str(folder), out))
 
 
 def test_a_checkpoint_continues_the_real_start(tiny_folder):

@@ -156,7 +156,9 @@ def test_walks_and_sprints_have_a_guidance_of_their_own(buttons, pitch, guidance
     assert other is not None
     plain, _ = work.draw(action, replace(sampler, walk_guidance=None, sprint_guidance=None))
     assert plain.guidance == (0.4 if "attack" in buttons else 0.1)
-    unguided, other = work.draw(action, replace(sampler, guidance=0, move_guidance=0, walk_guidance=0, sprint_guidance=0))
+    unguided, other = work.draw(
+        action, replace(sampler, guidance=0, move_guidance=0, walk_guidance=0, sprint_guidance=0)
+    )
     assert (unguided.guidance, other) == (0, None)
 
 

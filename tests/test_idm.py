@@ -109,8 +109,19 @@ def test_it_learns_to_read_and_resumes_to_the_same_weights(tmp_path):
     assert [row["step"] for row in rows] == [0]
 
 
-def test_short_clips_are_refused_before_any_work(tmp_path):
+def test_a_run_can_start_from_a_trained_reader(tmp_path):
+    tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()
+    first = train_idm(SMALL, replace(OPTIONS, steps=3), [moving_clip("a")], tokenizer, tmp_path / "first")
+    again = replace(OPTIONS, steps=1, learning_rate=0.0, init=tmp_path / "first")
+    second = train_idm(SMALL, again, [moving_clip("a")], tokenizer, tmp_path / "second")
+    assert all(torch.equal(first.state_dict()[name], value) for name, value in second.state_dict().items())
+
+
+def test_short_clips_and_missing_weights_are_refused_before_any_work(tmp_path):
     tokenizer = ImageTokenizer(TINY_TOKENIZER)
+    lost = replace(OPTIONS, init=tmp_path / "nowhere")
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train_idm(SMALL, lost, [moving_clip("a")], tokenizer, tmp_path / "out")
     with pytest.raises(ClipError, match="windows of 6 steps are needed, the longest has 4"):
         train_idm(SMALL, OPTIONS, [moving_clip(steps=4)], tokenizer, tmp_path / "out")
     assert not (tmp_path / "out").exists()

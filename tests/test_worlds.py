@@ -124,7 +124,9 @@ def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_f
     assert sampler_of(Play(temperature=0.3, guidance=0.0), own) == Sampler(0.3, 0, 0.9, 0.0, 0.4)
     assert sampler_of(Play(work_temperature=0.0), own) == Sampler(1.0, 0, 0.9, 0.5, 0.0)
     assert sampler_of(Play(move_guidance=0.3), own) == Sampler(1.0, 0, 0.9, 0.5, 0.4, 0.3)
-    assert sampler_of(Play(walk_guidance=0.9, sprint_guidance=1.5), own) == Sampler(1.0, 0, 0.9, 0.5, 0.4, 0.0, 0.9, 1.5)
+    assert sampler_of(Play(walk_guidance=0.9, sprint_guidance=1.5), own) == Sampler(
+        1.0, 0, 0.9, 0.5, 0.4, 0.0, 0.9, 1.5
+    )
     write({"top_p": 0.9, "work_temperature": None})
     assert load_sampler(folder) == Sampler(1.0, 0, 0.9)
     write({"guidance": -1})

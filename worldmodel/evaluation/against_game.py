@@ -101,7 +101,7 @@ def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     forward, right = walked(pose, trial.poses[-1])
     found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
     for name, frames in sources.items():
-        forward, right = walk_shown(frames[1:], pose)
+        forward, right = walk_shown(list(frames[1:]), pose)
         found[name] = {"forward": forward, "right": right}
     return found
 

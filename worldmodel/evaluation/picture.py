@@ -19,7 +19,8 @@ def ssim(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.float64]:
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    x, y = (torch.from_numpy(np.ascontiguousarray(f)).movedim(-1, 1).float() for f in (a, np.broadcast_to(b, a.shape)))
+    # Copied: torch warns of arrays that cannot be written, as stored frames are.
+    x, y = (torch.from_numpy(np.array(f)).movedim(-1, 1).float() for f in (a, np.broadcast_to(b, a.shape)))
     values = structural_similarity_index_measure(x, y, data_range=255.0, reduction="none")
     assert isinstance(values, torch.Tensor), "no full image was asked for"
     return values.reshape(-1).double().numpy()

@@ -115,7 +115,13 @@ def train_idm(
     """Trains, or goes on with, the run in `out`. Returns the averaged model, or None if it stopped early."""
     device = torch.device(options.device)
     real = [played(clip) for clip in train]
-    Windows(real, options.clip)  # raises before any work if the clips are too short
+    # Before any work: clips that are too short, and weights that are not there.
+    Windows(real, options.clip)
+    torch.manual_seed(options.seed)
+    model = InverseDynamicsModel(config)
+    if options.init is not None:
+        load_weights(options.init, "idm", model)
+    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     started = saved = time.monotonic()
     tokenizer = tokenizer.to(device)
     shown = []
@@ -127,11 +133,6 @@ def train_idm(
         if made and stop_after_minutes is not None and time.monotonic() - started > 60 * stop_after_minutes:
             return None
     halves = [(part, Windows(part, options.clip, options.balance)) for part in (real, shown)]
-    torch.manual_seed(options.seed)
-    model = InverseDynamicsModel(config)
-    if options.init is not None:
-        load_weights(options.init, "idm", model)
-    model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
