@@ -44,8 +44,8 @@ BARS = (
     Bar("hotbar slot read from the reconstruction", lambda s: s["tokenizer"]["slots_read"], 0.98, "{:.1%}"),
     Bar("15-frame rollouts, PSNR, dB", lambda s: mean_psnr(s, MODEL), 18.0),
     Bar("... over repeating the last frame, dB", lambda s: mean_psnr(s, MODEL) - mean_psnr(s, REPEAT), 2.0),
-    Bar("macro F1, of its ceiling", lambda s: s["following"][MODEL]["f1"] / s["following"][REAL]["f1"], 0.9, "{:.0%}"),
-    Bar("... of the worst group", worst_group, 0.75, "{:.0%}"),
+    Bar("macro F1, of its ceiling", lambda s: s["following"][MODEL]["f1"] / s["following"][REAL]["f1"], 0.9, "{:.1%}"),
+    Bar("... of the worst group", worst_group, 0.75, "{:.1%}"),
     Bar(
         "camera error in degrees, times the ceiling's",
         camera_ratio,
