@@ -94,7 +94,7 @@ def test_bars_are_told_as_met_or_missed():
     rows = {row[0]: row[1:] for row in bar_rows([scores, scores], None, 35.3)}
     assert rows["tokenizer PSNR, dB"] == ["at least 27.00", "27.50", "27.50"]
     assert rows["hotbar slot read from the reconstruction"][1] == "90.0% (missed)"
-    assert rows["macro F1, of its ceiling"][1] == "33% (missed)"
+    assert rows["macro F1, of its ceiling"][1] == "33.3% (missed)"
     assert rows["weights, MB"] == ["at most 48", "35.3", "35.3"]
     game = {"bars": [{"share": 0.5, "hits": 25, "n": 50, "met": False}]}
     assert bar_rows([scores], game, 1)[-1][2] == "50% (25 of 50) (missed)"
