@@ -228,15 +228,10 @@ def check(options: Play) -> None:
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
     if options.world == "luanti":
+        from kernels.sampling import given_settings
+
         neural_only = {
-            "--temperature": options.temperature is not None,
-            "--top-p": options.top_p is not None,
-            "--top-k": options.top_k is not None,
-            "--guidance": options.guidance is not None,
-            "--work-temperature": options.work_temperature is not None,
-            "--move-guidance": options.move_guidance is not None,
-            "--walk-guidance": options.walk_guidance is not None,
-            "--sprint-guidance": options.sprint_guidance is not None,
+            **{f"--{name.replace('_', '-')}": True for name in given_settings(options)},
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,

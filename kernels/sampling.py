@@ -40,10 +40,11 @@ class Sampler:
     sprint_guidance: float | None = None
 
     def __post_init__(self) -> None:
-        guidances = ("guidance", "move_guidance", "walk_guidance", "sprint_guidance")
-        for name in ("temperature", "work_temperature", *guidances):
+        optional = ("work_temperature", "walk_guidance", "sprint_guidance")
+        given = [name for name in optional if getattr(self, name) is not None]
+        for name in ("temperature", "guidance", "move_guidance", *given):
             value = getattr(self, name)
-            if value is not None and not 0 <= value <= 10:
+            if value is None or not 0 <= value <= 10:
                 raise ValueError(f"{name} must lie in 0..10, got {value}")
         if self.top_k < 0:
             raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")

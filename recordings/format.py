@@ -74,10 +74,10 @@ class SamplerSettings:
         length = len(value) if isinstance(value, list) and 3 < len(value) <= most else 3
         temperature, top_k, top_p, *others = _list(value, length)
         guidance, at_work, moving, walking, sprinting = (*others, *UNUSED[len(others) :])
-        optional = [None if number is None else _number(number) for number in (at_work, walking, sprinting)]
         return SamplerSettings(
-            *(_number(temperature), _integer(top_k), _number(top_p), _number(guidance)),
-            *(optional[0], _number(moving), *optional[1:]),
+            *(_number(temperature), _integer(top_k), _number(top_p)),
+            *(_number(guidance), _optional_number(at_work), _number(moving)),
+            *(_optional_number(walking), _optional_number(sprinting)),
         )
 
 
@@ -373,6 +373,10 @@ def _number(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e18:
         raise RecordingError("expected a finite number")
     return float(value)
+
+
+def _optional_number(value: Any) -> float | None:
+    return None if value is None else _number(value)
 
 
 def _text(value: Any) -> str:

@@ -64,9 +64,7 @@ def main(args: Arguments) -> bool:
         result = score(add_up(counts))
         scores[name] = asdict(result)
         print(f"{name}: F1 {result.f1:.3f}, camera {result.camera_degrees:.2f} degrees off, {result.steps} steps")
-    init = args.training.init
-    training = {**asdict(args.training), "init": None if init is None else str(init)}
-    write_json(args.out / "scores.json", {**scores, "model": asdict(args.model), "training": training})
+    write_json(args.out / "scores.json", {**scores, "model": asdict(args.model), "training": asdict(args.training)})
     return True
 
 

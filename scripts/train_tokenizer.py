@@ -50,10 +50,7 @@ def main(args: Arguments) -> bool:
             "bits_per_frame": round(float(bits), 1),
             **asdict(scores),
             "model": asdict(args.model),
-            "training": {
-                **asdict(args.training),
-                "init": None if args.training.init is None else str(args.training.init),
-            },
+            "training": asdict(args.training),
         },
     )
     print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")

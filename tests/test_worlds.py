@@ -132,6 +132,9 @@ def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_f
     write({"guidance": -1})
     with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got -1"):
         load_sampler(folder)
+    write({"guidance": None})
+    with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got None"):
+        load_sampler(folder)
     write({"magic": 1})
     with pytest.raises(CheckpointError, match="unknown Sampler fields"):
         load_sampler(folder)

@@ -138,7 +138,13 @@ def open_frame_store(out: Path, names: Sequence[str]) -> list[StoredClip]:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Writes JSON atomically (`.tmp`, then rename)."""
+    """Writes JSON atomically (`.tmp`, then rename); paths as text."""
+
+    def plain(value: object) -> str:
+        if isinstance(value, Path):
+            return str(value)
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # the processes of one run write the same manifest
-    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    temporary.write_text(json.dumps(value, indent=1, default=plain) + "\n")
     os.replace(temporary, path)
