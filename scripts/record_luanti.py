@@ -1,7 +1,7 @@
 """Records scripted play of the real game (Luanti) as training clips in the VPT contractor format.
 
-    python scripts/record_luanti.py --out clips [--clips 8] [--frames 3000] [--seed 3] [--preset grassland]
-                                    [--workers 2] [--width 384] [--height 224] [--crf 26]
+    python scripts/record_luanti.py --out clips [--clips 8] [--frames 3000] [--seed 3] [--preset mixed]
+                                    [--workers 2] [--width 384] [--height 224] [--crf 23] [--style bold]
                                     [--steady 0.5] [--deliberate 0.2]
 
 Leaves <id>.mp4 and <id>.jsonl for every clip and recording.json (settings, and the share of frames of every action).

@@ -14,6 +14,7 @@ import pytest
 
 from worldmodel.data.clips import read_actions, read_clip
 from worldmodel.data.outline import EVEN, WHITE
+from worldmodel.games.luanti.art import GALLERY
 from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
 from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
@@ -136,20 +137,64 @@ def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
     assert ("dig", "default:wood") in dug
 
 
-@pytest.mark.usefixtures("first_frame")
-def test_the_block_in_reach_is_outlined_so_that_a_model_can_see_it(game):
+def test_in_the_games_own_art_the_block_in_reach_is_outlined_so_that_a_model_can_see_it(display):
     """White, at the size that nano sees: a thin frame around the crosshair, not a patch. What lies in reach is not
     the same on each machine, so that one heading of eight is enough."""
-    look_down(game, 50)
     counts = []
-    for _ in range(8):
-        game.tick(dx=round(45 / DEGREES_PER_PIXEL))
-        game.rest()
-        frame = reduce_frame(game.frame, 112, 192).astype(int)
-        white = (frame.min(-1) > WHITE) & (np.ptp(frame, -1) < EVEN)
-        white[50:62, 90:102] = False  # the crosshair is white, too
-        counts.append((int(white[30:88, 60:96].sum()), int(white[30:88, 96:132].sum())))
+    with LuantiGame.start(display, map_seed=SEED, preset="grassland") as game:
+        look_down(game, 50)
+        for _ in range(8):
+            game.tick(dx=round(45 / DEGREES_PER_PIXEL))
+            game.rest()
+            frame = reduce_frame(game.frame, 112, 192).astype(int)
+            white = (frame.min(-1) > WHITE) & (np.ptp(frame, -1) < EVEN)
+            white[50:62, 90:102] = False  # the crosshair is white, too
+            counts.append((int(white[30:88, 60:96].sum()), int(white[30:88, 96:132].sum())))
     assert any(min(sides) >= 10 and 30 <= sum(sides) <= 400 for sides in counts), counts
+
+
+def test_every_kind_of_block_is_told_from_every_other_by_its_colour_and_the_grid_is_seen(display):
+    """Five nodes away, from where one begins in the gallery; and the grid of grass at four."""
+    colours = []
+    with LuantiGame.start(display, map_seed=SEED, preset="gallery") as game:
+        yaw = 0.0
+        for index in range(len(GALLERY)):
+            angle = 2 * np.pi * index / len(GALLERY)
+            x, z = round(5 * np.sin(angle)), round(5 * np.cos(angle))
+            turn = round((np.degrees(np.arctan2(x, z)) - yaw) / DEGREES_PER_PIXEL)
+            yaw += turn * DEGREES_PER_PIXEL
+            game.tick(dx=turn, dy=0 if index else round(12 / DEGREES_PER_PIXEL))
+            game.rest()
+            block = game.frame[98:126, 180:204].astype(float)
+            beside = np.ones(block.shape[:2], bool)
+            beside[6:22, 4:20] = False  # the crosshair
+            colours.append(block[beside].mean(0))
+        game.look(0, 22)
+        near = reduce_frame(game.frame, 112, 192)[62:70, 20:172].astype(float).mean(-1)
+        game.look(0, -80)
+        sky = game.frame[:160, :170].astype(float)  # without crosshair and hand
+    apart = np.linalg.norm(np.array(colours)[:, None] - np.array(colours)[None], axis=-1)
+    apart[np.eye(len(GALLERY), dtype=bool)] = np.inf
+    closest = np.unravel_index(apart.argmin(), apart.shape)
+    assert apart.min() > 12, [GALLERY[int(index)] for index in closest]
+    tones = np.sign(near - near.mean(1, keepdims=True))  # a row of pixels goes over light and dark faces in turns
+    changes = (np.diff(tones, axis=1) != 0).sum(1)
+    assert np.median(changes) >= 4, changes
+    assert near.std(1).mean() > 6
+    assert sky.std((0, 1)).max() < 4  # an even gradient: no clouds, no sun
+
+
+@pytest.mark.parametrize("land", ["meadow", "forest", "shore", "hills", "snow"])
+def test_every_land_begins_where_there_is_something_to_see_all_round(display, land):
+    """Sky alone above the horizon in at most one of eight headings, and dry feet."""
+    with LuantiGame.start(display, map_seed=SEED, preset=land, viewing_range=40) as game:
+        assert game.state.wet == 0
+        seen = []
+        for _ in range(8):
+            game.look(45, 0)
+            band = game.frame[60:112, 20:364].astype(float)  # above the horizon, without the hand
+            seen.append(float(np.abs(np.diff(band, axis=1)).mean()))
+    assert sum(value > 0.3 for value in seen) >= 7, seen
 
 
 @pytest.mark.parametrize("tick", [12, 13])
@@ -252,7 +297,7 @@ def test_a_recording_survives_a_failed_clip_and_goes_on_where_it_stopped(tmp_pat
     options = RecordingOptions(out=tmp_path / "clips", clips=2, frames=61, seed=2, workers=2)
     obstacle = options.out / f"{options.clip_id(0)}.mp4.tmp"
     obstacle.mkdir(parents=True)
-    with pytest.raises(WorldModelError, match=r"1 of 2 clips failed .*luanti-grassland-2-0: .*directory"):
+    with pytest.raises(WorldModelError, match=r"1 of 2 clips failed .*luanti-mixed-2-0: .*directory"):
         record(options)
     whole = options.out / f"{options.clip_id(1)}.mp4"
     written = whole.stat().st_mtime_ns

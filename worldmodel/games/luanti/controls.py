@@ -85,12 +85,21 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Pointed:
+    """The node that the crosshair points at; at: its x, y, z, in nodes."""
+
+    node: str
+    at: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class GameState:
     """What the game's server knew after its newest step: one or two ticks behind the frame.
 
     clock: seconds of game time; ready: the world around the player is there; x, y, z: the player's feet in nodes, y
     upwards; yaw, pitch: degrees, right and down positive, yaw 0..360, 0 looks along +z and 90 along +x; slot: hotbar
-    slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; events: those since the state before.
+    slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; pointed: the node at the crosshair, if
+    one is in reach; events: those since the state before.
     """
 
     clock: float = 0.0
@@ -103,6 +112,7 @@ class GameState:
     slot: int = 0
     wet: int = 0
     light: int = 15
+    pointed: Pointed | None = None
     events: tuple[Event, ...] = field(default=())
 
 
@@ -112,7 +122,12 @@ def parse_state(line: str) -> GameState:
     events = tuple(Event(**event) for event in values.pop("events", None) or ())
     for name in ("slot", "wet", "light"):
         values[name] = int(values[name])  # Lua's numbers are all floats
-    return GameState(**values, events=events)
+    pointed = values.pop("pointed", None)
+    return GameState(
+        **values,
+        pointed=Pointed(pointed["node"], (pointed["x"], pointed["y"], pointed["z"])) if pointed else None,
+        events=events,
+    )
 
 
 class ActionMapper:

@@ -26,6 +26,7 @@ from typing import Self
 import numpy as np
 
 from worldmodel.data.clips import TICKS_PER_SECOND
+from worldmodel.games.luanti.art import DEFAULT_STYLE, GALLERY, STYLES, game_settings, write_pack
 from worldmodel.games.luanti.build import GAME_NAMES, build_shim, program, require_packages
 from worldmodel.games.luanti.controls import (
     IDLE,
@@ -42,7 +43,7 @@ from worldmodel.games.luanti.presets import PRESETS, SETTINGS, Preset
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
 TICK_SECONDS = 1 / TICKS_PER_SECOND
-MOD_SOURCE = Path(__file__).with_name("mod.lua")
+MOD_SOURCE = Path(__file__).with_name("mod")
 WORLD_MT = """gameid = minetest
 backend = dummy
 world_name = world
@@ -76,14 +77,15 @@ REST_TICKS = 5
 class GameOptions:
     """width, height: pixels (below 256 of width the hotbar fills the screen); map_seed: of the terrain; preset: a
     name in PRESETS; viewing_range: nodes (the game's speed hangs on it); render_threads: of the software renderer
-    (None: as many as cores); start_timeout, tick_timeout: seconds."""
+    (None: as many as cores); style: of our art, a name in art.STYLES; start_timeout, tick_timeout: seconds."""
 
     width: int = 384
     height: int = 224
     map_seed: int = 0
-    preset: str = "grassland"
+    preset: str = "mixed"
     viewing_range: int = 40
     render_threads: int | None = None
+    style: str = DEFAULT_STYLE
     start_timeout: float = 180.0
     tick_timeout: float = 60.0
 
@@ -94,6 +96,8 @@ class GameOptions:
             raise ValueError(f"map_seed must be 0..{MAX_SEED}, got {self.map_seed}")
         if self.preset not in PRESETS:
             raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
+        if self.style not in STYLES:
+            raise ValueError(f"unknown style {self.style!r}; known are {', '.join(STYLES)}")
         if not 10 <= self.viewing_range <= 400:
             raise ValueError(f"viewing_range must be 10..400 nodes, got {self.viewing_range}")
         if self.render_threads is not None and self.render_threads < 1:
@@ -103,19 +107,24 @@ class GameOptions:
 def write_world(folder: Path, options: GameOptions, preset: Preset) -> None:
     """Writes game.conf and a new world with our mod below `folder`."""
     mod = folder / "world/worldmods/worldmodel"
-    mod.mkdir(parents=True)
-    shutil.copyfile(MOD_SOURCE, mod / "init.lua")
-    (mod / "mod.conf").write_text("name = worldmodel\ndepends = default\n")  # default's biomes are to be replaced
+    shutil.copytree(MOD_SOURCE, mod)
     (folder / "world/world.mt").write_text(WORLD_MT)
+    art: dict[str, str] = {}
+    if preset.own_art:
+        write_pack(folder / "pack", mod, STYLES[options.style])
+        art = {"texture_path": str(folder / "pack"), "worldmodel_art": "true", **game_settings(STYLES[options.style])}
     settings = {
         **SETTINGS,
         **preset.settings,
+        **art,
         "screen_w": options.width,
         "screen_h": options.height,
         "viewing_range": options.viewing_range,
         "fixed_map_seed": options.map_seed,
         "worldmodel_kit": ",".join(preset.kit),
         "worldmodel_biomes": ",".join(preset.biomes),
+        "worldmodel_land": preset.land,
+        "worldmodel_gallery": ",".join(GALLERY),
     }
     (folder / "game.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
 

@@ -1,4 +1,7 @@
-"""The game's worlds and settings, in one table. Data only."""
+"""The game's worlds and settings, in one table. Data only.
+
+Lands of our own (mod/lands.lua) in our own art (art.py), and the game's own land in the game's own art.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +22,61 @@ KIT = (
 )
 
 
+# One of each, so that no numbers stand in the hotbar: placing takes none away.
+SINGLE_KIT = tuple(item.split()[0] for item in KIT)
+
+
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One kind of world. biomes: those to keep (empty: all of the game's); settings: the map generator's options;
-    kit: item strings of the 9 hotbar slots (tools in TOOL_SLOTS, blocks in BLOCK_SLOTS)."""
+    """One kind of world. land: of our own map generator ("": the game's); biomes: of the game's to keep (empty: all);
+    settings: of the game, over SETTINGS; kit: item strings of the 9 hotbar slots (tools in TOOL_SLOTS, blocks in
+    BLOCK_SLOTS); own_art: our texture pack, or the game's own pictures."""
 
+    land: str = ""
     biomes: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
     kit: tuple[str, ...] = KIT
+    own_art: bool = False
 
 
+_STOCK_ART = {
+    "enable_clouds": "true",
+    "leaves_style": "simple",
+    # The outline of the block that the crosshair points at is the only sign of the game's grid on plain grass: where a
+    # block would be placed, what would be dug. The usual thin black line does not survive an image tokenizer at 192 x
+    # 112; one of this width does, and white stands out from grass, wood and dark holes alike.
+    "node_highlighting": "box",
+    "selectionbox_width": "5",
+    "selectionbox_color": "(255,255,255)",
+}
 _GREEN = ("grassland", "deciduous_forest")
 _LAYERS = ("", "_dunes", "_shore", "_ocean", "_under")
 
+# Of mod/lands.lua. mixed: the five after it in one world; gallery: a block of each kind, to look at the art.
+LANDS = ("mixed", "meadow", "forest", "shore", "hills", "snow", "gallery")
+
 PRESETS: dict[str, Preset] = {
+    **{
+        land: Preset(
+            land=land,
+            settings={"mg_name": "singlenode", "mg_flags": "nocaves,nodungeons,light,nodecorations,nobiomes"},
+            kit=SINGLE_KIT,
+            own_art=True,
+        )
+        for land in LANDS
+    },
     # Temperate and dry: caves and seas (buried or drowned players see black) spoil a small model's world.
     "grassland": Preset(
         biomes=tuple(f"{biome}{layer}" for biome in _GREEN for layer in _LAYERS),
         settings={
+            **_STOCK_ART,
             "mg_flags": "nocaves,nodungeons,light,decorations,biomes",
             "mgv7_np_terrain_base": "30, 25, (600, 600, 600), 82341, 5, 0.6, 2.0",
             "mgv7_np_terrain_alt": "26, 14, (600, 600, 600), 5934, 5, 0.6, 2.0",
             "mgv7_spflags": "nomountains,noridges,nofloatlands,nocaverns,biomeblend",
         },
     ),
-    "default": Preset(),
+    "default": Preset(settings=_STOCK_ART),
 }
 
 KEYMAP = {
@@ -63,15 +96,7 @@ SETTINGS = {
     "vsync": "false",
     "enable_shaders": "false",
     "smooth_lighting": "false",
-    "enable_clouds": "true",
-    "leaves_style": "simple",
     "opaque_water": "true",
-    # The outline of the block that the crosshair points at is the only sign of the game's grid on plain grass: where a
-    # block would be placed, what would be dug. The usual thin black line does not survive an image tokenizer at 192 x
-    # 112; one of this width does, and white stands out from grass, wood and dark holes alike.
-    "node_highlighting": "box",
-    "selectionbox_width": "5",
-    "selectionbox_color": "(255,255,255)",
     "view_bobbing_amount": "0",
     "arm_inertia": "false",
     "enable_minimap": "false",

@@ -8,6 +8,7 @@ written under `.tmp` names and renamed when they are whole, so a run that was ki
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import multiprocessing
 import os
@@ -28,7 +29,8 @@ from av.error import FFmpegError
 from av.video.stream import VideoStream
 from tqdm import tqdm
 
-from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, Inputs, input_entries, parse_line
+from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, ClipError, Inputs, input_entries, parse_line
+from worldmodel.games.luanti.art import DEFAULT_STYLE
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.controls import (
     BUTTON_OF_KEY,
@@ -57,19 +59,20 @@ ACTION_OF_MOUSE = {number: button for button, number in MOUSE_OF_BUTTON.items()}
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
     """out: folder for the clips; clips: how many; frames: of each, 20 a second; seed: of lands and players; preset:
-    kind of land (grassland or default); width, height: even numbers of pixels; workers: games at once; crf: H.264
-    quality (lower is better and larger); viewing_range: nodes; wheel, drop, steady, deliberate: of the player
-    (PlayerOptions)."""
+    kind of land, a name in PRESETS; style: of our art (art.py); width, height: even numbers of pixels; workers: games
+    at once; crf: H.264 quality (lower is better and larger); viewing_range: nodes; wheel, drop, steady, deliberate: of
+    the player (PlayerOptions)."""
 
     out: Path
     clips: int = 1
     frames: int = 3000
     seed: int = 0
-    preset: str = "grassland"
+    preset: str = "mixed"
+    style: str = DEFAULT_STYLE
     width: int = 384
     height: int = 224
     workers: int = 1
-    crf: int = 26
+    crf: int = 23
     viewing_range: int = 40
     wheel: float = USUAL.wheel
     drop: float = USUAL.drop
@@ -99,6 +102,7 @@ class RecordingOptions:
             height=self.height,
             map_seed=derive_map_seed("clip", self.seed, index),
             preset=self.preset,
+            style=self.style,
             viewing_range=self.viewing_range,
             render_threads=max(1, (os.cpu_count() or 1) // self.workers),
         )
@@ -123,7 +127,7 @@ class ClipWriter:
         stream = self._container.add_stream("libx264", rate=TICKS_PER_SECOND)
         assert isinstance(stream, VideoStream), "libx264 is a video codec"
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "fast"}
+        stream.options = {"crf": str(crf), "preset": "veryfast"}
         stream.codec_context.thread_count = 1  # the other cores belong to the other games
         self._stream = stream
         self._lines = self._lines_tmp.open("w", encoding="utf-8")
@@ -182,6 +186,7 @@ class LineMaker:
             "zpos": round(state.z, 3),
             "tick": round(state.clock / TICK_SECONDS),
             "milli": round(1000 * (self._began + tick * TICK_SECONDS)),
+            "pointed": [state.pointed.node, *map(round, state.pointed.at)] if state.pointed else None,
             "light": state.light,
             "wet": state.wet,
             "events": [f"{event.kind} {event.node}" for event in state.events],
@@ -255,22 +260,17 @@ def clip_stats(path: Path) -> dict[str, Any]:
     }
 
 
-def _write_manifest(options: RecordingOptions) -> None:
-    whole = [index for index in range(options.clips) if clip_is_whole(options, index)]
-    clips = {options.clip_id(index): clip_stats(options.out / f"{options.clip_id(index)}.jsonl") for index in whole}
-    manifest = {"game": "Luanti (minetest_game)", "settings": options.contents(), "clips": clips}
-    unfinished = options.out / f"{MANIFEST}.tmp"
-    unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
-    unfinished.replace(options.out / MANIFEST)
-
-
-def _check_manifest(options: RecordingOptions) -> None:
-    """WorldModelError if the folder holds clips of other settings: they would be mistaken for these."""
+def _read_manifest(options: RecordingOptions) -> dict[str, Any]:
+    """The entries of the clips that were recorded before, by id. WorldModelError if the folder holds clips of other
+    settings: they would be mistaken for these."""
     path = options.out / MANIFEST
     if not path.is_file():
-        return
+        return {}
     try:
-        earlier = json.loads(path.read_text())["settings"]
+        manifest = json.loads(path.read_text())
+        earlier, clips = manifest["settings"], manifest["clips"]
+        if not isinstance(earlier, dict) or not isinstance(clips, dict):
+            raise TypeError
     except (ValueError, KeyError, TypeError):
         raise WorldModelError(f"{path} is not a recording's manifest: choose another folder") from None
     changed = [
@@ -280,6 +280,41 @@ def _check_manifest(options: RecordingOptions) -> None:
         raise WorldModelError(
             f"{options.out} holds a recording with other settings ({', '.join(changed)}): choose another folder"
         )
+    return clips
+
+
+def _entry(options: RecordingOptions, index: int) -> dict[str, Any]:
+    """A whole clip's statistics, land, and the SHA-256 of its two files."""
+    path = options.out / options.clip_id(index)
+    files = path.with_suffix(".mp4"), path.with_suffix(".jsonl")
+    return {
+        **clip_stats(files[1]),
+        "map_seed": options.game(index).map_seed,
+        "sha256": {file.suffix.removeprefix("."): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+    }
+
+
+def _write_manifest(options: RecordingOptions, clips: dict[str, Any]) -> None:
+    """clips: entries known so far; those of clips that have become whole are added. Shares are means over frames."""
+    for index in range(options.clips):
+        if options.clip_id(index) not in clips and clip_is_whole(options, index):
+            clips[options.clip_id(index)] = _entry(options, index)
+    frames = sum(clip["frames"] for clip in clips.values())
+    names = sorted({name for clip in clips.values() for name in clip["shares"]})
+    total = {
+        "clips": len(clips),
+        "lands": len({clip["map_seed"] for clip in clips.values()}),
+        "frames": frames,
+        "steps": frames // TICKS_PER_STEP,
+        "shares": {
+            name: round(sum(clip["frames"] * clip["shares"].get(name, 0) for clip in clips.values()) / frames, 4)
+            for name in names
+        },
+    }
+    manifest = {"game": "Luanti (minetest_game)", "settings": options.contents(), "total": total, "clips": clips}
+    unfinished = options.out / f"{MANIFEST}.tmp"
+    unfinished.write_text(json.dumps(manifest, indent=1) + "\n")
+    unfinished.replace(options.out / MANIFEST)
 
 
 def _leave(*_: object) -> None:
@@ -319,10 +354,12 @@ def record(options: RecordingOptions) -> list[Path]:
     require_packages()
     build_shim()
     options.out.mkdir(parents=True, exist_ok=True)
-    _check_manifest(options)
+    known = _read_manifest(options)
     todo = [index for index in range(options.clips) if not clip_is_whole(options, index)]
+    for index in todo:
+        known.pop(options.clip_id(index), None)
     errors: dict[int, str] = {}
-    _write_manifest(options)  # also marks the folder as this recording's
+    _write_manifest(options, known)  # also marks the folder as this recording's
     spawn = multiprocessing.get_context("spawn")  # a fork would keep other games' channels open
     active: dict[Connection, tuple[int, BaseProcess]] = {}
     with Display() as display, tqdm(total=len(todo) * options.frames, unit="frame", disable=not todo) as bar:
@@ -351,7 +388,7 @@ def record(options: RecordingOptions) -> list[Path]:
                     del active[connection]
                     connection.close()
                     process.join()
-                    _write_manifest(options)
+                    _write_manifest(options, known)
         finally:
             _stop([process for _, process in active.values()])
     if errors:

@@ -3,9 +3,11 @@
 -- state is that of the frame before the newest, or the one before that.
 
 local KIT = minetest.settings:get("worldmodel_kit"):split(",")
+local LAND = minetest.settings:get("worldmodel_land") or "" -- empty: the game's own map generator
+local PATH = minetest.get_modpath(minetest.get_current_modname())
 local BIOMES = minetest.settings:get("worldmodel_biomes") or "" -- empty: leave the stock biomes alone
 local SPRINT_SPEED = 1.5
-local EMERGE_RADIUS = 48 -- nodes around the player that must exist before play starts
+local EMERGE_REACH = vector.new(48, 24, 48) -- nodes around the player that must exist before play starts
 local REFILL_SECONDS = 1
 local SEARCH_STEP, SEARCH_RINGS, MAX_CANDIDATES = 24, 40, 30
 
@@ -27,6 +29,14 @@ local function restrict_biomes(names)
   for _, ore in pairs(ores) do minetest.register_ore(ore) end
 end
 if BIOMES ~= "" then restrict_biomes(BIOMES:split(",")) end
+local land = LAND ~= "" and dofile(PATH .. "/lands.lua") or nil
+if minetest.settings:get("worldmodel_art") then dofile(PATH .. "/art.lua") end
+-- Nothing grows or spreads by itself in our lands: what is seen changes by the player's hand alone.
+if land then
+  minetest.register_on_mods_loaded(function()
+    for index in pairs(minetest.registered_abms) do minetest.registered_abms[index] = nil end
+  end)
+end
 
 -- Setting a stack shows on the screen, so only what differs from the kit is set.
 local function refill(player)
@@ -88,7 +98,7 @@ local function is_room(pos)
 end
 
 local function emerge(pos, done)
-  local low, high = vector.subtract(pos, EMERGE_RADIUS), vector.add(pos, EMERGE_RADIUS)
+  local low, high = vector.subtract(pos, EMERGE_REACH), vector.add(pos, EMERGE_REACH)
   minetest.emerge_area(low, high, function(_, _, remaining)
     if remaining == 0 then done() end
   end)
@@ -116,8 +126,17 @@ minetest.register_on_joinplayer(function(player)
   player:set_look_horizontal(0)
   player:set_look_vertical(0)
   refill(player)
-  settle(player, candidates(), 1)
+  settle(player, land and land.places() or candidates(), 1)
 end)
+
+-- Name and place of the node that the player's crosshair points at, if one is in reach.
+local REACH = 4
+local function pointed(player, eye)
+  local hit = minetest.raycast(eye, vector.add(eye, vector.multiply(player:get_look_dir(), REACH)), false, false):next()
+  if not hit then return nil end
+  local under = hit.under
+  return { node = minetest.get_node(under).name, x = under.x, y = under.y, z = under.z }
+end
 
 local pipe = assert(io.open(minetest.get_worldpath() .. "/state.pipe", "w"))
 local clock, refilled = 0, 0
@@ -148,6 +167,7 @@ minetest.register_globalstep(function(dtime)
     slot = player:get_wield_index() - 1,
     wet = is_water(head) and 2 or is_water(feet) and 1 or 0,
     light = minetest.get_node_light(head, 0.5) or 15,
+    pointed = pointed(player, vector.offset(pos, 0, player:get_properties().eye_height, 0)),
     events = #events > 0 and events or nil,
   }), "\n")
   pipe:flush()

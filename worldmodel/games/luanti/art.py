@@ -1,0 +1,433 @@
+"""The texture pack: drawn from a colour table and a few rules, no picture of the game is read.
+
+A small world model sees 192 x 112 pixels through a tokenizer of a few bits a patch, so that every kind of block is told
+by hue, lightness and one large mark, and the grid of the world by two tones: the faces of a cube are laid out in world
+coordinates (Luanti's `align_style = "world"`), 2 x 2 nodes to a texture, light and dark in turns. Lines at every edge
+show the grid too, but cost a tokenizer more (worldmodel/pretrained/nano/README.md has the table).
+
+It knows pictures and names of files; `write_pack` puts them where the game looks. Ours, under the MIT licence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+Picture = NDArray[np.uint8]  # (height, width, 3 or 4)
+Mark = Callable[[ImageDraw.ImageDraw, int], None]  # draws on a mask of `side` pixels a node
+
+SIDE = 32  # pixels of a node's face
+TILES = 2  # nodes a side of a world-aligned texture
+SMOOTH = 4  # marks are drawn this much larger, then averaged
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How faces are drawn. checker: difference in brightness of neighbouring faces, as a share; edge: width of the
+    darker edge in pixels of SIDE; edge_shade: brightness there; mark_shade: brightness of marks (over 1: lighter);
+    highlight: how the block in reach is shown, one of Luanti's node_highlighting; filtered: mip maps and filters."""
+
+    checker: float = 0.16
+    edge: float = 2.0
+    edge_shade: float = 0.86
+    mark_shade: float = 0.72
+    highlight: str = "none"
+    filtered: bool = True
+
+
+# Tried side by side (worldmodel/pretrained/nano/README.md); "bold" is the one that is used.
+STYLES = {
+    "bold": Style(),
+    "lines": Style(checker=0.0, edge=3.0, edge_shade=0.62),
+    "contrast": Style(checker=0.28, edge=0.0),
+    "halo": Style(highlight="halo"),
+}
+
+
+DEFAULT_STYLE = "bold"
+
+
+def game_settings(style: Style) -> dict[str, str]:
+    """The game's settings that go with a style."""
+    filtered = str(style.filtered).lower()
+    return {
+        "enable_clouds": "false",
+        "leaves_style": "opaque",
+        "node_highlighting": style.highlight,
+        **dict.fromkeys(("mip_map", "bilinear_filter", "trilinear_filter"), filtered),
+    }
+
+
+# Marks: white on the mask of one face
+
+
+def _courses(draw: ImageDraw.ImageDraw, side: int) -> None:
+    """Bricks: two courses, joints that do not meet."""
+    joint = side // 10
+    draw.rectangle((0, side // 2 - joint // 2, side, side // 2 + joint // 2), 255)
+    draw.rectangle((side // 2 - joint // 2, 0, side // 2 + joint // 2, side // 2), 255)
+    draw.rectangle((0, side // 2, joint // 2, side), 255)
+    draw.rectangle((side - joint // 2, side // 2, side, side), 255)
+
+
+def _planks(draw: ImageDraw.ImageDraw, side: int) -> None:
+    draw.rectangle((0, side * 4 // 9, side, side * 5 // 9), 255)
+
+
+def _frame(draw: ImageDraw.ImageDraw, side: int) -> None:
+    draw.rectangle((side // 4, side // 4, side * 3 // 4, side * 3 // 4), 255)
+
+
+def _chip(draw: ImageDraw.ImageDraw, side: int) -> None:
+    draw.polygon([(side * x // 10, side * y // 10) for x, y in ((2, 7), (4, 3), (6, 4), (7, 7), (5, 8))], 255)
+
+
+def _pebbles(draw: ImageDraw.ImageDraw, side: int) -> None:
+    for x, y, r in ((0.28, 0.3, 0.18), (0.72, 0.34, 0.18), (0.48, 0.73, 0.2)):
+        draw.ellipse([side * value for value in (x - r, y - r, x + r, y + r)], 255)
+
+
+def _lobes(draw: ImageDraw.ImageDraw, side: int) -> None:
+    for x in (0.25, 0.75):
+        for y in (0.25, 0.75):
+            draw.ellipse([side * value for value in (x - 0.19, y - 0.19, x + 0.19, y + 0.19)], 255)
+
+
+def _needles(draw: ImageDraw.ImageDraw, side: int) -> None:
+    for x in (0.0, 0.5):
+        left, right = side * (x + 0.06), side * (x + 0.44)
+        draw.polygon([(left, side * 0.85), (right, side * 0.85), ((left + right) / 2, side * 0.15)], 255)
+
+
+def _bark(draw: ImageDraw.ImageDraw, side: int) -> None:
+    for x in (0.14, 0.62):
+        draw.rectangle((side * x, 0, side * (x + 0.22), side), 255)
+
+
+def _bands(draw: ImageDraw.ImageDraw, side: int) -> None:
+    draw.rectangle((0, side * 0.2, side * 0.6, side * 0.38), 255)
+    draw.rectangle((side * 0.45, side * 0.66, side, side * 0.84), 255)
+
+
+def _rings(draw: ImageDraw.ImageDraw, side: int) -> None:
+    draw.ellipse((side * 0.12, side * 0.12, side * 0.88, side * 0.88), 255)
+    draw.ellipse((side * 0.32, side * 0.32, side * 0.68, side * 0.68), 0)
+
+
+# Kinds of cube: base colour, mark, brightness of the mark where it is not the style's
+CUBES: dict[str, tuple[Colour, Mark | None, float | None]] = {
+    "grass": ((112, 190, 70), None, None),
+    "dirt": ((140, 92, 56), None, None),
+    "stone": ((138, 142, 150), _chip, 0.84),
+    "sand": ((240, 222, 160), None, None),
+    "snow": ((236, 243, 252), None, None),
+    "water": ((58, 116, 226), None, None),
+    "tree": ((104, 70, 44), _bark, None),
+    "tree_top": ((176, 134, 84), _rings, None),
+    "leaves": ((44, 122, 52), _lobes, 1.22),
+    "pine_tree": ((152, 86, 66), _bark, None),
+    "pine_needles": ((24, 92, 92), _needles, 1.3),
+    "aspen_tree": ((226, 222, 208), _bands, 0.35),
+    "aspen_leaves": ((222, 168, 40), _lobes, 1.15),
+    "cactus": ((76, 168, 60), _bark, None),
+    "cactus_top": ((110, 196, 84), _rings, None),
+    "cobble": ((104, 118, 166), _pebbles, 1.28),
+    "wood": ((212, 146, 72), _planks, 0.66),
+    "sandstone_brick": ((250, 208, 66), _courses, 0.76),
+    "brick": ((198, 62, 50), _courses, 1.5),
+    "red": ((226, 34, 60), _frame, 0.7),
+    "blue": ((40, 60, 200), _frame, 1.35),
+    "white": ((250, 250, 250), _frame, 0.8),
+    "violet": ((146, 60, 190), _frame, 1.3),
+    "orange": ((250, 126, 20), _frame, 0.75),
+}
+OVER_DIRT = ("grass", "snow")  # lie on dirt: their sides are dirt with a band
+
+# Luanti's nodes and the cubes of their faces: top, bottom, sides; or all.
+NODES: dict[str, tuple[str, ...]] = {
+    "default:dirt_with_grass": ("grass", "dirt", "grass_side"),
+    "default:dirt_with_snow": ("snow", "dirt", "snow_side"),
+    "default:dirt": ("dirt",),
+    "default:stone": ("stone",),
+    "default:sand": ("sand",),
+    "default:snowblock": ("snow",),
+    "default:tree": ("tree_top", "tree_top", "tree"),
+    "default:pine_tree": ("tree_top", "tree_top", "pine_tree"),
+    "default:aspen_tree": ("tree_top", "tree_top", "aspen_tree"),
+    "default:leaves": ("leaves",),
+    "default:pine_needles": ("pine_needles",),
+    "default:aspen_leaves": ("aspen_leaves",),
+    "default:cactus": ("cactus_top", "cactus_top", "cactus"),
+    "default:cobble": ("cobble",),
+    "default:wood": ("wood",),
+    "default:sandstonebrick": ("sandstone_brick",),
+    "default:brick": ("brick",),
+    "default:water_source": ("water",),
+    "default:water_flowing": ("water",),
+    "default:river_water_source": ("water",),
+    "default:river_water_flowing": ("water",),
+    "wool:red": ("red",),
+    "wool:blue": ("blue",),
+    "wool:white": ("white",),
+    "wool:violet": ("violet",),
+    "wool:orange": ("orange",),
+}
+LIQUIDS = frozenset(node for node in NODES if "water" in node)
+
+# What a gallery shows: one node of each look.
+GALLERY = tuple(node for node in NODES if node not in LIQUIDS and node != "default:snowblock")
+
+PLANTS: dict[str, Colour] = {  # flowers by the colour of their heads
+    "flowers_rose": (232, 30, 50),
+    "flowers_tulip": (255, 130, 10),
+    "flowers_dandelion_yellow": (255, 224, 30),
+    "flowers_geranium": (50, 90, 240),
+    "flowers_viola": (170, 60, 220),
+    "flowers_dandelion_white": (255, 255, 255),
+}
+BLADE = (70, 148, 44)
+
+# 16 x 16, one character a pixel; COLOURS_OF has the characters.
+TOOLS = {
+    "default_tool_diamondpick": (
+        "................",
+        "....######......",
+        "...########+....",
+        "...##....+++....",
+        ".........oo##...",
+        "........ooo##...",
+        ".......ooo.###..",
+        "......ooo...##..",
+        ".....ooo....##..",
+        "....ooo.....##..",
+        "...ooo..........",
+        "..ooo...........",
+        ".ooo............",
+        ".oo.............",
+        "................",
+        "................",
+    ),
+    "default_tool_diamondshovel": (
+        "................",
+        "..........####..",
+        ".........######.",
+        "........#######.",
+        "........#######.",
+        "........######..",
+        ".......oo####...",
+        "......ooo.......",
+        ".....ooo........",
+        "....ooo.........",
+        "...ooo..........",
+        "..ooo...........",
+        ".ooo............",
+        ".oo.............",
+        "................",
+        "................",
+    ),
+    "default_tool_diamondaxe": (
+        "................",
+        "......#####.....",
+        ".....#######....",
+        ".....########...",
+        ".....####oo##...",
+        "......##ooo##...",
+        ".......ooo.##...",
+        "......ooo.......",
+        ".....ooo........",
+        "....ooo.........",
+        "...ooo..........",
+        "..ooo...........",
+        ".ooo............",
+        ".oo.............",
+        "................",
+        "................",
+    ),
+}
+HEADS = {
+    "default_tool_diamondpick": (60, 205, 235),
+    "default_tool_diamondshovel": (232, 236, 244),
+    "default_tool_diamondaxe": (226, 70, 120),
+}
+HANDLE = (128, 84, 48)
+FLAME, FLAME_HEART = (255, 150, 20), (255, 236, 120)
+
+# The hotbar's pictures have the sizes of the game's own, so that slots lie where they lay (data/hud.py).
+BAR, SELECTED = (596, 78), (84, 84)
+CRACK_STEPS = 5
+
+
+def _mask(mark: Mark, side: int = SIDE) -> NDArray[np.float64]:
+    """Coverage 0..1 of the mark, (side, side)."""
+    picture = Image.new("L", (side * SMOOTH, side * SMOOTH))
+    mark(ImageDraw.Draw(picture), side * SMOOTH)
+    return np.asarray(picture, np.float64).reshape(side, SMOOTH, side, SMOOTH).mean((1, 3)) / 255
+
+
+def _edge(style: Style) -> NDArray[np.float64]:
+    """Brightness (SIDE, SIDE): 1 within, darker towards the edges, with a hint of light from above."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    from_edge = np.minimum.reduce([x, y, SIDE - x, SIDE - y])
+    inside = np.clip(from_edge / style.edge, 0, 1) if style.edge else np.ones_like(x)
+    return style.edge_shade + (1 - style.edge_shade) * inside
+
+
+def _face(name: str, style: Style) -> NDArray[np.float64]:
+    """One face, float (SIDE, SIDE, 3), 0..255 and beyond."""
+    over = name.removesuffix("_side")
+    if over in OVER_DIRT and over != name:
+        face = _face("dirt", style)
+        face[: SIDE // 4] = _face(over, style)[: SIDE // 4]
+        return face
+    colour, mark, shade = CUBES[name]
+    face = np.array(colour) * _edge(style)[..., None]
+    if mark is not None:
+        shade = style.mark_shade if shade is None else shade
+        face *= 1 + (shade - 1) * _mask(mark)[..., None]
+    return face
+
+
+def cube(name: str, style: Style) -> Picture:
+    """The world-aligned texture of a cube's face, uint8 (SIDE * TILES, SIDE * TILES, 3)."""
+    tones = 1 + style.checker * np.array([[0.5, -0.5], [-0.5, 0.5]])
+    shade = np.kron(tones, np.ones((SIDE, SIDE)))[..., None]
+    return (np.tile(_face(name, style), (TILES, TILES, 1)) * shade).clip(0, 255).astype(np.uint8)
+
+
+def item(name: str, style: Style) -> Picture:
+    """A single face as the hotbar shows it, uint8 (SIDE, SIDE, 3)."""
+    return _face(name, style).clip(0, 255).astype(np.uint8)
+
+
+def _drawn(rows: tuple[str, ...], colours: dict[str, Colour]) -> Picture:
+    picture = np.zeros((len(rows), len(rows[0]), 4), np.uint8)
+    for y, row in enumerate(rows):
+        for x, character in enumerate(row):
+            if character in colours:
+                picture[y, x] = (*colours[character], 255)
+    return picture
+
+
+def _tool(name: str) -> Picture:
+    head = HEADS[name]
+    dark: Colour = (head[0] * 2 // 3, head[1] * 2 // 3, head[2] * 2 // 3)
+    return _drawn(TOOLS[name], {"#": head, "+": dark, "o": HANDLE})
+
+
+def _flower(colour: Colour) -> Picture:
+    """A head of 8 pixels on a stem of 2, of 16 x 16."""
+    picture = Image.new("RGBA", (16, 16))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((7, 9, 8, 15), (*BLADE, 255))
+    draw.rectangle((4, 2, 11, 8), (*colour, 255))
+    draw.rectangle((6, 4, 9, 6), (255, 240, 150, 255) if sum(colour) < 700 else (250, 190, 40, 255))
+    return np.asarray(picture)
+
+
+def _blades() -> Picture:
+    picture = Image.new("RGBA", (16, 16))
+    draw = ImageDraw.Draw(picture)
+    for x, top in ((1, 7), (6, 3), (11, 6)):
+        draw.polygon([(x, 15), (x + 3, 15), (x + 3, top), (x + 1, top)], (*BLADE, 255))
+    return np.asarray(picture)
+
+
+def _torch() -> Picture:
+    """Where the game's torch mesh takes its stick from: columns 7 and 8, rows 6 to 15."""
+    picture = Image.new("RGBA", (16, 16))
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((7, 8, 8, 15), (*HANDLE, 255))
+    draw.rectangle((6, 3, 9, 7), (*FLAME, 255))
+    draw.rectangle((7, 4, 8, 7), (*FLAME_HEART, 255))
+    return np.asarray(picture)
+
+
+def _hotbar() -> Picture:
+    width, height = BAR
+    picture = Image.new("RGBA", BAR, (40, 42, 52, 255))
+    draw = ImageDraw.Draw(picture)
+    slot = (width - 2) / 9
+    for index in range(9):
+        left = round(1 + index * slot)
+        draw.rectangle((left + 4, 5, round(left + slot) - 4, height - 9), (104, 108, 124, 255))
+    return np.asarray(picture)
+
+
+def _selected() -> Picture:
+    picture = Image.new("RGBA", SELECTED)
+    draw = ImageDraw.Draw(picture)
+    draw.rectangle((0, 0, SELECTED[0] - 1, SELECTED[1] - 1), outline=(255, 255, 255, 255), width=11)
+    return np.asarray(picture)
+
+
+def _crosshair() -> Picture:
+    """White with a dark rim, so that it shows on snow too."""
+    picture = Image.new("RGBA", (15, 15))
+    draw = ImageDraw.Draw(picture)
+    for colour, grow in (((30, 30, 36, 255), 1), ((255, 255, 255, 255), 0)):
+        draw.rectangle((1 - grow, 7 - grow, 13 + grow, 7 + grow), colour)
+        draw.rectangle((7 - grow, 1 - grow, 7 + grow, 13 + grow), colour)
+    return np.asarray(picture)
+
+
+def _cracks() -> Picture:
+    """CRACK_STEPS pictures of 16 x 16 one below the other: digging goes on."""
+    frames = []
+    for step in range(CRACK_STEPS):
+        picture = Image.new("RGBA", (16, 16))
+        draw = ImageDraw.Draw(picture)
+        reach = 2 + step * 1.5
+        for dx, dy in ((-1, -0.6), (0.9, -0.8), (-0.5, 1), (1, 0.7))[: 2 + step]:
+            draw.line((8, 8, 8 + dx * reach, 8 + dy * reach), (20, 18, 24, 255), 2)
+        frames.append(np.asarray(picture))
+    return np.concatenate(frames)
+
+
+def pictures(style: Style) -> tuple[dict[str, Picture], dict[str, Picture]]:
+    """By file name without .png: those of the mod (world-aligned cubes) and those that replace the game's own."""
+    cubes = {name for faces in NODES.values() for name in faces}
+    ours = {f"worldmodel_{name}": cube(name, style) for name in sorted(cubes)}
+    ours |= {f"worldmodel_item_{name}": item(name, style) for name in sorted(cubes)}
+    torch = _torch()
+    replaced = {
+        **{name: _tool(name) for name in TOOLS},
+        **{name: _flower(colour) for name, colour in PLANTS.items()},
+        **{f"default_grass_{size}": _blades() for size in range(1, 6)},
+        **{f"default_torch{kind}": torch for kind in ("_on_floor", "_on_floor_animated", "_animated")},
+        "gui_hotbar": _hotbar(),
+        "gui_hotbar_selected": _selected(),
+        "crosshair": _crosshair(),
+        "crack_anylength": _cracks(),
+        "wieldhand": _drawn(("##",) * 2, {"#": (236, 186, 150)}),
+        "halo": np.full((16, 16, 4), (255, 255, 255, 70), np.uint8),
+    }
+    return ours, replaced
+
+
+def tiles() -> dict[str, Any]:
+    """What the mod lays over the nodes: {node: {"tiles": [texture, ...], "item": [top, side] or none}}; textures
+    without .png, in Luanti's order (top, bottom, sides)."""
+    laid: dict[str, Any] = {}
+    for node, faces in NODES.items():
+        laid[node] = {"tiles": [f"worldmodel_{face}" for face in faces], "liquid": node in LIQUIDS}
+        if node not in LIQUIDS:
+            laid[node]["item"] = [f"worldmodel_item_{faces[0]}", f"worldmodel_item_{faces[-1]}"]
+    return laid
+
+
+def write_pack(pack: Path, mod: Path, style: Style) -> None:
+    """Writes the pictures into the folder `pack` (Luanti's texture_path) and, with `art.json`, into that of the mod."""
+    ours, replaced = pictures(style)
+    for folder, named in ((mod / "textures", ours), (pack, replaced)):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in named.items():
+            Image.fromarray(picture).save(folder / f"{name}.png")
+    (mod / "art.json").write_text(json.dumps(tiles()))
