@@ -14,7 +14,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import loss_weights
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, VectorQuantizer
+from worldmodel.tokenizers.quantizers import BEYOND, FiniteScalarQuantizer, VectorQuantizer
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer, windowed_ssim
 
 
@@ -26,8 +26,7 @@ def test_fsq_codes_round_trip(levels):
     assert values.min() >= -1
     assert values.max() <= 1
     # Latents that quantise to a code: invert the bound, then quantise again.
-    half, offset = quantizer._half * (1 + 1e-3), quantizer._offset
-    latents = torch.atanh((values * quantizer._half - offset + offset) / half) - torch.atanh(offset / half)
+    latents = torch.atanh(values / BEYOND) - quantizer._shift
     again, indices, _ = quantizer(latents)
     assert (indices == codes).all()
     assert torch.allclose(again, values, atol=1e-5)
@@ -40,6 +39,16 @@ def test_fsq_neighbours_differ_in_one_level(seed):
     near = quantizer.neighbours(codes, torch.Generator().manual_seed(seed))
     difference = (quantizer._digits(near) - quantizer._digits(codes)).abs()
     assert (difference.sum(-1) == 1).all()
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 8])
+def test_fsq_uses_all_its_levels_from_the_first_step_on(levels):
+    latents = torch.randn(4000, 1, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    quantised, indices, _ = FiniteScalarQuantizer((levels,))(latents)
+    assert (torch.bincount(indices, minlength=levels) > 4000 / levels / 3).all()
+    quantised.sum().backward()
+    assert latents.grad is not None
+    assert latents.grad.mean() > 0.2
 
 
 def test_fsq_gradient_goes_straight_through():

@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BEYOND = 1 + 1e-3  # how far the tanh of FSQ reaches past the outermost levels
+
 
 class FiniteScalarQuantizer(nn.Module):
     """Rounds each latent channel to one of a few levels; the code is the mixed-radix number of the levels.
@@ -25,6 +27,7 @@ class FiniteScalarQuantizer(nn.Module):
 
     _half: Tensor
     _offset: Tensor
+    _shift: Tensor
     _places: Tensor
     _sizes: Tensor
 
@@ -37,16 +40,21 @@ class FiniteScalarQuantizer(nn.Module):
         self.codebook_size = math.prod(levels)
         sizes = torch.tensor(levels, dtype=torch.float32)
         self.register_buffer("_half", (sizes - 1) / 2, persistent=False)
-        # An even number of levels has no level at zero: shift the tanh so that rounding is symmetric.
+        # An even number of levels has no level at zero: shift the tanh so that a latent of 0 lies in the middle of a
+        # level. Of two levels none has a middle within the tanh's reach: there the latent's sign decides.
         self.register_buffer("_offset", torch.where(sizes % 2 == 0, 0.5, 0.0), persistent=False)
+        shift = torch.where(sizes == 2, 0.0, torch.atanh(self._offset / (self._half * BEYOND)))
+        self.register_buffer("_shift", shift, persistent=False)
         places = [math.prod(levels[:i]) for i in range(len(levels))]
         self.register_buffer("_places", torch.tensor(places, dtype=torch.int64), persistent=False)
         self.register_buffer("_sizes", torch.tensor(levels, dtype=torch.int64), persistent=False)
 
     def _bound(self, latents: Tensor) -> Tensor:
-        half = self._half * (1 + 1e-3)
-        shift = torch.atanh(self._offset / half)
-        return torch.tanh(latents + shift) * half - self._offset
+        return torch.tanh(latents + self._shift) * (self._half * BEYOND) - self._offset
+
+    def bound(self, latents: Tensor) -> Tensor:
+        """What is rounded: latents (..., code_dim) squashed to about [-1, 1], where the levels lie."""
+        return (self._bound(latents.float()) + self._offset) / self._half
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """latents: (..., code_dim) -> (quantised, same shape, in [-1, 1]; indices (...) int64; loss, zero)."""
@@ -109,7 +117,7 @@ class VectorQuantizer(nn.Module):
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """latents: (..., D) -> (quantised on the unit sphere, indices (...) int64, commitment loss)."""
-        flat = F.normalize(latents.float().reshape(-1, self.code_dim), dim=-1)
+        flat = self.bound(latents).reshape(-1, self.code_dim)
         indices = (flat @ self.codebook.t()).argmax(-1)
         if self.training:
             self._update(flat.detach(), indices)
@@ -130,6 +138,10 @@ class VectorQuantizer(nn.Module):
             self.sums[dead] = fresh
             self.usage[dead] = 1.0
         self.codebook.copy_(F.normalize(self.sums, dim=-1))
+
+    def bound(self, latents: Tensor) -> Tensor:
+        """What is compared with the codes: latents (..., D) on the unit sphere."""
+        return F.normalize(latents.float(), dim=-1)
 
     def decode(self, indices: Tensor) -> Tensor:
         """indices: (...) -> codes (..., D)."""
