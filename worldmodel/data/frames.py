@@ -54,12 +54,15 @@ def build_frame_store(
     width: int,
     workers: int | None = None,
     readers: Mapping[str, ClipReader] = MappingProxyType({}),
+    most: int | None = None,
 ) -> list[str]:
     """Decodes every clip below the folders into `out`. Returns the clips' names. Done clips are skipped.
 
-    readers: suffix -> reader of further kinds of clips, beside VPT's mp4.
+    readers: suffix -> reader of further kinds of clips, beside VPT's mp4; most: at most so many, spread evenly.
     """
     clips = [pair for folder in folders for pair in named_clips(folder, readers)]
+    if most is not None and most < len(clips):
+        clips = [clips[int(at)] for at in np.linspace(0, len(clips) - 1, most)]
     reader_of = {".mp4": read_clip, **readers}
     names = [name for _, name in clips]
     if len(set(names)) < len(names):

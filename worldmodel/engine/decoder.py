@@ -69,6 +69,16 @@ class Decoder(Protocol):
     ) -> tuple[Tokens, Array | None]: ...
 
 
+class Inputs(Protocol):
+    """The model's inputs, slot by slot: InputTables, or the model's own embeddings."""
+
+    def image(
+        self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
+    ) -> Array: ...
+
+    def outro(self, layout: BlockLayout, tokens: Tokens, action: Tokens) -> Array: ...
+
+
 @dataclass(frozen=True)
 class InputTables:
     """The model's input embeddings as float32 tables, with their projections folded in.
@@ -161,7 +171,7 @@ class FrameDecoder:
     the ring and are forgotten after it.
     """
 
-    def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:
+    def __init__(self, config: WorldModelConfig, tables: Inputs, backend: Backend) -> None:
         self.config, self.tables, self.backend = config, tables, backend
         self.layout = BlockLayout(config.decode_order())
         self.window = config.transformer.window
@@ -241,11 +251,15 @@ class FrameDecoder:
                     lane.visible[entries] = True
             score = guide(logits[0], logits[1], sampler.guidance) if guided else logits[0]
             places = layout.places[part]
-            tokens[places] = forced[places] if forced is not None else sample(score, sampler, seed, frame, places)
+            tokens[places] = forced[places] if forced is not None else self.draw(score, sampler, seed, frame, places)
             if forced is not None:
                 scores.append(score)
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
         return tokens, np.concatenate(scores) if scores else None
+
+    def draw(self, score: Array, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tokens:
+        """The tokens of a pass: score (n, codes), places (n,) -> (n,)."""
+        return sample(score, sampler, seed, frame, places)
 
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""

@@ -94,5 +94,5 @@ def generate(
     decoder.open(list(tokens), list(actions[: context - 1]))
     made = np.stack([decoder.decode(actions[context - 1 + i], sampler, seed, i)[0] for i in range(frames)])
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_array(path, made.astype(np.uint16))
+    save_array(path, made.astype(np.int32))  # sub-codes: more than uint16 holds
     return made

@@ -187,9 +187,7 @@ class InverseDynamicsModel(nn.Module):
         B, T = frames.shape[:2]
         x = F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, (B, T))
         moved = self.moved(torch.cat([self.across(x), self.down(x.transpose(-1, -2))], 1))
-        before, after = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
-        x = torch.cat([after, (after - before) * CHANGE_GAIN], 1).contiguous(memory_format=torch.channels_last)
-        x = self.blocks(self.merge(F.silu(self.block(self.looks(x)))))
+        x = self.seen(x)
         # A plain flattening keeps the places: the hotbar is in one of them.
         changed = self.changed(F.silu(self.squeeze(x)).flatten(1))
         x = F.silu(torch.cat([moved, changed], 1)).view(B, T - 1, -1)
@@ -197,6 +195,13 @@ class InverseDynamicsModel(nn.Module):
         x = F.pad(x.transpose(1, 2), (self.config.around, self.config.around), mode="replicate")
         x = F.silu(self.around(x)).transpose(1, 2)
         return self.buttons(x), self.camera(x).unflatten(-1, (2, CAMERA_BINS)), x
+
+    def seen(self, x: Tensor) -> Tensor:
+        """What the frames and their differences show, place by place: shrunk frames (B, T, 3, h, w) ->
+        (B * (T - 1), channels, h/8, w/8)."""
+        before, after = x[:, :-1].flatten(0, 1), x[:, 1:].flatten(0, 1)
+        x = torch.cat([after, (after - before) * CHANGE_GAIN], 1).contiguous(memory_format=torch.channels_last)
+        return self.blocks(self.merge(F.silu(self.block(self.looks(x)))))
 
 
 def to_input(frames: Tensor) -> Tensor:

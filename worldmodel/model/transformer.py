@@ -139,6 +139,10 @@ class VisualActionTransformer(nn.Module):
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
 
+    def embed_codes(self, tokens: Tensor) -> Tensor:
+        """Image tokens (...) -> (..., hidden)."""
+        return self.embed_tokens(tokens)
+
     def embed_image(self, tokens: Tensor, previous: Tensor | None, action: Tensor | None) -> Tensor:
         """Inputs of a frame's image slots.
 
@@ -149,7 +153,7 @@ class VisualActionTransformer(nn.Module):
         device = tokens.device
         places = torch.from_numpy(self.layout.places).to(device)
         sources = torch.from_numpy(self.layout.sources).to(device)
-        x = self.embed_tokens(tokens[..., sources.clamp_min(0)])
+        x = self.embed_codes(tokens[..., sources.clamp_min(0)])
         x = torch.where((sources < 0).unsqueeze(-1), self.start.to(x.dtype), x)
         if self.place is not None:
             x = x + self.place[: self.layout.image]
@@ -157,7 +161,7 @@ class VisualActionTransformer(nn.Module):
             if previous is None:
                 x = x + self.no_previous
             else:
-                x = x + self.previous_proj(self.embed_tokens(previous[..., places]))
+                x = x + self.previous_proj(self.embed_codes(previous[..., places]))
         if self.action_proj is not None and action is not None:
             x = x + self.action_proj(self.embed_tokens(action).sum(-2)).unsqueeze(-2)
         return x
@@ -166,7 +170,7 @@ class VisualActionTransformer(nn.Module):
         """Inputs of a block's last slots. tokens: (..., places) of the finished frame; action: (..., 11) the
         action taken on it. -> (..., outro, hidden)."""
         tail = torch.from_numpy(self.layout.tail).to(tokens.device)
-        x = self.embed_tokens(torch.cat([tokens[..., tail], action], -1))
+        x = torch.cat([self.embed_codes(tokens[..., tail]), self.embed_tokens(action)], -2)
         return x + self.place[self.layout.image :] if self.place is not None else x
 
     def embed_blocks(self, tokens: Tensor, actions: Tensor) -> Tensor:
@@ -191,13 +195,14 @@ class VisualActionTransformer(nn.Module):
         tokens: (B, T, places) int64; actions: (B, T, 11) int64. Returns logits (B, T - first, image, codes) of
         frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s].
         """
-        B, T, _ = tokens.shape
-        x = self.embed_blocks(tokens, actions)
-        L = self.layout.length
+        return self.logits(self.through(self.embed_blocks(tokens, actions))[:, first:, : self.layout.image])
+
+    def through(self, x: Tensor) -> Tensor:
+        """Inputs of whole clips' blocks (B, T, length, hidden) -> what comes of them, under the window's mask."""
+        B, T, L, _ = x.shape
         cos, sin = (torch.from_numpy(a).to(x.device).flatten(0, 1) for a in self._rotary(T))
         attention = WindowAttention(self, T, x.device)
-        hidden = self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers))
-        return self.logits(hidden.view(B, T, L, -1)[:, first:, : self.layout.image])
+        return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers)).view(B, T, L, -1)
 
     def _rotary(self, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return rotary_table(self.config, self.layout, np.arange(frames))

@@ -71,7 +71,14 @@ class ImageDecoder(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, config.height, config.width))
 
     def forward(self, latents: Tensor) -> Tensor:
-        x = self.lower(self.from_latent(latents) + self.position)
+        return self.paint(self.trunk(latents))
+
+    def trunk(self, latents: Tensor) -> Tensor:
+        """The half at the token grid's resolution: -> (B, deep, H/16, W/16)."""
+        return self.lower(self.from_latent(latents) + self.position)
+
+    def paint(self, x: Tensor) -> Tensor:
+        """The other half: (B, deep, H/16, W/16) -> (B, 3, H, W)."""
         x = self.upper(F.pixel_shuffle(self.up(x), 2))
         x = self.to_pixels(F.silu(self.norm(x)))
         return F.pixel_shuffle(x, 8) + self.bias

@@ -3,17 +3,30 @@ stay true."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
 from worldmodel.tokenizers.image import ImageTokenizer
 
 
+class Quantizer(Protocol):
+    """Any quantiser: one code near each code."""
+
+    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor: ...
+
+
 def add_noise(tokens: Tensor, tokenizer: ImageTokenizer, most: float, generator: torch.Generator) -> Tensor:
     """Replaces a share of the tokens by a near code; the share differs by frame, uniform in 0..most."""
     share = torch.rand(*tokens.shape[:2], 1, generator=generator, device=tokens.device) * most
+    return noisy(tokens, tokenizer.quantizer, share, generator)
+
+
+def noisy(tokens: Tensor, quantizer: Quantizer, share: Tensor, generator: torch.Generator) -> Tensor:
+    """Replaces a share of the tokens by a near code. tokens: (B, T, places); share: (B, T, 1)."""
     wrong = torch.rand(tokens.shape, generator=generator, device=tokens.device) < share
-    return torch.where(wrong, tokenizer.quantizer.neighbours(tokens, generator), tokens)
+    return torch.where(wrong, quantizer.neighbours(tokens, generator), tokens)
 
 
 def make_stale(tokens: Tensor, order: Tensor, shares: Tensor, generator: torch.Generator) -> Tensor:

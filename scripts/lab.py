@@ -1,0 +1,83 @@
+"""The tokenizer laboratory: published ideas as presets, measured alike, in one table.
+
+    python scripts/lab.py run PRESET --data CLIPS [CLIPS ...] --val CLIPS [--reader runs/idm] [--out runs/lab] [--seed 0]
+    python scripts/lab.py table [--results runs/lab/lab.json]
+    python scripts/lab.py plots [--results runs/lab/lab.json] [--picture runs/lab/lab.png]
+
+A run takes about 15 minutes on two cores, adds its row to --results, and is skipped if the row is there; killed, the
+same command goes on. Without --reader (an inverse dynamics model, scripts/train_idm.py) the columns that need one stay
+empty. Three seeds of the preset "baseline" give the noise: what lies inside it is a tie. The presets, with their papers,
+are in worldmodel/lab/presets.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from worldmodel.lab.bench import TABLES, plot, read_rows, run, table
+from worldmodel.lab.presets import preset
+from worldmodel.lab.train import Budget
+from worldmodel.training.common import main_with_errors
+
+
+@dataclass(frozen=True)
+class Run:
+    """Measures one preset. data, val: folders of clips (val: other lands, for the scores); reader: folder of an inverse
+    dynamics model; out: folder of everything between; results: default OUT/lab.json; threads: of torch."""
+
+    preset: tyro.conf.Positional[str]
+    data: tuple[Path, ...] = (Path("runs/land/train"),)
+    val: Path = Path("runs/land/val")
+    reader: Path | None = None
+    out: Path = Path("runs/lab")
+    results: Path | None = None
+    seed: int = 0
+    threads: int = 2
+    budget: tyro.conf.OmitArgPrefixes[Budget] = field(default_factory=Budget)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Prints the results as Markdown."""
+
+    results: Path = Path("runs/lab/lab.json")
+
+
+@dataclass(frozen=True)
+class Plots:
+    """Draws the results."""
+
+    results: Path = Path("runs/lab/lab.json")
+    picture: Path = Path("runs/lab/lab.png")
+
+
+Command = (
+    Annotated[Run, tyro.conf.subcommand("run")]
+    | Annotated[Table, tyro.conf.subcommand("table")]
+    | Annotated[Plots, tyro.conf.subcommand("plots")]
+)
+
+
+def main(args: Run | Table | Plots) -> None:
+    if isinstance(args, Table):
+        print(table(read_rows(args.results)))
+    elif isinstance(args, Plots):
+        plot(read_rows(args.results), args.picture)
+        print(args.picture)
+    else:
+        torch.set_num_threads(args.threads)
+        variant, results = preset(args.preset), args.results or args.out / "lab.json"
+        row = run(args.preset, variant, args.data, args.val, args.reader, args.out, results, args.budget, args.seed)
+        for title, columns in TABLES.items():
+            shown = ((column, row["columns"].get(column.name)) for column in columns)
+            found = (f"{column.title} {value:{column.show}}" for column, value in shown if value is not None)
+            print(f"{args.preset}, seed {args.seed}, {title}: {', '.join(found)}")
+
+
+if __name__ == "__main__":
+    main_with_errors(main, Command, extra=True)  # type: ignore[arg-type]

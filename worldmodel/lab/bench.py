@@ -1,0 +1,545 @@
+"""One preset from recorded clips to a row of columns, and the table of the rows.
+
+Every stage leaves a file in a folder that is named after all that it depends on: what is done is not done again, and
+presets that share a stage (samplers over the same world) share its files. A killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from worldmodel.checkpoint import weights_hash
+from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
+from worldmodel.data.hud import items_told, read_slot
+from worldmodel.data.tokens import TokenClip, WindowSampler, save_array
+from worldmodel.evaluation.comparison import markdown
+from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.following import add_up, as_told, count, score
+from worldmodel.evaluation.idm import InverseDynamicsModel, load_idm, read_actions
+from worldmodel.evaluation.picture import frechet_distance, psnr, sharpness, ssim
+from worldmodel.evaluation.provenance import provenance
+from worldmodel.lab import scores
+from worldmodel.lab.autoencoder import MOVE, Condition, LabTokenizer
+from worldmodel.lab.presets import BASELINE, PRESETS, Variant
+from worldmodel.lab.sequence import LabDecoder, LabTransformer, Prior, head_radices
+from worldmodel.lab.train import HUD, Budget, move_vectors, moves_of, train_autoencoder, train_lab_world, train_prior
+from worldmodel.tokenizers.action import ActionTokenizer, bin_to_camera, camera_bins
+from worldmodel.tokenizers.image import to_frames, to_pixels
+from worldmodel.training.idm import count_read, played
+from worldmodel.types import WorldModelError
+
+CHUNK = 32  # frames that a tokenizer takes at once
+SCORED_EVERY = 4  # of the held-out frames, for the columns that need no neighbours
+DRAWN_SHARES = (0.05, 0.2, 0.5)  # of the tokens, drawn from the prior
+KEPT_SHARES = (0.25, 0.5, 0.75)  # of the tokens, the rest missing
+GLYPH_FRAMES = 40  # a size
+SMALL_GLYPHS = 5  # pixels high, at most
+TIMED = 20  # decodings of one frame
+CONFIDENCE = 0.9  # of the noise of one seed (Student's t over the baseline's seeds)
+
+Columns = dict[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Clips to train on and clips to score on; key: names them."""
+
+    train: list[StoredClip]
+    val: list[StoredClip]
+    key: str
+
+
+def open_data(train: Sequence[Path], val: Path, cache: Path, size: tuple[int, int], budget: Budget) -> Data:
+    """Decodes a part of the clips, spread evenly over them, into `cache`; of those to score on, the first steps."""
+
+    def opened(split: str, folders: Sequence[Path], most: int, n: int) -> list[StoredClip]:
+        clips = open_frame_store(cache / split, build_frame_store(folders, cache / split, *size, most=most))
+        return [StoredClip(c.name, c.frames[:n], c.buttons[:n], c.camera[:n], c.segments[:n]) for c in clips]
+
+    clips = opened("train", train, budget.train_clips, budget.train_steps)
+    held_out = opened("val", [val], budget.val_clips, budget.val_steps)
+    return Data(clips, held_out, digest([[(c.name, len(c.frames)) for c in part] for part in (clips, held_out)]))
+
+
+def digest(*values: Any) -> str:
+    """A short name of plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def stage(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The stage's result from its file, made and written now if it is not there. NaN is None: an empty column."""
+    if not path.is_file():
+        made = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in make().items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, made)
+    return json.loads(path.read_text())
+
+
+# --- tokenizer ---
+
+
+Integers = NDArray[np.integer]
+
+
+def condition_of(codes: Integers, moves: NDArray[np.float32], segments: Integers, at: Integers) -> Condition:
+    """The condition of frames `at` of a clip: their predecessors' codes, unless a frame begins a segment."""
+    before = np.maximum(at - 1, 0)
+    known = (at > 0) & (segments[at] == segments[before])
+    return Condition(*(torch.from_numpy(value) for value in (codes[before].astype(np.int64), moves[before], known)))
+
+
+@torch.inference_mode()
+def encode_clip(tokenizer: LabTokenizer, frames: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """uint8 (T, H, W, 3) -> codes (T, tokens)."""
+    parts = [
+        tokenizer.encode(to_pixels(torch.from_numpy(np.array(frames[at : at + CHUNK]))))
+        for at in range(0, len(frames), CHUNK)
+    ]
+    return torch.cat(parts).numpy().astype(np.int32)
+
+
+@torch.inference_mode()
+def decode_clip(
+    tokenizer: LabTokenizer,
+    codes: Integers,
+    moves: NDArray[np.float32],
+    segments: Integers,
+    every: int = 1,
+    kept: int | None = None,
+) -> NDArray[np.uint8]:
+    """codes (T, tokens) of consecutive frames -> one in `every` of the frames, uint8 (N, H, W, 3)."""
+    found, wanted = [], np.arange(0, len(codes), every)
+    for start in range(0, len(wanted), CHUNK):
+        at = wanted[start : start + CHUNK]
+        own = torch.from_numpy(codes[at].astype(np.int64))
+        found.append(to_frames(tokenizer.decode(own, condition_of(codes, moves, segments, at), kept)).numpy())
+    return np.concatenate(found)
+
+
+def clip_codes(
+    tokenizer: LabTokenizer, clips: Sequence[StoredClip], folder: Path, desc: str
+) -> list[NDArray[np.int32]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for clip in tqdm(clips, desc=desc, unit="clip"):
+        if not (folder / f"{clip.name}.npy").is_file():
+            save_array(folder / f"{clip.name}.npy", encode_clip(tokenizer, clip.frames))
+    return [np.load(folder / f"{clip.name}.npy", allow_pickle=False) for clip in clips]
+
+
+@torch.inference_mode()
+def score_pictures(
+    tokenizer: LabTokenizer,
+    prior: Prior,
+    clips: Sequence[StoredClip],
+    codes: Sequence[NDArray[np.int32]],
+    common: NDArray[np.int64],
+    reader: InverseDynamicsModel | None,
+) -> Columns:
+    """The tokenizer's columns. common: the most frequent code of each place, for tokens that are missing."""
+    found: dict[str, list[NDArray[Any]]] = defaultdict(list)
+    counts, nats = [], []
+    generator = torch.Generator().manual_seed(0)
+    tokens = tokenizer.parts.tokens
+
+    def add(name: str, values: NDArray[Any]) -> None:
+        found[name].append(np.asarray(values, np.float64))
+
+    for clip, own in zip(tqdm(clips, desc="scoring", unit="clip"), codes, strict=True):
+        moves, real = moves_of(clip), np.array(clip.frames[::SCORED_EVERY])
+        shown = partial(decode_clip, tokenizer, moves=moves, segments=clip.segments, every=SCORED_EVERY)
+        made = shown(own)
+        add("psnr", psnr(made, real))
+        add("ssim", ssim(made, real))
+        add("slots_read", read_slot(made, HUD) == read_slot(real, HUD))
+        add("items_read", items_told(made, real, HUD))
+        add("sharp_made", sharpness(made))
+        add("sharp_real", sharpness(real))
+        if reader is not None:
+            counts.append(count_read(reader, played(clip, shown(own, every=1))))
+        drawn = []
+        for start in range(0, len(own), CHUNK):
+            given = torch.from_numpy(own[start : start + CHUNK].astype(np.int64))
+            vectors = tokenizer.quantizer.decode(given)
+            drawn.append(prior.draw(vectors).numpy())
+            nats.append(prior.loss(vectors, given).sum(1).numpy())
+        other = np.concatenate(drawn)
+        for share in DRAWN_SHARES:
+            wrong = torch.rand(own.shape, generator=generator).numpy() < share
+            add(f"psnr_drawn_{share:.0%}", psnr(shown(np.where(wrong, other, own)), real))
+        for share in KEPT_SHARES:
+            n = max(1, round(share * tokens))
+            if tokenizer.absent is not None:
+                cut = shown(own, kept=n)
+            else:
+                cut = shown(np.concatenate([own[:, :n], np.broadcast_to(common[n:], (len(own), tokens - n))], 1))
+            add(f"psnr_kept_{share:.0%}", psnr(cut, real))
+    columns: Columns = {name: float(np.concatenate(parts).mean()) for name, parts in found.items()}
+    columns["sharpness_kept"] = (columns.pop("sharp_made") or 0.0) / max(columns.pop("sharp_real") or 0.0, 1e-9)
+    columns["bits_prior"] = float(np.concatenate(nats).mean() / math.log(2))
+    columns["f1_reconstructed"] = score(add_up(counts)).f1 if counts else None
+    return columns
+
+
+@torch.inference_mode()
+def score_glyphs(tokenizer: LabTokenizer, frames: NDArray[np.uint8]) -> Columns:
+    """Shares of pasted digits that are read, by size. frames: (N, H, W, 3)."""
+    columns: Columns = {}
+    for size in scores.GLYPH_SIZES:
+        pasted, digits, places = scores.paste_glyphs(frames, size, np.random.default_rng(size))
+        codes = encode_clip(tokenizer, pasted)
+        cuts = np.arange(len(codes))  # no frame follows another
+        made = decode_clip(tokenizer, codes, np.zeros((len(codes), MOVE), np.float32), cuts)
+        columns[f"glyphs_{size}"] = float((scores.read_glyphs(made, places, size) == digits).mean())
+    by_size = np.array(list(columns.values()), np.float64)
+    small = np.array(scores.GLYPH_SIZES) <= SMALL_GLYPHS
+    return {**columns, "glyphs_small": float(by_size[small].mean()), "glyphs_large": float(by_size[~small].mean())}
+
+
+def score_codes(tokenizer: LabTokenizer, clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]]) -> Columns:
+    """Flicker of the grid's codes, Zipf slope, perplexity, and bits a frame as they are stored."""
+    every = np.concatenate([part.ravel() for part in codes])
+    rows, columns = tokenizer.grid
+    grid = rows * columns
+    flickers = [
+        scores.flicker(own[:, -grid:].reshape(-1, rows, columns), clip.frames, clip.segments)
+        for clip, own in zip(clips, codes, strict=True)
+        if tokenizer.parts.grid
+    ]
+    return {
+        "flicker": scores.mean_or_nan([value for value in flickers if value == value]),
+        "zipf_slope": scores.zipf_slope(every),
+        "perplexity": scores.perplexity(every),
+        "bits": tokenizer.parts.tokens * math.log2(tokenizer.quantizer.codebook_size),
+    }
+
+
+@torch.inference_mode()
+def decoder_ms(tokenizer: LabTokenizer, codes: NDArray[np.int32]) -> float:
+    """Median milliseconds of one frame's decoding, eagerly."""
+    given, times = torch.from_numpy(codes[:1].astype(np.int64)), []
+    for _ in range(TIMED):
+        started = time.perf_counter()
+        tokenizer.decode(given)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times) * 1000)
+
+
+# --- world ---
+
+
+def token_clips(
+    clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]], radices: Sequence[int]
+) -> list[TokenClip]:
+    encode = ActionTokenizer(sum(radices)).encode
+    return [
+        TokenClip(clip.name, own, np.stack([encode(action) for action in clip.actions()]), clip.segments)  # type: ignore[arg-type]
+        for clip, own in zip(clips, codes, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def world_bits(model: LabTransformer, clips: Sequence[TokenClip], length: int, count: int) -> float:
+    """Bits a frame on held-out windows."""
+    tokens, actions = WindowSampler(clips, length).spread(count)
+    nats = [model.loss(t[None], a[None], t[None]).sum(-1).mean().item() for t, a in zip(tokens, actions, strict=True)]
+    return float(np.mean(nats) / math.log(2))
+
+
+def pictures_of(tokenizer: LabTokenizer, made: NDArray[np.int32], episode: Episode, context: int) -> NDArray[np.uint8]:
+    """Frames (n + 1, H, W, 3) of the last context frame's tokens and of the n generated ones."""
+    codes = np.concatenate([episode.tokens[context - 1 : context], made])
+    bins = camera_bins(episode.actions)
+    camera = np.array([[bin_to_camera(int(index)) for index in row] for row in bins])
+    moves = move_vectors(episode.held, camera)[context - 1 :]
+    return decode_clip(tokenizer, codes, moves, np.zeros(len(codes), np.int32))
+
+
+def score_world(
+    variant: Variant,
+    tokenizer: LabTokenizer,
+    model: LabTransformer,
+    clips: Sequence[StoredClip],
+    stored: Sequence[TokenClip],
+    reader: InverseDynamicsModel | None,
+    budget: Budget,
+    folder: Path,
+) -> Columns:
+    """The world model's columns; rollouts are kept as tokens in `folder`."""
+    decoder, n, context = LabDecoder(model), budget.episode_frames, budget.context
+    pairs = list(zip(clips, stored, strict=True))
+    made_psnr, repeat_psnr, counts, features = [], [], [], {"real": [], "made": []}
+    episodes = pick_episodes(pairs, budget.episodes, context + n)
+    for number, episode in enumerate(tqdm(episodes, desc="rollouts", unit="clip")):
+        made = generate(
+            decoder, episode.tokens[:context], episode.actions, n, variant.sampler, 0, folder / f"{number}.npy"
+        )
+        shown, real = pictures_of(tokenizer, made, episode, context), episode.frames[context - 1 :]
+        made_psnr.append(psnr(shown[1:], real[1:]).mean())
+        repeat_psnr.append(psnr(real[1:], real[:1]).mean())
+        if reader is not None:
+            read = read_actions(reader, shown)
+            led = slice(context - 1, context - 1 + n)
+            told = as_told(episode.held[led])
+            counts.append(count(told, read.held, camera_bins(episode.actions[led]), read.bins))
+            features["made"].append(read.features)
+            features["real"].append(read_actions(reader, real).features)
+    away = []
+    for index, (clip, own) in enumerate(pairs):
+        segments = clip.segments
+        found = [
+            (first, last)
+            for first, last in scores.looks_away(clip.camera, segments, budget.away_steps)
+            if first >= context - 1 and segments[first - context + 1] == segments[first]
+        ]
+        for first, last in tqdm(found[: -(-budget.away // len(pairs))], desc=f"looking away, {clip.name}", unit="turn"):
+            part = slice(first - context + 1, last + 1)
+            tokens = own.tokens[part].astype(np.int32)
+            seen = Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part])
+            path = folder / f"away-{index}-{first}.npy"
+            made = generate(decoder, seen.tokens[:context], seen.actions, last - first, variant.sampler, 0, path)
+            away.append(float(psnr(pictures_of(tokenizer, made, seen, context)[-1:], seen.frames[-1:])[0]))
+    whole = {name: np.concatenate(parts) for name, parts in features.items() if parts}
+    return {
+        "bits_world": world_bits(model, stored, budget.world_clip, budget.episodes),
+        "rollout_psnr": float(np.mean(made_psnr)),
+        "rollout_over_repeat": float(np.mean(made_psnr) - np.mean(repeat_psnr)),
+        "f1_rollouts": score(add_up(counts)).f1 if counts else None,
+        "frechet": frechet_distance(whole["real"], whole["made"]) if whole else None,
+        "away_psnr": scores.mean_or_nan(away),
+        "passes": float(model.layout.order.passes),
+    }
+
+
+# --- a preset ---
+
+
+def measure(variant: Variant, data: Data, reader: InverseDynamicsModel | None, reader_key: str, out: Path, budget: Budget, seed: int) -> Columns:  # fmt: skip
+    """All columns of a variant, from what is done already on."""
+    head_radices(variant.head, [part.codebook_size for part in variant.tokenizer.codes])  # refuses before any work
+    sizes = asdict(budget)
+    steps = {name: sizes[name] for name in sizes if name.startswith(("tokenizer_", "train_", "bf16"))}
+    aligned = reader_key if variant.objectives.align > 0 else ""
+    learned = (asdict(variant.tokenizer), asdict(variant.objectives), variant.head, steps, seed, data.key, aligned)
+    folder = out / f"tokenizer-{digest(*learned)}"
+    tokenizer = train_autoencoder(
+        variant.tokenizer, variant.objectives, variant.head, budget, data.train, reader, folder, seed
+    )
+    codes = clip_codes(tokenizer, data.train, folder / "codes" / "train", "encoding")
+    held_out = clip_codes(tokenizer, data.val, folder / "codes" / f"val-{data.key}", "encoding")
+    scored = digest(sizes, data.key, reader_key)
+
+    def pictures() -> dict[str, Any]:
+        prior = train_prior(
+            codes, tokenizer.quantizer, variant.head, budget, folder / f"prior-{budget.prior_steps}", seed
+        )
+        frames = np.concatenate([clip.frames[:: len(data.val)] for clip in data.val])
+        some = frames[np.linspace(0, len(frames) - 1, min(GLYPH_FRAMES, len(frames))).astype(int)]
+        torch.manual_seed(seed)
+        common = scores.common_codes(np.concatenate(codes))
+        return {
+            **score_pictures(tokenizer, prior, data.val, held_out, common, reader),
+            **score_glyphs(tokenizer, some),
+            **score_codes(tokenizer, data.val, held_out),
+            "decoder_ms": decoder_ms(tokenizer, held_out[0]),
+        }
+
+    columns = stage(folder / f"scores-{scored}.json", pictures)
+    world = digest(asdict(variant.transformer), variant.noise_told, sizes["world_steps"], sizes["world_batch"], sizes["world_clip"])  # fmt: skip
+    radices = head_radices(variant.head, tokenizer.quantizer.radices)
+
+    def rollouts() -> dict[str, Any]:
+        stored = token_clips(data.train, codes, radices)
+        model = train_lab_world(
+            variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
+            budget, stored, folder / f"world-{world}", seed,
+        )  # fmt: skip
+        drawn = folder / f"world-{world}" / f"rollouts-{digest(asdict(variant.sampler), scored)}"
+        val = token_clips(data.val, held_out, radices)
+        return {**score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)}
+
+    return {**columns, **stage(folder / f"world-{world}-{digest(asdict(variant.sampler), scored)}.json", rollouts)}
+
+
+def run(name: str, variant: Variant, train: Sequence[Path], val: Path, reader: Path | None, out: Path, results: Path, budget: Budget, seed: int) -> dict[str, Any]:  # fmt: skip
+    """Measures a preset and adds its row to `results`, unless it is there."""
+    model, reader_key = None, ""
+    if reader is not None:
+        model = load_idm(reader)
+        size = (model.config.height, model.config.width)
+        if size != (variant.tokenizer.height, variant.tokenizer.width):
+            raise WorldModelError(
+                f"{reader} reads frames of {size[1]}x{size[0]}, the laboratory's are "
+                f"{variant.tokenizer.width}x{variant.tokenizer.height}: train one with scripts/train_idm.py"
+            )
+        reader_key = weights_hash(reader)
+    elif variant.objectives.align > 0:
+        raise WorldModelError(f"{name} aligns its tokenizer with an inverse dynamics model: give one with --reader")
+    data = open_data(train, val, out / "frames", (variant.tokenizer.height, variant.tokenizer.width), budget)
+    what = asdict(variant)
+    key = digest({field: what[field] for field in what if field not in ("about", "reading")}, asdict(budget), data.key, reader_key)  # fmt: skip
+    rows = read_rows(results) if results.is_file() else []
+    for row in rows:
+        if (row["preset"], row["seed"], row["key"]) == (name, seed, key):
+            return row
+    columns = measure(variant, data, model, reader_key, out, budget, seed)
+    row = {"preset": name, "seed": seed, "key": key, "bench": digest(asdict(budget), data.key, reader_key), "columns": columns, "budget": asdict(budget), "provenance": provenance()}  # fmt: skip
+    results.parent.mkdir(parents=True, exist_ok=True)
+    kept = [old for old in (read_rows(results) if results.is_file() else []) if (old["preset"], old["seed"], old["bench"]) != (name, seed, row["bench"])]  # fmt: skip
+    write_json(results, [*kept, row])
+    return row
+
+
+# --- results and their table ---
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """name: key of the columns; show: format; better: 1 or -1 where more or less of it is better, 0 if neither."""
+
+    name: str
+    title: str
+    show: str = ".2f"
+    better: int = 1
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "Pictures": (
+        Column("psnr", "PSNR, dB"),
+        Column("ssim", "SSIM", ".3f"),
+        Column("sharpness_kept", "sharpness kept", ".2f"),
+        Column("slots_read", "slot read", ".3f"),
+        Column("items_read", "item read", ".3f"),
+        Column("glyphs_small", "digits of 3 to 5 px read"),
+        Column("glyphs_large", "of 6 to 10 px"),
+        Column("f1_reconstructed", "F1 on reconstructions", ".3f"),
+        Column("decoder_ms", "decoder, ms", ".1f", -1),
+    ),
+    "Codes": (
+        Column("bits", "bits a frame, stored", ".0f", 0),
+        Column("bits_prior", "under the prior", ".0f", -1),
+        *(Column(f"psnr_drawn_{share:.0%}", f"PSNR, {share:.0%} drawn") for share in DRAWN_SHARES),
+        *(Column(f"psnr_kept_{share:.0%}", f"PSNR, {share:.0%} kept") for share in KEPT_SHARES),
+        Column("flicker", "flicker", ".3f", -1),
+        Column("perplexity", "perplexity", ".0f", 0),
+        Column("zipf_slope", "Zipf slope", ".2f", 0),
+    ),
+    "World": (
+        Column("bits_world", "bits a frame", ".0f", -1),
+        Column("rollout_psnr", "rollout PSNR, dB"),
+        Column("rollout_over_repeat", "over repeating"),
+        Column("f1_rollouts", "F1 on rollouts", ".3f"),
+        Column("frechet", "Fréchet distance", ".2f", -1),
+        Column("away_psnr", "after looking away, dB"),
+        Column("passes", "passes", ".0f", -1),
+    ),
+}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """WorldModelError if there are no results."""
+    if not path.is_file():
+        raise WorldModelError(f"{path} is not there: scripts/lab.py run {BASELINE} makes it")
+    return json.loads(path.read_text())
+
+
+def values_of(rows: Sequence[dict[str, Any]], preset: str, column: str) -> list[float]:
+    """A preset's values of a column, one a seed; those that are empty are left out."""
+    found = [row["columns"].get(column) for row in rows if row["preset"] == preset]
+    return [value for value in found if value is not None]
+
+
+def noise(values: Sequence[float], others: int = 1) -> float | None:
+    """How far the mean of `others` seeds may lie from that of these seeds by chance alone: half the prediction interval
+    of CONFIDENCE. None for a single seed."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return None
+    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 / n + 1 / others))
+
+
+def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
+    """A value and what it is against the baseline's: "tie", or the difference, in bold where it is better."""
+    values, base = (values_of(rows, name, column.name) for name in (preset, BASELINE))
+    if not values:
+        return "-"
+    mean, bar = float(np.mean(values)), noise(base, len(values))
+    shown = format(mean, column.show)
+    if preset == BASELINE:
+        return shown if bar is None else f"{shown} ± {bar:{column.show}}"
+    if bar is None or not column.better:
+        return shown
+    difference = mean - float(np.mean(base))
+    if abs(difference) <= bar:
+        return f"{shown} tie"
+    told = f"{difference:+{column.show}}"
+    return f"{shown} **{told}**" if difference * column.better > 0 else f"{shown} {told}"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a table for each of TABLES, of the rows that were measured like the last baseline."""
+    benches = [row["bench"] for row in rows if row["preset"] == BASELINE]
+    if not benches:
+        raise WorldModelError(f"the results hold no baseline to compare with: scripts/lab.py run {BASELINE}")
+    same = [row for row in rows if row["bench"] == benches[-1]]
+    seeds, left_out = sum(row["preset"] == BASELINE for row in same), len(rows) - len(same)
+    names = [name for name in PRESETS if any(row["preset"] == name for row in same)]
+    budget = same[-1]["budget"]
+    text = [
+        f"{budget['tokenizer_steps']} tokenizer and {budget['world_steps']} world steps from scratch; the baseline has "
+        f"{seeds} seeds, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie"
+        + (f"; {left_out} rows of other data or budgets are left out." if left_out else ".")
+    ]
+    for title, columns in TABLES.items():
+        head = (title, *(column.title for column in columns))
+        lines = [
+            (
+                f"{name} (a reading)" if PRESETS[name].reading else name,
+                *(cell(same, name, column) for column in columns),
+            )
+            for name in names
+        ]
+        text.append(markdown(head, lines))
+    return "\n\n".join(text)
+
+
+PLOTS = (("bits_prior", "psnr"), ("psnr_drawn_20%", "psnr"), ("bits_world", "rollout_psnr"), ("psnr", "rollout_psnr"))
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """A point a preset, for some pairs of columns; the baseline with its noise."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib.figure import Figure
+
+    titles = {column.name: f"{group}: {column.title}" for group, columns in TABLES.items() for column in columns}
+    figure = Figure(figsize=(14, 10), layout="constrained")
+    for axes, names in zip(figure.subplots(2, 2).flat, PLOTS, strict=True):
+        for preset in dict.fromkeys(row["preset"] for row in rows):
+            x, y = (values_of(rows, preset, name) for name in names)
+            if not x or not y:
+                continue
+            bars = [noise(v) if preset == BASELINE else None for v in (x, y)]
+            axes.errorbar(np.mean(x), np.mean(y), xerr=bars[0], yerr=bars[1], marker="o", capsize=3)
+            axes.annotate(preset, (float(np.mean(x)), float(np.mean(y))), fontsize=7)
+        axes.set_xlabel(titles[names[0]])
+        axes.set_ylabel(titles[names[1]])
+        axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,193 @@
+"""The presets: one row a published idea, over the parts of this package. `about` says which paper, what is kept, and what
+is left out and why; `reading` marks those that are a reading of a paper for a game, not the paper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from kernels.sampling import Sampler
+from worldmodel.config import TransformerConfig
+from worldmodel.lab.autoencoder import TokenizerParts
+from worldmodel.lab.codes import SubCode
+from worldmodel.lab.train import Objectives
+from worldmodel.types import WorldModelError
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """tokenizer, objectives: how the image tokenizer is built and trained; head: how a place's code is predicted
+    (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model."""
+
+    about: str
+    tokenizer: TokenizerParts = field(default_factory=TokenizerParts)
+    objectives: Objectives = field(default_factory=Objectives)
+    head: str = "softmax"
+    noise_told: bool = False
+    sampler: Sampler = field(default_factory=Sampler)
+    transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    reading: bool = False
+
+
+def _fsq(*levels: int) -> tuple[SubCode, ...]:
+    return (SubCode(levels=levels),)
+
+
+def _vq(size: int, dim: int) -> SubCode:
+    return SubCode(size=size, dim=dim)
+
+
+PRESETS: dict[str, Variant] = {
+    BASELINE: Variant(
+        """MineWorld (2504.08388) as nano has it: one token for 16x16 pixels, 84 a frame, one softmax of 4096, diagonal
+        decoding. FSQ (2309.15505) in place of its VQ, and no pretrained tokenizer: none can be had here."""
+    ),
+    "unperturbed": Variant(
+        """VTBench's question (2505.13439), what do reconstruction and detail alone say: the baseline without any wrong
+        token in training. Its columns are taken, its web pictures and GPT judge are not.""",
+        objectives=Objectives(perturb="none"),
+    ),
+    "robusttok": Variant(
+        """RobustTok (2503.08354): wrong tokens in training, ramped in, after the quantiser. Drawn from a prior that is
+        trained along, not from near codes: those are not the mistakes that a model makes. No DINO in its encoder.""",
+        objectives=Objectives(perturb="prior"),
+    ),
+    "robusttok-half": Variant(
+        """As robusttok, with half of the tokens wrong on a quarter of the frames: their alpha is 1, annealed away.""",
+        objectives=Objectives(perturb="prior", perturb_rate=0.5),
+    ),
+    "parti": Variant(
+        """ViT-VQGAN's codes as in Parti (2206.10789): 4096 learned codes of 8 numbers on the unit sphere, EMA, dead ones
+        revived. Convolutions in place of its ViT, no discriminator: 600 steps are too few for one.""",
+        tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
+    ),
+    "vitok-encoder-small": Variant(
+        """ViTok (2501.09755): a quarter of the encoder; they find that its size gains nothing. Convolutions, not ViT.""",
+        tokenizer=TokenizerParts(encoder_channels=(64, 128), encoder_blocks=(1, 1)),
+    ),
+    "vitok-encoder-large": Variant(
+        """ViTok (2501.09755): twice the encoder.""",
+        tokenizer=TokenizerParts(encoder_channels=(192, 384), encoder_blocks=(2, 2)),
+    ),
+    "vitok-decoder-small": Variant(
+        """ViTok (2501.09755): a quarter of the decoder; they find that its size gains a little.""",
+        tokenizer=TokenizerParts(decoder_channels=(128, 64), decoder_blocks=(3, 1)),
+    ),
+    "vitok-decoder-large": Variant(
+        """ViTok (2501.09755): twice the decoder.""",
+        tokenizer=TokenizerParts(decoder_channels=(384, 192), decoder_blocks=(4, 2)),
+    ),
+    "vitok-10-bits": Variant(
+        """ViTok (2501.09755): the bits of a frame decide; also ELM's (2410.16257) small vocabulary: 1024 codes.""",
+        tokenizer=TokenizerParts(codes=_fsq(4, 4, 8, 8)),
+    ),
+    "vitok-14-bits": Variant(
+        """ViTok (2501.09755), ELM's (2410.16257) large vocabulary: 16384 codes in one softmax.""",
+        tokenizer=TokenizerParts(codes=_fsq(8, 8, 16, 16)),
+    ),
+    "elm-greedy": Variant(
+        """ELM (2410.16257): image tokens are more random than text, so sampling decides. The baseline's weights, always
+        the likeliest code. Its classifier-free guidance is left out: it needs a second lane.""",
+        sampler=Sampler(temperature=0.0, top_p=1.0),
+    ),
+    "elm-all": Variant(
+        """ELM (2410.16257): the baseline's weights, drawn from the whole distribution.""",
+        sampler=Sampler(temperature=1.0, top_p=1.0),
+    ),
+    "elm-top-k": Variant(
+        """ELM (2410.16257): the baseline's weights, the 64 likeliest codes at temperature 0.9.""",
+        sampler=Sampler(temperature=0.9, top_k=64, top_p=1.0),
+    ),
+    "xar": Variant(
+        """xAR (2502.20388): learning from noisy contexts, each frame told how noisy it is, so that play can say "not at
+        all". Near codes in place of its Gaussian noise, and not its sampler of 40 to 50 steps.""",
+        noise_told=True,
+        reading=True,
+    ),
+    "beyond-words": Variant(
+        """Beyond Words (2503.20198): text must be in the tokenizer's training to survive it. Digits of 3 to 10 pixels
+        pasted on a third of the frames, weighing as much as the HUD. No text encoder and no OCR loss.""",
+        objectives=Objectives(glyphs=0.33),
+        reading=True,
+    ),
+    "two-levels": Variant(
+        """Lookup-free codes as FSQ with two levels (MAGVIT-2, 2310.05737): 12 signs, without its entropy term.""",
+        tokenizer=TokenizerParts(codes=_fsq(*[2] * 12)),
+    ),
+    "detail": Variant(
+        """A residual code of 8 bits beside the 12 (RQ-VAE, 2203.01941), predicted in the same pass by a chained head.
+        Side by side for the decoder, not summed; no depth transformer: two softmaxes.""",
+        tokenizer=TokenizerParts(codes=(*_fsq(8, 8, 8, 8), *_fsq(4, 4, 4, 4)), compose="residual"),
+        head="chained",
+    ),
+    "fqgan": Variant(
+        """FQGAN (2411.16681): two codebooks of 1024 that look at latents of their own, kept orthogonal, two heads. The
+        second is chained to the first. No CLIP or DINO to tell them what to look at, no discriminator.""",
+        tokenizer=TokenizerParts(codes=(_vq(1024, 8), _vq(1024, 8)), orthogonal=0.1),
+        head="chained",
+    ),
+    "previous": Variant(
+        """TexTok (2412.05796), OmniTokenizer (2406.09399) and PVC (2412.09613), read for a game: the decoder also sees the
+        last frame's codes and the action, dropped for 20% of the frames. The encoder sees one frame, so that a token
+        never depends on a past that play has made otherwise.""",
+        tokenizer=TokenizerParts(previous=True),
+        reading=True,
+    ),
+    "previous-detail": Variant(
+        """`previous` and `detail` together: what the last frame cannot tell, in 20 bits a place.""",
+        tokenizer=TokenizerParts(codes=(*_fsq(8, 8, 8, 8), *_fsq(4, 4, 4, 4)), compose="residual", previous=True),
+        head="chained",
+        reading=True,
+    ),
+    "larp": Variant(
+        """LARP (2410.21264): a prior trained along, whose loss (weight 0.06) the encoder feels through the prior's inputs.
+        The grid in place of its queries, no stochastic choice of codes, no scheduled sampling, and no second phase for
+        the decoder alone.""",
+        objectives=Objectives(prior_weight=0.06),
+    ),
+    "gigatok": Variant(
+        """GigaTok (2504.08736): the decoder's features are aligned (weight 0.5) with a network that understands: here the
+        inverse dynamics model's map, in place of DINOv2. Not its size: a game's decoder must be quick.""",
+        objectives=Objectives(align=0.5),
+        reading=True,
+    ),
+    "larp-gigatok": Variant(
+        """`larp` and `gigatok` together, with wrong tokens drawn from the same prior.""",
+        objectives=Objectives(perturb="prior", prior_weight=0.06, align=0.5),
+        reading=True,
+    ),
+    "bsq": Variant(
+        """BSQ (2406.07548) with the bit heads of Instella-T2I (2506.21022) and Binary Latent Diffusion (2304.04820): 16
+        signs on a sphere, all predicted at once. Their diffusion over bits is left out: it takes many passes.""",
+        tokenizer=TokenizerParts(codes=(SubCode(bits=16),)),
+        head="bits",
+    ),
+    "titok": Variant(
+        """TiTok (2406.07550): 84 tokens of no place, read by learned queries. One phase of training, no proxy codes.""",
+        tokenizer=TokenizerParts(queries=84, grid=False),
+    ),
+    "one-d-piece": Variant(
+        """One-D-Piece (2501.10064), FlexTok (2502.13967): as titok, the tail dropped in training, so that the first tokens
+        say most. FlexTok's flow decoder is left out: many passes.""",
+        tokenizer=TokenizerParts(queries=84, grid=False, tail_drop=True),
+    ),
+    "hita": Variant(
+        """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128, and
+        no causal transformer in the decoder.""",
+        tokenizer=TokenizerParts(queries=12),
+    ),
+    "next-scale": Variant(
+        """VAR (2404.02905) and FlowAR (2412.15205): maps of 2x6 and 4x6 before that of 7x12. Read from one feature map, not
+        as residuals, the finer ones dropped in training so that the coarse ones say what is coarse.""",
+        tokenizer=TokenizerParts(scales=((2, 6), (4, 6)), tail_drop=True),
+        reading=True,
+    ),
+}
+
+
+def preset(name: str) -> Variant:
+    """WorldModelError for an unknown name."""
+    if name not in PRESETS:
+        raise WorldModelError(f"unknown preset {name!r}; known are {', '.join(PRESETS)}")
+    return PRESETS[name]

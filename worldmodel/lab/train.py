@@ -1,0 +1,337 @@
+"""The laboratory's three trainings: tokenizer, tiny prior, world. Each is a step that depends on (seed, step) alone, in
+one resumable loop: what a killed run has lost it does again, to the same weights."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from worldmodel.checkpoint import STATE_FILE, load_state, save_state
+from worldmodel.config import TransformerConfig
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.hud import loss_weights
+from worldmodel.data.tokens import TokenClip, WindowSampler
+from worldmodel.evaluation.idm import SHRINK, InverseDynamicsModel
+from worldmodel.lab.autoencoder import CONDITION_DROP, MOVE_DEGREES, Condition, LabTokenizer, TokenizerParts
+from worldmodel.lab.codes import Codes
+from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
+from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, world_config
+from worldmodel.tokenizers.image import to_pixels
+from worldmodel.training.common import autocast, cosine_lr, update_average
+from worldmodel.training.corruption import noisy
+from worldmodel.training.tokenizer import PERTURB_RAMP, TokenizerTraining, windowed_ssim
+from worldmodel.training.world import Optimizers, WorldTraining
+from worldmodel.types import WorldModelError
+
+HUD = "luanti"
+PERTURBATIONS = ("none", "near", "prior")
+GLYPH_WEIGHT = 4.0  # of pasted glyphs in the loss, as the HUD's
+STEP_SEED = 1_000_003
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """What a tokenizer learns beside the reconstruction. perturb: wrong tokens are "near" codes, or drawn from a
+    "prior" that is trained along; perturb_rate of the tokens, on perturbed_share of the frames; prior_weight: of that
+    prior's loss for the encoder; align: weight of the cosine to the reader's features; glyphs: share of the frames with
+    a pasted digit. ValueError for an unknown perturbation."""
+
+    perturb: str = "near"
+    perturb_rate: float = 0.1
+    perturbed_share: float = 0.25
+    prior_weight: float = 0.0
+    align: float = 0.0
+    glyphs: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.perturb not in PERTURBATIONS:
+            raise ValueError(f"perturb is one of {PERTURBATIONS}, got {self.perturb!r}")
+
+    @property
+    def with_prior(self) -> bool:
+        return self.perturb == "prior" or self.prior_weight > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Steps and batches of the trainings; how much they are made of, and what is scored: so many clips, of each so many
+    steps; rollouts (`episodes` of
+    episode_frames after `context`), and stretches that look away (at most away_steps long); save_minutes: the most that
+    a killed run loses."""
+
+    tokenizer_steps: int = 600
+    tokenizer_batch: int = 16
+    prior_steps: int = 400
+    prior_batch: int = 32
+    world_steps: int = 150
+    world_batch: int = 3
+    world_clip: int = 12
+    train_clips: int = 24
+    train_steps: int = 500
+    val_clips: int = 6
+    val_steps: int = 400
+    episodes: int = 24
+    episode_frames: int = 15
+    context: int = 4
+    away: int = 6
+    away_steps: int = 40
+    bf16: bool = True
+    save_minutes: float = 3.0
+
+
+class Stateful(Protocol):
+    def state_dict(self) -> Any: ...
+
+    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+
+
+def run_steps(
+    name: str,
+    folder: Path,
+    steps: int,
+    parts: Mapping[str, Stateful],
+    step: Callable[[int], float],
+    save_minutes: float,
+) -> None:
+    """Does the steps that are not done yet. parts: what is saved in `folder`, and restored from there; step: its number
+    -> the loss that the progress bar shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = load_state(folder / STATE_FILE)
+    first = 0
+    if state:
+        first = state["step"]
+        for key, part in parts.items():
+            part.load_state_dict(state[key])
+    saved = time.monotonic()
+    for number in (bar := tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step")):
+        bar.set_postfix(loss=f"{step(number):.3f}", refresh=False)
+        if number + 1 == steps or time.monotonic() - saved >= 60 * save_minutes:
+            save_state(
+                folder / STATE_FILE, {"step": number + 1, **{key: part.state_dict() for key, part in parts.items()}}
+            )
+            saved = time.monotonic()
+
+
+def moves_of(clip: StoredClip) -> NDArray[np.float32]:
+    """What was done in each step, for a decoder's condition: float32 (T, MOVE)."""
+    return move_vectors(clip.buttons, clip.camera)
+
+
+def move_vectors(held: NDArray[np.bool_], camera: NDArray[np.floating]) -> NDArray[np.float32]:
+    """held: (T, 23); camera: degrees (T, 2) -> float32 (T, MOVE)."""
+    return np.concatenate([held, camera / MOVE_DEGREES], 1).astype(np.float32)
+
+
+class Pairs:
+    """Draws frames with the frame and the step before them."""
+
+    def __init__(self, clips: Sequence[StoredClip]) -> None:
+        self.clips, self.moves = clips, [moves_of(clip) for clip in clips]
+        inside = [1 + np.flatnonzero(clip.segments[1:] == clip.segments[:-1]) for clip in clips]
+        self.places = np.array([(i, t) for i, steps in enumerate(inside) for t in steps])
+        if not len(self.places):
+            raise WorldModelError("the clips have no two frames in a row to learn from")
+
+    def draw(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
+        """-> frames before and frames, uint8 (count, H, W, 3) each, and moves (count, MOVE)."""
+        picks = self.places[rng.integers(len(self.places), size=count)]
+        return (
+            np.stack([self.clips[i].frames[t - 1] for i, t in picks]),
+            np.stack([self.clips[i].frames[t] for i, t in picks]),
+            np.stack([self.moves[i][t - 1] for i, t in picks]),
+        )
+
+
+def reader_map(reader: InverseDynamicsModel, before: Tensor, after: Tensor) -> Tensor:
+    """What the reader sees at each place of the token grid: pixels (B, 3, H, W) twice -> (B, channels, H/16, W/16)."""
+    return reader.seen(F.avg_pool2d(torch.cat([before, after]), SHRINK).unflatten(0, (2, -1)).transpose(0, 1))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def make_prior(tokens: int, quantizer: Codes, head: str) -> Prior:
+    return Prior(tokens, quantizer.code_dim, head_radices(head, quantizer.radices), head == "chained")
+
+
+def train_autoencoder(
+    parts: TokenizerParts,
+    objectives: Objectives,
+    head: str,
+    budget: Budget,
+    clips: Sequence[StoredClip],
+    reader: InverseDynamicsModel | None,
+    folder: Path,
+    seed: int,
+) -> LabTokenizer:
+    """The averaged tokenizer. WorldModelError for alignment without a reader."""
+    if objectives.align > 0 and reader is None:
+        raise WorldModelError("this preset aligns the tokenizer with an inverse dynamics model: give one with --reader")
+    options = TokenizerTraining()  # whose rates and weights hold here too
+    pairs = Pairs(clips)
+    torch.manual_seed(seed)
+    model = LabTokenizer(parts).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(model).requires_grad_(False)
+    beside = nn.ModuleDict()
+    if objectives.with_prior:
+        beside["prior"] = make_prior(parts.tokens, model.quantizer, head)
+    if reader is not None and objectives.align > 0:
+        beside["align"] = nn.Conv2d(parts.decoder_channels[0], reader.squeeze.in_channels, 1)
+    optimizer = torch.optim.AdamW(
+        [*model.parameters(), *beside.parameters()],
+        options.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=options.weight_decay,
+    )
+    weights = torch.from_numpy(loss_weights(HUD, parts.height, parts.width))
+    steps, device = budget.tokenizer_steps, torch.device("cpu")
+    warmup = min(options.warmup, steps // 5)
+
+    def spoil(rate: float) -> Callable[[Tensor, Tensor], Tensor]:
+        def wrong(codes: Tensor, vectors: Tensor) -> Tensor:
+            chosen = torch.rand(len(codes), 1) < objectives.perturbed_share
+            hit = (torch.rand(codes.shape) < rate) & chosen
+            prior = beside["prior"] if objectives.perturb == "prior" else None
+            other = prior.draw(vectors) if prior is not None else model.quantizer.neighbours(codes)  # type: ignore[operator]
+            return torch.where(hit, other, codes)
+
+        return wrong
+
+    def step(number: int) -> float:
+        rng = np.random.default_rng((seed, number))
+        torch.manual_seed(seed * STEP_SEED + number)
+        set_rate(optimizer, options.learning_rate * cosine_lr(number, steps, warmup))
+        before, frames, moves = pairs.draw(budget.tokenizer_batch, rng)
+        weighed = weights.expand(len(frames), 1, -1, -1)
+        if objectives.glyphs > 0:
+            frames, weighed = _with_glyphs(frames, weighed, objectives.glyphs, rng)
+        pixels, earlier = (
+            to_pixels(torch.from_numpy(f)).contiguous(memory_format=torch.channels_last) for f in (frames, before)
+        )
+        rate = objectives.perturb_rate * min(1.0, number / (PERTURB_RAMP * steps))
+        with autocast(device, budget.bf16):
+            condition = None
+            if parts.previous:
+                known = torch.rand(len(pixels)) >= CONDITION_DROP
+                condition = Condition(model.encode(earlier), torch.from_numpy(moves), known)
+            result = model(pixels, condition, spoil(rate) if objectives.perturb != "none" and rate > 0 else None)
+            extra = torch.zeros(())
+            if "prior" in beside:
+                weight = objectives.prior_weight
+                vectors = result.vectors if weight > 0 else result.vectors.detach()
+                extra = extra + (weight or 1.0) * beside["prior"].loss(vectors, result.codes).mean()  # type: ignore[operator]
+            if "align" in beside:
+                assert reader is not None, "checked above"
+                with torch.no_grad():
+                    seen = reader_map(reader, earlier, pixels).float()
+                extra = extra + objectives.align * (1 - F.cosine_similarity(beside["align"](result.trunk), seen).mean())
+        made = result.made.float()
+        error = (weighed * (made - pixels).square()).mean()
+        loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + result.loss + extra
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        for module in (model, beside):
+            torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
+        optimizer.step()
+        update_average(average, model, number, options.average_decay)
+        return loss.item()
+
+    state = {"model": model, "average": average, "beside": beside, "optimizer": optimizer}
+    run_steps("tokenizer", folder, steps, state, step, budget.save_minutes)
+    return average.eval()
+
+
+def _with_glyphs(
+    frames: NDArray[np.uint8], weights: Tensor, share: float, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], Tensor]:
+    """A digit of some size in `share` of the frames, and their loss weights (N, 1, H, W)."""
+    frames, weights = frames.copy(), weights.clone()
+    for at in np.flatnonzero(rng.random(len(frames)) < share):
+        size = int(rng.choice(GLYPH_SIZES))
+        height, width = glyph(0, size).shape
+        pasted, _, ((top, left),) = paste_glyphs(frames[at : at + 1], size, rng)
+        frames[at] = pasted[0]
+        weights[at, :, top : top + height, left : left + width] = GLYPH_WEIGHT
+    return frames, weights
+
+
+def train_prior(
+    codes: Sequence[NDArray[np.integer]], quantizer: Codes, head: str, budget: Budget, folder: Path, seed: int
+) -> Prior:
+    """The tiny prior of finished codes, (T, tokens) a clip."""
+    every = np.concatenate([np.asarray(part) for part in codes])
+    torch.manual_seed(seed)
+    model = make_prior(every.shape[1], quantizer, head)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.95), weight_decay=0.01)
+    steps, device = budget.prior_steps, torch.device("cpu")
+
+    def step(number: int) -> float:
+        rng = np.random.default_rng((seed, number))
+        set_rate(optimizer, 1.5e-3 * cosine_lr(number, steps, max(1, steps // 10)))
+        drawn = torch.from_numpy(every[rng.integers(len(every), size=budget.prior_batch)].astype(np.int64))
+        with autocast(device, budget.bf16):
+            loss = model.loss(quantizer.decode(drawn), drawn).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        return loss.item()
+
+    run_steps("prior", folder, steps, {"model": model, "optimizer": optimizer}, step, budget.save_minutes)
+    return model.eval()
+
+
+def train_lab_world(
+    table: tuple[int, int],
+    quantizer: Codes,
+    head: str,
+    transformer: TransformerConfig,
+    noise_told: bool,
+    budget: Budget,
+    clips: Sequence[TokenClip],
+    folder: Path,
+    seed: int,
+) -> LabTransformer:
+    """A world model from scratch on finished codes: the averaged weights."""
+    radices = head_radices(head, quantizer.radices)
+    options = WorldTraining(batch=budget.world_batch, clip=budget.world_clip)  # whose rates hold here too
+    sampler = WindowSampler(clips, options.clip, options.balance)
+    torch.manual_seed(seed)
+    model = LabTransformer(world_config(table, radices, transformer), radices, head == "chained", noise_told)
+    average = copy.deepcopy(model).requires_grad_(False)
+    optimizers = Optimizers(model, options)
+    steps, device = budget.world_steps, torch.device("cpu")
+
+    def step(number: int) -> float:
+        rng = np.random.default_rng((seed, number))
+        generator = torch.Generator().manual_seed(seed * STEP_SEED + number)
+        drawn = sampler.draw(options.batch, rng)
+        share = torch.rand(*drawn.tokens.shape[:2], 1, generator=generator) * options.noise
+        given = noisy(drawn.tokens, quantizer, share, generator)
+        levels = (share[..., 0] / options.noise * NOISE_LEVELS).long().clamp_max(NOISE_LEVELS - 1)
+        with autocast(device, budget.bf16):
+            loss = model.loss(given, drawn.actions, drawn.tokens, levels).mean()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizers.step(options.learning_rate * cosine_lr(number, steps, max(1, steps // 8)))
+        update_average(average, model, number, options.average_decay)
+        return loss.item()
+
+    state = {"model": model, "average": average, "optimizers": optimizers}
+    run_steps("world", folder, steps, state, step, budget.save_minutes)
+    return average.eval()
