@@ -74,6 +74,15 @@ def next_slot(slot: int, before: Controls, now: Controls) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Of a node, in nodes, y upwards."""
+
+    x: float
+    y: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A node that the player dug or placed. kind: "dig" or "place"; x, y, z: in nodes."""
 
@@ -90,7 +99,8 @@ class GameState:
 
     clock: seconds of game time; ready: the world around the player is there; x, y, z: the player's feet in nodes, y
     upwards; yaw, pitch: degrees, right and down positive, yaw 0..360, 0 looks along +z and 90 along +x; slot: hotbar
-    slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; events: those since the state before.
+    slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; walled: whether something as high as the
+    eyes fills the view; tree: the nearest trunk, if there is one within ten nodes; events: those since the state before.
     """
 
     clock: float = 0.0
@@ -103,6 +113,8 @@ class GameState:
     slot: int = 0
     wet: int = 0
     light: int = 15
+    walled: bool = False
+    tree: Position | None = None
     events: tuple[Event, ...] = field(default=())
 
 
@@ -110,9 +122,10 @@ def parse_state(line: str) -> GameState:
     """One line of the mod's log. A line it cannot read is a bug of mod.lua, so errors are left as they come."""
     values: dict[str, Any] = json.loads(line)
     events = tuple(Event(**event) for event in values.pop("events", None) or ())
+    tree = values.pop("tree", None)
     for name in ("slot", "wet", "light"):
         values[name] = int(values[name])  # Lua's numbers are all floats
-    return GameState(**values, events=events)
+    return GameState(**values, tree=Position(**tree) if tree else None, events=events)
 
 
 class ActionMapper:
