@@ -100,7 +100,7 @@ class GameState:
     clock: seconds of game time; ready: the world around the player is there; x, y, z: the player's feet in nodes, y
     upwards; yaw, pitch: degrees, right and down positive, yaw 0..360, 0 looks along +z and 90 along +x; slot: hotbar
     slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; walled: whether something as high as the
-    eyes fills the view; tree: the nearest trunk, if there is one within ten nodes; events: those since the state before.
+    eyes fills the view; tree: the nearest trunk, if one is within ten nodes; events: those since the state before.
     """
 
     clock: float = 0.0

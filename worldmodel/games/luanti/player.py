@@ -25,7 +25,7 @@ SLOW = 0.08  # nodes a tick: what is slower is against something
 SLOW_SNEAKING = 0.02
 IN_THE_WAY, BEFORE_A_WALL = BLOCKED + 6, 16  # ticks
 FLOOR = 45.0  # degrees: a view so far down shows the floor
-URGENT = frozenset({"leave water", "climb out", "break out"})  # deal with walls themselves
+URGENT = frozenset({"leave water", "climb out", "break out", "turn back"})  # deal with walls themselves
 BUSY = URGENT | {"gaze", "browse", "dig", "tunnel", "build", "place one", "dig one"}  # changes no slots in passing
 VAIN_TICKS, VAIN_NODES = 45, 2.0  # so long against something within so little room: shut in
 

@@ -25,32 +25,39 @@ class Reflexes(Building):
         yield from self._hold(FORWARD, 12)
 
     def _turn_back(self) -> Habit:
-        """Something is in the way, or fills the view."""
-        self._turn_by(80, 180)
-        self._pitch_target = self._random.gauss(8, 5)
-        yield from self._aim()
-        yield from self._go(FORWARD, self._random.randint(14, 30))
+        """Something is in the way, or fills the view: off to where there is none, or out through it."""
+        for turn in (170, 80, 180, 90):
+            self._turn_by(turn - 40, turn)
+            self._pitch_target = self._random.gauss(6, 4)
+            yield from self._aim()
+            yield from self._pause(4, 6)  # for the news of it
+            if not self._state.walled:
+                self._still = 0
+                yield from self._go(FORWARD, self._random.randint(14, 30))
+                return
+        yield from self._break_out()
 
     def _break_out(self) -> Habit:
-        """From between walls: over them on blocks of its own, or through them."""
-        if self._random.random() < 0.5:
-            self._select(self._random.choice(BLOCK_SLOTS))
-            yield from self._rise(2)
-        else:
-            self._select(self._random.choice(TOOL_SLOTS))
-            self._turn_to(90 * round(self.yaw / 90))
+        """From between walls: through them with one tool after another, or over them on blocks of its own."""
+        for tool in self._random.sample(TOOL_SLOTS, len(TOOL_SLOTS)):
+            x, z = self._state.x, self._state.z
+            self._select(tool)
+            self._turn_to(90 * round(self.yaw / 90 + 1))
+            self._pitch_target = 5.0  # what is at the feet stays, to jump upon
+            yield from self._aim()
             dug = self._dug
-            for pitch in (5.0, 40.0):  # at the height of the eyes, and of the feet
-                self._pitch_target = pitch
-                yield from self._aim()
-                for _ in range(DIG_TICKS):
-                    if self._dug != dug:
-                        break
-                    yield ATTACK
-                dug = self._dug
+            for _ in range(DIG_TICKS):
+                if self._dug != dug:
+                    break
+                yield ATTACK
+            yield from self._hold(FORWARD | {"jump"}, 16)
+            if self._distance(x, z) > 1:
+                return
+        self._select(self._random.choice(BLOCK_SLOTS))
+        yield from self._rise(2)
         self._pitch_target = 10.0
         yield from self._aim()
-        yield from self._hold(FORWARD | {"jump"}, 20)
+        yield from self._hold(FORWARD | {"jump"}, 16)
 
     def _climb_out(self) -> Habit:
         """Out from under the ground: back where it came from, then a stair upwards through whatever is there."""
