@@ -30,8 +30,8 @@ class Building(Walking):
             self._pitch_target = self._random.uniform(26, 50)
             self._turn_by(10, 70)
             yield from self._aim()
-            yield from self._stand()
-            yield from self._hold(USE, self._random.choice((2, 2, 4)))
+            yield from self._stand(8, 16)
+            yield from self._hold(USE, self._random.choice((2, 4, 4)))
             yield from self._stand(4, 10)
             yield from self._look_elsewhere()
             yield from self._hold(frozenset({"back"}), self._random.choice((0, 0, 6, 8)))
@@ -48,7 +48,7 @@ class Building(Walking):
             self._pitch_target = self._random.uniform(28, 55)
             self._turn_by(10, 70)
             yield from self._aim()
-            yield from self._stand()
+            yield from self._stand(8, 16)
             dug = self._dug
             for _ in range(DIG_TICKS):
                 if self._dug != dug:
@@ -61,9 +61,9 @@ class Building(Walking):
     def _look_elsewhere(self) -> Habit:
         """Perhaps, for as long as may be, and back."""
         draw = self._random.random()
-        if draw < 0.25:
+        if draw < 0.3:
             yield from self._look_away()
-        elif draw < 0.4:
+        elif draw < 0.45:
             yield from self._glance()
 
     def _leave(self) -> Habit:
@@ -117,8 +117,11 @@ class Building(Walking):
         self._turn_by(0, 40)
         yield from self._aim()
         placed = self._placed
-        styles = (self._small_thing, self._small_thing, self._row, self._heap, self._held, self._pillar)
-        yield from self._random.choice(styles)()
+        styles = (self._small_thing, self._small_thing, self._row, self._heap, self._held, self._held, self._pillar)
+        for style in self._random.sample(styles, self._random.randint(1, 3)):
+            yield from style()
+            self._pitch_target = self._random.uniform(28, 40)
+            yield from self._aim()
         if self._placed == placed or self._landmark is None:
             return
         yield from self._go(frozenset({"back"}), self._random.randint(6, 14))

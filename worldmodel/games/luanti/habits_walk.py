@@ -42,14 +42,14 @@ class Walking(Looking):
         """Forward for 3 to 8 seconds, straight or in a slow curve."""
         self._pitch_target = self._random.gauss(6, 6)
         yield from self._aim(most=10)
-        self._turn = self._random.choice((0.0, self._random.uniform(-4, 4)))
+        self._curve(3)
         yield from self._go(FORWARD, self._random.randint(60, 160))
 
     def _pace(self) -> Habit:
         """One line at changing paces: what sprinting and sneaking look like is seen beside a walk."""
         self._pitch_target = self._random.gauss(12, 8)
         yield from self._aim(most=10)
-        self._turn = self._random.choice((0.0, 0.0, self._random.uniform(-3, 3)))
+        self._curve(2)
         pace = self._random.choice(PACES)
         for _ in range(self._random.randint(2, 5)):
             yield from self._go(FORWARD | pace, self._random.randint(*PACE_TICKS))
@@ -57,7 +57,8 @@ class Walking(Looking):
 
     def _sprint(self) -> Habit:
         self._pitch_target, self._tremor = self._random.gauss(4, 6), 1.5
-        self._turn = self._random.gauss(0, 4)
+        yield from self._aim(FORWARD, most=10)
+        self._curve(4)
         for _ in range(self._random.randint(25, 70)):
             if self._random.random() < 0.02:
                 self._jump()
@@ -65,7 +66,8 @@ class Walking(Looking):
 
     def _sneak(self) -> Habit:
         """A standing player looks the same, so it moves nearly always."""
-        self._pitch_target, self._turn = self._random.gauss(15, 10), self._random.gauss(0, 4)
+        self._pitch_target = self._random.gauss(15, 10)
+        self._curve(4)
         for _ in range(self._random.randint(1, 3)):
             way = self._random.choice(("forward", "forward", "back", "left", "right"))
             yield from self._go(frozenset({"sneak", way}), self._random.randint(*PACE_TICKS))
@@ -73,21 +75,24 @@ class Walking(Looking):
             yield from self._hold(frozenset({"sneak"}), self._random.randint(6, 12))
 
     def _back(self) -> Habit:
-        self._pitch_target, self._turn = self._random.gauss(10, 10), self._random.gauss(0, 4)
+        self._pitch_target = self._random.gauss(10, 10)
+        self._curve(4)
         side = self._random.choice(("left", "right", None, None))
         yield from self._go(frozenset({"back", side} if side else {"back"}), self._random.randint(10, 40))
 
     def _strafe(self) -> Habit:
         side = self._random.choice(("left", "right"))
-        self._pitch_target, self._turn = self._random.gauss(8, 10), self._random.gauss(0, 3)
-        for tick in range(self._random.randint(12, 45)):
+        self._pitch_target = self._random.gauss(8, 10)
+        self._curve(3)
+        for tick in range(self._random.randint(16, 50)):
             if self._random.random() < 0.015:
                 self._jump()
             yield frozenset({side, "forward"}) if tick % 25 > 18 else frozenset({side})
 
     def _hop(self) -> Habit:
         way = self._random.choice((FORWARD, FORWARD, NOTHING, FORWARD | {"sprint"}))
-        self._pitch_target, self._turn = self._random.gauss(8, 8), self._random.gauss(0, 5)
+        self._pitch_target = self._random.gauss(8, 8)
+        self._curve(5)
         for _ in range(self._random.randint(2, 5)):
             yield from self._hold(way | {"jump"}, self._random.randint(4, 10))
             yield from self._hold(way, self._random.randint(8, 12))

@@ -40,7 +40,7 @@ class PlayerOptions:
     wheel: float = 0.2
     drop: float = 0.0
     steady: float = 0.5
-    deliberate: float = 0.12
+    deliberate: float = 0.1
 
     def __post_init__(self) -> None:
         for name in ("wheel", "drop", "steady", "deliberate"):
@@ -146,6 +146,11 @@ class Hands:
     def _rest_view(self) -> None:
         """The view stays where it is."""
         self._turn, self._yaw_target, self._pitch_target = 0.0, None, self.pitch
+        self._speed_x = self._speed_y = 0.0
+
+    def _curve(self, spread: float) -> None:
+        """A slow turn, of some pixels a tick; a steady hand goes straight on."""
+        self._turn = 0.0 if self._is_steady else self._random.gauss(0, spread)
 
     def _look_at(self, x: float, y: float, z: float) -> None:
         """Turns towards a point."""
@@ -205,7 +210,7 @@ class Hands:
 
     def _click(self, button: frozenset[str]) -> Habit:
         """And long enough for the news of it."""
-        yield from self._hold(button, self._random.choice((2, 2, 4)))
+        yield from self._hold(button, self._random.choice((2, 4, 4)))
         yield from self._pause(4, 6)
 
 
