@@ -186,7 +186,7 @@ class LineMaker:
             "zpos": round(state.z, 3),
             "tick": round(state.clock / TICK_SECONDS),
             "milli": round(1000 * (self._began + tick * TICK_SECONDS)),
-            "pointed": [state.pointed.node, *map(round, state.pointed.at)] if state.pointed else None,
+            "pointed": _pointed(state),
             "light": state.light,
             "wet": state.wet,
             "events": [f"{event.kind} {event.node}" for event in state.events],
@@ -196,6 +196,14 @@ class LineMaker:
         self._pitch += controls.dy * DEGREES_PER_PIXEL
         self._before = controls
         return line
+
+
+def _pointed(state: GameState) -> list[str | int] | None:
+    """[node, x, y, z]."""
+    if state.pointed is None:
+        return None
+    at = state.pointed.at
+    return [state.pointed.node, round(at.x), round(at.y), round(at.z)]
 
 
 def _inputs(controls: Controls) -> Inputs:
