@@ -80,6 +80,7 @@ class Building(Walking):
         self._pitch_target, self._tremor = self._random.uniform(25, 50), 0.6
         self._turn_by(0, 25)
         yield from self._aim()
+        yield from self._stand(7, 10)
         dug, since, bursts = self._dug, 0, self._random.random() < 0.25
         for tick in range(self._random.randint(25, 70)):
             since += 1
@@ -185,7 +186,7 @@ class Building(Walking):
         way = USE | {self._random.choice(("left", "right"))}
         self._pitch_target = self._random.uniform(28, 38)
         yield from self._aim()
-        for _ in range(self._random.randint(30, 60)):
+        for _ in range(self._random.randint(40, 80)):
             if self._walled_in():
                 return
             yield way

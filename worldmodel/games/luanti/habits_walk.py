@@ -42,6 +42,7 @@ class Walking(Looking):
         """Forward for 3 to 8 seconds, straight or in a slow curve."""
         self._pitch_target = self._random.gauss(6, 6)
         yield from self._aim(most=10)
+        yield from self._stand(7, 10)
         self._curve(3)
         yield from self._go(FORWARD, self._random.randint(60, 160))
 
@@ -49,6 +50,7 @@ class Walking(Looking):
         """One line at changing paces: what sprinting and sneaking look like is seen beside a walk."""
         self._pitch_target = self._random.gauss(12, 8)
         yield from self._aim(most=10)
+        yield from self._stand(7, 10)
         self._curve(2)
         pace = self._random.choice(PACES)
         for _ in range(self._random.randint(2, 5)):
@@ -94,7 +96,7 @@ class Walking(Looking):
         self._pitch_target = self._random.gauss(8, 8)
         self._curve(5)
         for _ in range(self._random.randint(2, 5)):
-            yield from self._hold(way | {"jump"}, self._random.randint(4, 10))
+            yield from self._hold(way | {"jump"}, self._random.randint(8, 16))
             yield from self._hold(way, self._random.randint(8, 12))
 
     def _set_off(self) -> Habit:

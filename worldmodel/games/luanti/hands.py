@@ -40,7 +40,7 @@ class PlayerOptions:
     wheel: float = 0.2
     drop: float = 0.0
     steady: float = 0.5
-    deliberate: float = 0.1
+    deliberate: float = 0.08
 
     def __post_init__(self) -> None:
         for name in ("wheel", "drop", "steady", "deliberate"):

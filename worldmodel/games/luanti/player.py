@@ -20,7 +20,7 @@ from worldmodel.games.luanti.hands import BLOCKED, DARK, Habit, PlayerOptions
 from worldmodel.games.luanti.reflexes import Reflexes
 
 WALKING = frozenset({"forward", "back", "left", "right"})
-FIDGET = 0.15  # chance a step of another slot, in passing
+FIDGET = 0.17  # chance a step of another slot, in passing
 SLOW = 0.08  # nodes a tick: what is slower is against something
 SLOW_SNEAKING = 0.02
 IN_THE_WAY, BEFORE_A_WALL = BLOCKED + 6, 16  # ticks
@@ -45,27 +45,27 @@ class Player(Reflexes):
         self._modes: dict[str, tuple[float, Callable[[], Habit]]] = {
             "walk": (10, self._walk),
             "march": (7, self._march),
-            "pace": (14, self._pace),
+            "pace": (18, self._pace),
             "sprint": (8, self._sprint),
-            "back": (17, self._back),
+            "back": (26, self._back),
             "strafe": (18, self._strafe),
-            "hop": (19, self._hop),
+            "hop": (24, self._hop),
             "sneak": (6, self._sneak),
             "there and back": (8, self._there_and_back),
             "loop": (3, self._loop),
             "round": (6, self._round),
             "revisit": (3, self._revisit),
             "look": (6, self._look),
-            "look away": (10, self._look_away),
+            "look away": (14, self._look_away),
             "turn round": (2, self._turn_round),
             "gaze": (5, self._gaze),
-            "browse": (13, self._browse),
-            "dig": (9, self._dig),
+            "browse": (15, self._browse),
+            "dig": (12, self._dig),
             "tunnel": (1, self._tunnel),
-            "build": (11, self._build),
+            "build": (14, self._build),
         }
         self._deeds: dict[str, tuple[float, Callable[[], Habit]]] = {
-            "set off": (3, self._set_off),
+            "set off": (4, self._set_off),
             "place one": (4, self._place_one),
             "dig one": (5, self._dig_one),
         }
