@@ -46,11 +46,11 @@ class Player(Reflexes):
             "walk": (10, self._walk),
             "march": (7, self._march),
             "pace": (18, self._pace),
-            "sprint": (8, self._sprint),
+            "sprint": (10, self._sprint),
             "back": (26, self._back),
-            "strafe": (18, self._strafe),
-            "hop": (24, self._hop),
-            "sneak": (6, self._sneak),
+            "strafe": (22, self._strafe),
+            "hop": (26, self._hop),
+            "sneak": (8, self._sneak),
             "there and back": (8, self._there_and_back),
             "loop": (3, self._loop),
             "round": (6, self._round),
@@ -60,14 +60,14 @@ class Player(Reflexes):
             "turn round": (2, self._turn_round),
             "gaze": (5, self._gaze),
             "browse": (15, self._browse),
-            "dig": (12, self._dig),
+            "dig": (20, self._dig),
             "tunnel": (1, self._tunnel),
-            "build": (14, self._build),
+            "build": (24, self._build),
         }
         self._deeds: dict[str, tuple[float, Callable[[], Habit]]] = {
             "set off": (4, self._set_off),
-            "place one": (4, self._place_one),
-            "dig one": (5, self._dig_one),
+            "place one": (7, self._place_one),
+            "dig one": (6, self._dig_one),
         }
 
     def act(self, state: GameState) -> Controls:
