@@ -20,7 +20,7 @@ from client.strips import make_strip
 from recordings.reader import Session, read_session
 from recordings.writer import SessionWriter
 from worldmodel.types import Action, World, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
 
 @pytest.fixture
@@ -310,7 +310,7 @@ def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     assert runner.state.error is None
 
 
-def test_an_exported_clip_is_training_data(recorded, tmp_path):
+def test_an_exported_clip_is_training_data(recorded, tiny_folder, tmp_path):
     """Session -> VPT clip -> reader: the actions are equal, the frames within the codec's error."""
     from worldmodel.data.clips import read_clip
 
@@ -322,7 +322,7 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert step.action.buttons == record.action.buttons
         assert step.action.pitch == pytest.approx(record.action.pitch)
         assert step.action.yaw == pytest.approx(record.action.yaw)
-    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    world = ReplayWorld(session, tiny_folder, threads=1)
     frames = [world.reset().frame, *(world.step(record.action).frame for record in session.steps)]
     # Random weights make coloured noise, of which the codec keeps the brightness alone.
     luma = np.array([0.299, 0.587, 0.114])
@@ -333,10 +333,10 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert errors[index] == min(errors)
 
 
-def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tmp_path, capsys):
+def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tiny_folder, tmp_path, capsys):
     session = read_session(recorded)
     strip = np.asarray(Image.open(make_strip(recorded, session)))
-    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    world = ReplayWorld(session, tiny_folder, threads=1)
     for shown, position in ((strip[:, :80], 1), (strip[:, -80:], 20)):
         assert abs(shown.astype(int) - world.show(position).frame).max() <= 1  # two decoders
     (tmp_path / "lost").mkdir()
