@@ -276,6 +276,8 @@ def check_replay(options: Replay) -> None:
         raise WorldModelError("--headless goes with --against; --export and --verify open no window anyway")
     if (options.keys or options.scale is not None) and options.export is None and not options.headless:
         raise WorldModelError("--keys and --scale are for --export FILE")
+    if options.scale is not None and options.scale < 1:
+        raise WorldModelError(f"--scale must be at least 1, got {options.scale}")
     if not options.verify and (options.against is None or not plays_checkpoint(options.against)):
         simulating = {
             "--engine": options.engine != "auto",

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recordings.format import Event, Header, Marker, Opening, RecordingError, SamplerSettings, StepRecord
+from recordings.format import (
+    MAX_EVENTS,
+    Event,
+    Header,
+    Marker,
+    Opening,
+    RecordingError,
+    SamplerSettings,
+    StepRecord,
+)
 from recordings.recorder import Recorder, Stopped
 from worldmodel.types import Action, Step, Tokens
 
@@ -129,7 +138,10 @@ class RecordedWorld:
         if self._recorder is not None:
             index, now = self._steps, time.monotonic()
             self._recorder.step(
-                StepRecord(index, frame, began - self._began, action, step.tokens, now - began, self._events())
+                StepRecord(
+                    *(index, frame, began - self._began, action, step.tokens, now - began),
+                    self._events()[-MAX_EVENTS:],  # of a step that hung, with a quick mouse
+                )
             )
             self._steps += 1
             self._look(self._recorder)
