@@ -9,12 +9,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
-from client.failure import INTERRUPTED, report_failure
+from client.failure import INTERRUPTED, USER_ERROR, report_failure
 from client.options import (
     Bench,
     Doctor,
@@ -30,6 +30,7 @@ from client.options import (
 )
 from client.runner import Source, WorldFactory
 from client.stats import process_start
+from recordings.recorder import Stopped
 from worldmodel.types import Action, World, WorldModelError
 
 _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the system does not tell
@@ -46,10 +47,15 @@ def check_display() -> None:
         raise WorldModelError("there is no display to open a window on; use --headless")
 
 
-def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory:
+def world_factory(
+    options: Play,
+    inputs: InputLog | None = None,
+    on_stop: Callable[[Stopped], object] = lambda stopped: None,
+) -> WorldFactory:
     """Makes the world that the options name. Slow imports happen when it is called, in the caller's thread.
 
-    inputs: where a window notes the raw inputs of each step, for the recording.
+    inputs: where a window notes the raw inputs of each step, for the recording; on_stop: called for a recording that
+    ends before its time.
     """
 
     def luanti(stage) -> World:  # noqa: ANN001
@@ -72,7 +78,7 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
         neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
-        world = RecordedWorld(neural_world, inputs.taken if inputs else tuple)
+        world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
         if options.record is not None:
             world.record(options.record)
         return world
@@ -108,6 +114,8 @@ def actions_of(options: Play) -> tuple[Source | None, int | None]:
 
 def play(options: Play, factory: WorldFactory | None = None) -> int:
     """Runs the command and returns its exit code. factory: another world than the options name (for tests)."""
+    from tqdm import tqdm
+
     started = process_start(_IMPORTED_AT)
     check(options)
     if not options.headless:
@@ -115,7 +123,14 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
     source, frames = actions_of(options)
     inputs = InputLog()
-    factory = factory or world_factory(options, None if options.headless else inputs)
+    stopped: list[Stopped] = []
+
+    def on_stop(recording: Stopped) -> None:
+        stopped.append(recording)
+        if options.headless:  # at once, and between the bar's lines
+            tqdm.write(f"error: {recording.sentence(frames)}", file=sys.stderr)
+
+    factory = factory or world_factory(options, None if options.headless else inputs, on_stop)
     start = resume_of(options.resume) if options.resume is not None else parse_start(options.start)
     if options.headless:
         from client.headless import HeadlessOptions, run_headless
@@ -125,12 +140,12 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         assert frames is not None, "a run without a window ends"
         report = run_headless(factory, HeadlessOptions(source, frames, start, options.seed, options.fps, started))
         write_report(report, options.report or "-")
-        return 0
+        return USER_ERROR if stopped else 0
     from client.loop import WindowOptions
     from client.meter import Meter
     from client.window import run_window
 
-    return run_window(
+    code = run_window(
         factory,
         WindowOptions(
             start=start,
@@ -149,6 +164,9 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             meter=Meter() if options.meter else None,
         ),
     )
+    for recording in stopped:  # the window said so at once
+        sys.stderr.write(f"error: {recording.sentence()}\n")
+    return code or (USER_ERROR if stopped else 0)
 
 
 def replay(options: Replay) -> int:

@@ -92,17 +92,18 @@ class Game:
         return self._picture(step, action, sampled_at)
 
     def _resume(self, point: Resume) -> Step:
+        from client.playback import tell_if_cut, usable
         from client.simulation import check_weights, context_at
         from recordings.reader import read_session
 
         world: Any = self.world
         session = read_session(point.file)
-        if not session.steps:
-            raise WorldModelError(f"{point.file} holds no step to go on from")
+        check_weights(session, world)
+        session = usable(session, point.file, world.model.config.image_tokenizer)
+        tell_if_cut(session, point.file)
         at = len(session.steps) - 1 if point.step is None else point.step
         if not 0 <= at < len(session.steps):
             raise WorldModelError(f"{point.file} has no step {at}: it has {len(session.steps)}, numbered from 0")
-        check_weights(session, world)
         scene = context_at(session, at, world.actions.encode, world.window)
         return world.open(scene, self.seed, session.steps[at].frame + 1)
 

@@ -110,7 +110,7 @@ def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header
     config = config.get("model", config)
     return Header(
         world=folder.name,
-        checkpoint=str(folder),
+        checkpoint=folder.resolve().name,
         weights=weights_hash(folder),
         config=config,
         order=config.get("order", ""),

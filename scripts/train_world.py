@@ -16,6 +16,8 @@ from pathlib import Path
 import torch
 import tyro
 
+from recordings.check import Shapes, check_session
+from recordings.format import RecordingError
 from recordings.reader import read_session
 from worldmodel.config import TransformerConfig, WorldModelConfig
 from worldmodel.data.clips import ClipReader, ClipStep
@@ -23,6 +25,7 @@ from worldmodel.data.frames import build_frame_store, named_clips, open_frame_st
 from worldmodel.data.played import decode_steps
 from worldmodel.data.tokens import build_token_store
 from worldmodel.model.loading import load_tokenizer
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.worlds.neural import find_recorded
@@ -51,7 +54,14 @@ def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]
     """A session file as a clip: its frames are decoded by the image tokenizer that its header names."""
     session = read_session(path)
     header = session.header
-    folder = find_recorded(header.checkpoint, header.world)
+    folder = find_recorded(header.checkpoint, header.world, header.weights, path)
+    image = load_tokenizer(folder, header.tokenizer).config
+    actions = ActionTokenizer(image.codebook_size)
+    shapes = Shapes(image.tokens_per_frame, image.codebook_size, TOKENS_PER_ACTION, actions.vocabulary)
+    try:
+        session = check_session(session, shapes)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from None
     return decode_steps(session.stretches(), folder, header.tokenizer, (height, width))
 
 
