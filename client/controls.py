@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
+from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
 
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
 STICK_DEGREES_PER_SECOND = 180.0  # the right stick at its stop
@@ -24,6 +24,7 @@ STICK_DEAD_ZONE = 0.15
 # The left stick and the triggers act as keys: they go down at the first value and up below the second.
 PRESS_AT, RELEASE_AT = 0.5, 0.4
 HOTBAR_SLOTS = 9
+SLOT_SHOWN_STEPS = 2  # after the step that chooses a slot, a picture may take these to show it
 MAX_INPUTS = 1024  # raw inputs that are kept of one step
 
 SCANCODES: Mapping[str, int] = MappingProxyType(
@@ -80,6 +81,7 @@ CLIENT_KEYS = frozenset(
 CAMERA: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"camera.up": (-1, 0), "camera.down": (1, 0), "camera.left": (0, -1), "camera.right": (0, 1)}
 )
+_PLAIN_BUTTONS = frozenset(BUTTONS) - HOTBAR
 TARGETS = (*BUTTONS, *CAMERA, "hotbar.next", "hotbar.previous")
 
 DEFAULT_BINDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -238,6 +240,9 @@ class Controls:
 
     table: key name -> what it does; sensitivity: factor on the mouse and the sticks; tick_rate: steps a second, for
     the camera keys. Mouse motion is summed and short presses are latched until `take`. Not thread-safe.
+
+    The wheel counts from the hotbar slot that the world has selected, which `see_slot` tells; of several slots chosen
+    in one step, the last is the action.
     """
 
     table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
@@ -248,8 +253,10 @@ class Controls:
     _latched: set[str] = field(default_factory=set)
     _dx: float = 0.0
     _dy: float = 0.0
-    _slot: int = 1
-    _wheeled: bool = False
+    _slot: int = 1  # selected in the world, as far as is known
+    _key_slot: int | None = None  # chosen by a key since the last step
+    _notches: int = 0  # slots that the wheel went on since then
+    _steps_since_slot: int = SLOT_SHOWN_STEPS  # since a slot was chosen
     _axes: dict[str, float] = field(default_factory=dict)
 
     def handle(self, event: Event) -> None:
@@ -264,7 +271,7 @@ class Controls:
                 self._dx += dx
                 self._dy += dy
             case Wheel(notches):
-                self._turn(-notches)
+                self._notches -= notches
             case Axis(name, value):
                 self._axes[name] = value
                 for key, side in zip(AXIS_KEYS.get(name, (None, None)), (-1, 1), strict=True):
@@ -275,7 +282,7 @@ class Controls:
             case ReleaseAll():
                 self._held.clear()
                 self._axes.clear()
-                self.take()
+                self.forget()
 
     def _press(self, key: str) -> None:
         target = self.table.get(key)
@@ -284,25 +291,52 @@ class Controls:
         self._held.add(key)
         self._latched.add(key)
         if target in ("hotbar.next", "hotbar.previous"):
-            self._turn(1 if target == "hotbar.next" else -1)
+            self._notches += 1 if target == "hotbar.next" else -1
         elif target.startswith("hotbar."):
-            self._slot, self._wheeled = int(target.removeprefix("hotbar.")), False
+            self._key_slot, self._notches = int(target.removeprefix("hotbar.")), 0
 
-    def _turn(self, slots: int) -> None:
-        if slots:
-            self._slot, self._wheeled = (self._slot - 1 + slots) % HOTBAR_SLOTS + 1, True
+    def _chosen(self) -> int:
+        """The slot that is selected once the inputs since the last step count."""
+        base = self._slot if self._key_slot is None else self._key_slot
+        return (base - 1 + self._notches) % HOTBAR_SLOTS + 1
+
+    def _hotbar(self, targets: set[str]) -> set[str]:
+        """Of the hotbar's keys among `targets`, the one that counts: after another choice, a key that is still down
+        selects nothing."""
+        return {f"hotbar.{self._chosen()}"} & targets
+
+    def see_slot(self, slot: int | None, cut: bool) -> None:
+        """The slot (1 to 9) that the world's newest picture shows; None where it cannot tell.
+
+        cut: the picture is not the result of the last step (an opening, a moment gone back to). Else it counts once the
+        picture has had the time to show what was chosen last.
+        """
+        if slot is not None and (cut or self._steps_since_slot >= SLOT_SHOWN_STEPS):
+            self._slot = slot
+            self._steps_since_slot = SLOT_SHOWN_STEPS
 
     def held(self) -> frozenset[str]:
         """Game buttons that are down now, for the display."""
-        return frozenset(self.table[key] for key in self._held) & frozenset(BUTTONS)
+        targets = {self.table[key] for key in self._held}
+        return frozenset((targets & _PLAIN_BUTTONS) | self._hotbar(targets))
+
+    def forget(self) -> None:
+        """Drops what has happened since the last step: it is no input. Held keys stay."""
+        self.inputs.take()
+        self._latched.clear()
+        self._dx = self._dy = 0.0
+        self._key_slot, self._notches = None, 0
 
     def take(self) -> Action:
         """The action of the step that starts now. Clears the mouse motion and the latches; held keys stay."""
-        self.inputs.take()
         targets = {self.table[key] for key in self._held | self._latched}
-        buttons = targets.intersection(BUTTONS)
-        if self._wheeled:  # several notches in one step: the slot where the wheel stopped
-            buttons.add(f"hotbar.{self._slot}")
+        buttons = targets & _PLAIN_BUTTONS
+        if self._key_slot is not None or self._notches:
+            buttons.add(f"hotbar.{self._chosen()}")
+        else:
+            buttons |= self._hotbar(targets)
+        self._slot = self._chosen()
+        self._steps_since_slot = 0 if buttons & HOTBAR else self._steps_since_slot + 1
         pitch = self._dy * DEGREES_PER_PIXEL * self.sensitivity
         yaw = self._dx * DEGREES_PER_PIXEL * self.sensitivity
         for target in targets & CAMERA.keys():
@@ -312,9 +346,7 @@ class Controls:
         turn = STICK_DEGREES_PER_SECOND * self.sensitivity / self.tick_rate
         pitch += turn * _without_dead_zone(self._axes.get("right y", 0.0))
         yaw += turn * _without_dead_zone(self._axes.get("right x", 0.0))
-        self._latched.clear()
-        self._dx = self._dy = 0.0
-        self._wheeled = False
+        self.forget()
         return Action(frozenset(buttons), pitch, yaw)
 
 

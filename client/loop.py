@@ -35,7 +35,7 @@ from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
 from client.screen import PLAY_KEYS, Screen, View, game_keys
 from client.stats import Stats
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import HOTBAR, Action, WorldModelError
 
 TEMPERATURE_STEP = 0.1
 TOAST_S = 3.0
@@ -122,8 +122,13 @@ class Client:
             return self.controls.take()
 
     def _notify(self) -> None:
+        # In the worker's thread, so that the picture is the result of the action that was taken last.
+        picture = self.runner.state.picture
+        if picture is not None:
+            with self._input:
+                self.controls.see_slot(picture.slot, picture.cut)
         if self.options.meter is not None:
-            self.options.meter.see(self.runner.state.picture)
+            self.options.meter.see(picture)
         # The window may be closed already while a last step ends.
         with contextlib.suppress(pygame.error):
             pygame.event.post(pygame.Event(self._wake))
@@ -236,7 +241,8 @@ class Client:
             self._grab(True)
         if self.paused:
             self.paused = False
-            self._sample()  # what was pressed and let go during the pause is no input
+            with self._input:
+                self.controls.forget()  # what was pressed and let go during the pause is no input
             self._gap()
             self.runner.send(Pause(False))
         self._dirty = True
@@ -355,10 +361,13 @@ class Client:
             return View(stage=self.state.stage, elapsed=now - self._began, help=self.help)
         with self._input:
             held = self.controls.held()
+        led = picture.action.buttons
+        if held & HOTBAR:
+            led -= HOTBAR  # a slot that has been chosen since then is shown alone
         return View(
             frame=picture.frame,
             lines=self.lines(picture),
-            lit=(held | picture.action.buttons) if self.by_hand and not self.paused else picture.action.buttons,
+            lit=(held | led) if self.by_hand and not self.paused else picture.action.buttons,
             badge="rewinding" if self.rewinding else ("paused" if self.paused else ""),
             invitation="click to play" if self.paused and not self.grabbed and self.by_hand else "",
             toast=self.toast,

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import numpy as np
 import pytest
-from fakes import FakeWorld
+from fakes import FakeWorld, HotbarWorld
 from PIL import Image
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -207,6 +207,79 @@ def test_full_screen_does_not_pause(play):
     assert p.client.grabbed
     p.press("F11")
     p.until(lambda: p.client.screen.surface.get_size() == (960, 560))
+
+
+def shown(p):
+    return p.client.state.picture.slot
+
+
+def notch(p, notches=-1):
+    p.client.handle(pygame.Event(pygame.MOUSEWHEEL, x=0, y=notches))
+
+
+def test_the_wheel_goes_on_from_the_slot_that_the_world_shows(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.until(lambda: p.client.grabbed)
+    assert shown(p) == 6
+    notch(p)
+    p.until(lambda: shown(p) == 7)
+    p.press("5")
+    p.until(lambda: shown(p) == 5)
+    p.press("]")  # the next scene opens on slot 3
+    p.until(lambda: shown(p) == 3)
+    notch(p)
+    p.until(lambda: shown(p) == 4)
+    p.press("Enter")
+    p.until(lambda: shown(p) == 3)
+    p.press("B")
+    p.press("8")
+    p.until(lambda: shown(p) == 8)
+    p.press("H")  # the bookmark's picture
+    p.until(lambda: shown(p) == 3)
+    notch(p, 1)
+    p.until(lambda: shown(p) == 2)
+
+
+def test_the_wheel_goes_on_from_the_slot_that_a_rewind_comes_to(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.until(lambda: p.client.grabbed)
+    p.until(lambda: p.index() > 3)
+    p.press("5")
+    p.until(lambda: shown(p) == 5)
+    p.client.handle(key("Backspace"))
+    p.until(lambda: shown(p) == 6)
+    p.client.handle(key("Backspace", down=False))
+    p.until(lambda: not p.client.rewinding and not p.client.state.picture.cut)
+    notch(p)
+    p.until(lambda: shown(p) == 7)
+
+
+def test_a_world_that_changes_its_slot_by_itself_is_followed(play):
+    p = play(HotbarWorld(tick_rate=50.0, late=1))
+    p.until(lambda: p.client.grabbed and p.index() > 3)
+    p.world._slots[-1] = 2  # a dream may: nobody pressed anything
+    p.until(lambda: shown(p) == 2)
+    at = p.index()
+    p.until(lambda: p.index() > at + 2)
+    for slot in (3, 4, 5):
+        notch(p)
+        p.until(lambda slot=slot: shown(p) == slot)
+
+
+def test_two_slots_in_one_step_are_the_last_one_in_the_world_and_on_the_key_caps(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.press(".")
+    p.settle()
+    before = len(p.world.actions)
+    for name in ("4", "7"):
+        p.client.handle(key(name))
+    p.press(",")
+    p.until(lambda: shown(p) == 7)
+    assert p.world.actions[before:] == [Action(frozenset({"hotbar.7"}))]
+    p.press(".")
+    p.until(lambda: len(p.world.actions) > before + 2)
+    assert p.world.actions[-1].buttons == {"hotbar.7"}
+    assert p.client.view().lit == {"hotbar.7"}
 
 
 def test_temperature_keys(play):

@@ -5,8 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from client.controls import SLOT_SHOWN_STEPS, Controls, Wheel
+from client.game import Game
 from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
+from worldmodel.data.hud import shown_slot
 from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.evaluation.presses import presses_shown
@@ -31,6 +34,30 @@ def test_it_is_small_and_has_scenes(nano):
     assert all(frame.shape == (112, 192, 3) and frame.std() > 10 for frame in pictures)
     different = [abs(a.astype(int) - b).mean() for a, b in pairwise(pictures)]
     assert min(different) > 3
+
+
+@pytest.mark.slow
+def test_one_notch_of_the_wheel_selects_the_slot_beside_the_one_that_the_scene_opens_on(nano):
+    opens, next_ones = [], []
+    for start in range(nano.starts):
+        game, controls = Game(nano, start), Controls()
+        picture = game.restart()
+        opens.append(picture.slot)
+        controls.see_slot(picture.slot, picture.cut)
+        controls.handle(Wheel(-1))
+        for _ in range(1 + SLOT_SHOWN_STEPS):
+            picture = game.advance(controls.take(), 0.0)
+            controls.see_slot(picture.slot, picture.cut)
+        next_ones.append(picture.slot)
+    assert len(set(opens)) > 2
+    assert next_ones == [slot % 9 + 1 for slot in opens]
+
+
+def test_a_picture_of_something_else_has_no_slot(nano):
+    rng = np.random.default_rng(1)
+    blobs = rng.integers(0, 255, (8, 8, 3), np.uint8).repeat(14, 0).repeat(24, 1)
+    for picture in (blobs, np.full((112, 192, 3), (250, 10, 10), np.uint8), blobs[::-1], 255 - blobs):
+        assert shown_slot(nano.open(nano.scene_of(np.ascontiguousarray(picture))).frame) is None
 
 
 @pytest.mark.slow
