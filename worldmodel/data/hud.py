@@ -64,7 +64,7 @@ class HotbarLine:
 
 
 # Read off recorded frames of 192 x 112; it gives the slot that the game itself logged on 8,998 of 9,000 others.
-SELECTED_CONTRAST = 25.0  # grey levels over the next lightest slot: 53 at least in play, whose others differ by 24
+SELECTED_CONTRAST = 25.0  # grey levels over the next lightest slot: 36 at least in play, whose others differ by 42
 FRAME_PIXELS = 2  # of a slot's frame, at 192 x 112
 HOTBAR_LINES = {"luanti": HotbarLine(0.1578, 0.0756, 0.0807, 0.973, 0.991, 9)}
 
@@ -79,8 +79,8 @@ def shown_slot(frame: NDArray[np.uint8], hud: str = "luanti") -> int | None:
     else has no hotbar."""
     light = _slot_light(frame[None], hud)[0]
     *others, selected = np.sort(light)
-    alike = max(SELECTED_CONTRAST, others[-1] - others[0])
-    return int(light.argmax()) if selected - others[-1] >= alike else None
+    enough = max(SELECTED_CONTRAST, (others[-1] - others[0]) / 2)
+    return int(light.argmax()) if selected - others[-1] >= enough else None
 
 
 def _slot_light(frames: NDArray[np.uint8], hud: str) -> NDArray[np.float32]:
