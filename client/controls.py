@@ -1,6 +1,7 @@
 """Controls: keyboard, mouse and gamepad events -> one Action a step. Pure: no clock, no pygame, no threads.
 
-Keys are physical places on the keyboard (USB scancodes), named as on a US layout. A bindings file is JSON that maps a
+The game's keys are physical places on the keyboard (USB scancodes), named as on a US layout; the client's own go by
+what is printed on them (`client.inputs`). A bindings file is JSON that maps a
 game button to a key or a list of keys; what it does not mention keeps its default:
 
     {"forward": "Up", "jump": ["Space", "Mouse 4"], "camera.left": [], "drop": "G"}
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from worldmodel.data.hud import SLOT_SHOWN_STEPS
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
 
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
@@ -24,7 +26,6 @@ STICK_DEAD_ZONE = 0.15
 # The left stick and the triggers act as keys: they go down at the first value and up below the second.
 PRESS_AT, RELEASE_AT = 0.5, 0.4
 HOTBAR_SLOTS = 9
-SLOT_SHOWN_STEPS = 2  # after the step that chooses a slot, a picture may take these to show it
 MAX_INPUTS = 1024  # raw inputs that are kept of one step
 
 SCANCODES: Mapping[str, int] = MappingProxyType(
@@ -49,6 +50,7 @@ MOUSE_KEYS: Mapping[int, str] = MappingProxyType(
 )
 """pygame's mouse button numbers (4 and 5 are the wheel, which comes as `Wheel`) -> key name."""
 
+PAD = "Pad "  # that the names of a gamepad's keys begin with
 PAD_KEYS: tuple[str, ...] = (
     *("Pad A", "Pad B", "Pad X", "Pad Y", "Pad Back", "Pad Guide", "Pad Start"),
     *("Pad Left Stick", "Pad Right Stick", "Pad Left Shoulder", "Pad Right Shoulder"),
@@ -155,7 +157,12 @@ class ReleaseAll:
     """The window lost the keyboard: every key is up, and nothing that was latched counts any more."""
 
 
-Event = Press | Release | Motion | Wheel | Axis | ReleaseAll
+@dataclass(frozen=True, slots=True)
+class ReleasePads:
+    """A gamepad is gone: what it held is up."""
+
+
+Event = Press | Release | Motion | Wheel | Axis | ReleaseAll | ReleasePads
 
 
 def key_name(scancode: int) -> str | None:
@@ -210,7 +217,7 @@ def key_labels(table: Mapping[str, str]) -> dict[str, str]:
     """Game button -> the name of its first key that is not on a gamepad, for the display."""
     labels: dict[str, str] = {}
     for key, target in table.items():
-        if not key.startswith("Pad "):
+        if not key.startswith(PAD):
             labels.setdefault(target, key)
     return labels
 
@@ -283,6 +290,10 @@ class Controls:
                 self._held.clear()
                 self._axes.clear()
                 self.forget()
+            case ReleasePads():
+                self._held = {key for key in self._held if not key.startswith(PAD)}
+                self._latched = {key for key in self._latched if not key.startswith(PAD)}
+                self._axes.clear()
 
     def _press(self, key: str) -> None:
         target = self.table.get(key)

@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pygame
+from pygame._sdl2 import controller
 
 from client.commands import (
     Anchor,
@@ -26,9 +27,18 @@ from client.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_labels, key_name, table_of
+from client.controls import (
+    DEFAULT_BINDINGS,
+    Controls,
+    InputLog,
+    ReleaseAll,
+    ReleasePads,
+    key_labels,
+    key_name,
+    table_of,
+)
 from client.game import Picture, Start
-from client.inputs import translate
+from client.inputs import shortcut_name, translate
 from client.meter import Meter
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
@@ -109,7 +119,7 @@ class Client:
         self._counted = 0  # index of the picture that the measures saw last
         self._dirty = True
         self._switching_until = 0.0
-        self._pads: list[object] = []
+        self._pads: list[controller.Controller] = []
 
     def help_on(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Which keys do what. labels: game button -> the name of its key."""
@@ -151,6 +161,8 @@ class Client:
             self._focus_lost()
         elif kind == pygame.CONTROLLERDEVICEADDED:
             self._add_pad(event.device_index)
+        elif kind == pygame.CONTROLLERDEVICEREMOVED:
+            self._drop_pads()
         elif kind == pygame.DROPFILE:
             self._restart(Anchor(Path(event.file)), f"going on from {Path(event.file).name}")
         elif kind == pygame.KEYUP and key_name(event.scancode) == "Backspace":
@@ -173,10 +185,17 @@ class Client:
 
     def _client_key(self, event: pygame.Event) -> bool:
         """Does what the client's own keys do; False if the key is not one of them."""
-        match key_name(event.scancode):
-            case "Q" if event.mod & pygame.KMOD_CTRL and not self.grabbed:
-                # With the mouse held, Ctrl is sprint and Q is drop: the two together must never end the game.
-                self.over = True
+        name = shortcut_name(event)
+        if name == "Q" and event.mod & pygame.KMOD_CTRL and not self.grabbed:
+            # With the mouse held, Ctrl is sprint and Q may be drop: the two together must never end the game.
+            self.over = True
+            return True
+        if self.by_hand and key_name(event.scancode) in self.options.table:
+            return False  # a key that walks must not do anything else, whatever is printed on it
+        return self._shortcut(name)
+
+    def _shortcut(self, name: str | None) -> bool:
+        match name:
             case "Escape":
                 self.pause(free=True)
             case ".":
@@ -273,10 +292,18 @@ class Client:
         pygame.event.clear(pygame.MOUSEMOTION)  # the jump into the window is no look around
 
     def _add_pad(self, index: int) -> None:
-        from pygame._sdl2 import controller
-
-        self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
+        try:
+            self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
+        except pygame.error:
+            return  # it is gone again
         self._say("gamepad connected")
+
+    def _drop_pads(self) -> None:
+        self._pads = [pad for pad in self._pads if pad.attached()]
+        with self._input:  # what a pad held when it went is never let go otherwise
+            self.controls.handle(ReleasePads())
+        self._say("gamepad disconnected")
+        self._dirty = True
 
     def _rewind(self, on: bool) -> None:
         if on != self.rewinding:

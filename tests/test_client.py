@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,8 +39,12 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld  # noqa: E402
 PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
 
 
-def key(name, down=True, mod=0):
-    return pygame.Event(pygame.KEYDOWN if down else pygame.KEYUP, scancode=SCANCODES[name], mod=mod, key=0, unicode="")
+def key(name, down=True, mod=0, printed=""):
+    """name: its place, as on a US keyboard; printed: what the layout has there."""
+    code = ord(printed) if printed else 0
+    return pygame.Event(
+        pygame.KEYDOWN if down else pygame.KEYUP, scancode=SCANCODES[name], mod=mod, key=code, unicode=printed
+    )
 
 
 CLICK = {"button": 1, "pos": (5, 5)}
@@ -186,6 +191,57 @@ def test_ctrl_q_quits_only_with_the_mouse_free(play):
     p.press("Escape")
     p.press("Q", mod=pygame.KMOD_LCTRL)
     assert p.client.over
+
+
+def test_shortcuts_go_by_what_is_printed_and_the_game_by_place(play):
+    p = play(FakeWorld(tick_rate=50.0), output_dir=Path("nowhere"))
+    p.until(lambda: p.client.grabbed)
+    # Colemak prints R where one walks back, Dvorak a comma where one walks on: walking is all they do.
+    p.client.handle(key("S", printed="r"))
+    p.until(lambda: p.world.actions and "back" in p.world.actions[-1].buttons)
+    p.client.handle(key("S", down=False, printed="r"))
+    p.client.handle(key("W", printed=","))
+    p.until(lambda: "forward" in p.world.actions[-1].buttons)
+    assert not Path("nowhere").exists()
+    resets = len(p.world.resets)
+    p.client.handle(key("L", printed="n"))  # Dvorak's N
+    p.until(lambda: len(p.world.resets) > resets)
+    p.press("Escape")
+    p.client.handle(key("Q", mod=pygame.KMOD_LCTRL, printed="a"))  # AZERTY
+    assert not p.client.over
+    p.client.handle(key("A", mod=pygame.KMOD_LCTRL, printed="q"))
+    assert p.client.over
+
+
+def test_ctrl_q_quits_by_its_place_where_no_latin_letter_is_printed(play):
+    p = play()
+    p.press("Escape")
+    p.client.handle(key("Q", mod=pygame.KMOD_LCTRL, printed="\u0439"))
+    assert p.client.over
+
+
+def test_a_gamepad_that_is_gone_when_it_is_opened_does_nothing(play):
+    p = play()
+    p.client.handle(pygame.Event(pygame.CONTROLLERDEVICEADDED, device_index=5))
+    before = p.index()
+    p.until(lambda: p.index() > before)
+
+
+def test_nothing_stays_held_when_a_gamepad_is_unplugged(play):
+    p = play()
+    p.until(lambda: p.client.grabbed)
+    p.client.handle(key("D"))
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=1, value=-32768, instance_id=0))
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=2, value=20000, instance_id=0))
+    p.client.handle(pygame.Event(pygame.CONTROLLERBUTTONDOWN, button=0, instance_id=0))
+    p.until(lambda: {"forward", "jump", "right"} <= p.world.actions[-1].buttons if p.world.actions else False)
+    assert p.world.actions[-1].yaw > 0
+    p.client.handle(pygame.Event(pygame.CONTROLLERDEVICEREMOVED, instance_id=0))
+    p.until(lambda: p.world.actions[-1] == Action(frozenset({"right"})))  # the keyboard's key is still down
+    p.client.handle(pygame.Event(pygame.CONTROLLERBUTTONUP, button=0, instance_id=0))  # as SDL sends it, late
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=1, value=-32768, instance_id=1))  # plugged in again
+    p.until(lambda: "forward" in p.world.actions[-1].buttons)
+    assert not p.client.paused
 
 
 def test_lost_focus_pauses_and_releases(play):

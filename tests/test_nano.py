@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from client.controls import SLOT_SHOWN_STEPS, Controls, Wheel
+from client.controls import Controls, Wheel
 from client.game import Game
 from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
-from worldmodel.data.hud import shown_slot
+from worldmodel.data.hud import SLOT_SHOWN_STEPS, shown_slot
 from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.evaluation.presses import presses_shown

@@ -63,6 +63,7 @@ class HotbarLine:
     slots: int
 
 
+SLOT_SHOWN_STEPS = 2  # after the step that chooses a slot, the picture may take these to show it
 # Read off recorded frames of 192 x 112; it gives the slot that the game itself logged on 8,998 of 9,000 others.
 SELECTED_CONTRAST = 25.0  # grey levels over the next lightest slot: 36 at least in play, whose others differ by 42
 FRAME_PIXELS = 2  # of a slot's frame, at 192 x 112
