@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import vpt_line, write_clip
 
-from worldmodel.data.clips import ClipError, find_clips, read_actions, read_clip
+from worldmodel.data.clips import ClipError, action_lines, find_clips, read_actions, read_clip
 from worldmodel.data.frames import build_frame_store, open_frame_store
+from worldmodel.types import Action
 
 
 def steps_of(path):
@@ -44,6 +45,45 @@ def test_wheel_becomes_a_hotbar_key(tmp_path):
     lines = [vpt_line(hotbar=0), vpt_line(hotbar=0), vpt_line(hotbar=3), vpt_line(hotbar=3, keys=["key.keyboard.2"])]
     write_clip(tmp_path / "a", [*lines, vpt_line(hotbar=1), vpt_line(hotbar=1)])
     assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == [{"hotbar.4"}, {"hotbar.2"}, set()]
+
+
+FOUR, SEVEN = "key.keyboard.4", "key.keyboard.7"
+
+
+@pytest.mark.parametrize(
+    ("slots", "keys", "steps"),
+    [
+        ((0, 0, 1, 2, 3, 3), {}, [{"hotbar.2"}, {"hotbar.4"}, set()]),  # the wheel, a slot a tick
+        ((0, 0, 0, 3, 6, 6), {2: [FOUR], 3: [SEVEN]}, [set(), {"hotbar.7"}, set()]),
+        ((0, 0, 0, 3, 6, 6), {2: [FOUR], 3: [FOUR, SEVEN], 4: [FOUR, SEVEN]}, [set(), {"hotbar.7"}, {"hotbar.7"}]),
+        ((0, 0, 3, 4, 4, 4), {1: [FOUR], 2: [FOUR]}, [{"hotbar.4"}, {"hotbar.5"}, set()]),  # held, and the wheel
+        ((0, 0, 3, 4, 4, 4), {1: [FOUR], 2: [FOUR], 3: [FOUR], 4: [FOUR]}, [{"hotbar.4"}, {"hotbar.5"}, set()]),
+        ((0, 0, 0, 0, 5, 5), {}, [set(), {"hotbar.6"}, set()]),
+        ((3, 3, 3, 3, 3, 3), {2: [FOUR], 3: [FOUR]}, [set(), {"hotbar.4"}, set()]),  # of the slot that is selected
+        ((None,) * 6, {2: [FOUR], 3: [FOUR, SEVEN], 4: [FOUR]}, [set(), {"hotbar.7"}, set()]),  # slots not told
+        ((0,) * 6, {2: [FOUR], 3: [FOUR], 4: [FOUR]}, [set(), {"hotbar.4"}, {"hotbar.4"}]),  # or not kept
+    ],
+)
+def test_of_two_slots_in_one_step_the_last_one_is_the_action(tmp_path, slots, keys, steps):
+    lines = [vpt_line(hotbar=slot, keys=keys.get(tick, [])) for tick, slot in enumerate(slots)]
+    write_clip(tmp_path / "a", lines)
+    assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == steps
+    assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == steps
+
+
+def test_a_slot_that_changes_in_a_gui_is_no_action(tmp_path):
+    slots, gui = (0, 0, 0, 4, 4, 4, 4, 4), (2, 3)
+    write_clip(tmp_path / "a", [vpt_line(hotbar=slot, gui=tick in gui) for tick, slot in enumerate(slots)])
+    assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == [set()] * 3
+
+
+def test_lines_of_actions_say_the_same_slots_again(tmp_path):
+    slots = (None, 4, 4, 2, None, 1, 9, None)
+    actions = [Action(frozenset() if slot is None else frozenset({f"hotbar.{slot}"})) for slot in slots]
+    (tmp_path / "a.jsonl").write_text("\n".join(action_lines(actions)))
+    assert read_actions(tmp_path / "a.jsonl") == actions
+    (tmp_path / "a.jsonl").write_text("\n".join(action_lines([Action(frozenset({"hotbar.4", "hotbar.7"}))])))
+    assert read_actions(tmp_path / "a.jsonl") == [Action()]  # as the model was told
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.reformatter import Interpolation
 
-from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, Frame, WorldModelError
+from worldmodel.types import DEGREES_PER_PIXEL, HOTBAR, NO_ACTION, Action, Frame, WorldModelError
 
 TICKS_PER_SECOND = 20
 TICKS_PER_STEP = 2
@@ -148,20 +149,27 @@ def _ticks(path: Path) -> Iterator[_Tick]:
             yield _Tick(frozenset(buttons), dx, dy, hotbar, bool(line.get("isGuiOpen")), LUANTI_KEY in line)
 
 
-def _with_wheel(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
-    """A hotbar slot that changes without its key (the wheel) becomes a press of that slot's key."""
-    previous: _Tick | None = None
-    for tick in ticks:
-        if previous is not None:
-            slot = f"hotbar.{tick.hotbar + 1}" if tick.hotbar is not None else None
-            changed = previous.hotbar is not None and tick.hotbar is not None and tick.hotbar != previous.hotbar
-            by_key = any(button.startswith("hotbar.") for button in previous.buttons)
-            if changed and not by_key and slot is not None:
-                previous = replace(previous, buttons=previous.buttons | {slot})
-            yield previous
-        previous = tick
-    if previous is not None:
-        yield previous
+def _with_slots(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
+    """At most one hotbar key a tick: that of the slot which the tick selects.
+
+    A slot that changes without its key (the wheel) becomes a press of that key, and a key that is still down after
+    another slot was chosen selects nothing. What the clip says of the slots goes before what it says of the keys.
+    """
+    before, chosen = frozenset[str](), ""
+    for tick, following in pairwise(chain(ticks, (None,))):
+        assert tick is not None, "only the last one has nothing after it"
+        down = tick.buttons & HOTBAR
+        fresh = down - before
+        slot = following.hotbar if following is not None else None
+        own = f"hotbar.{slot + 1}" if slot is not None else ""
+        changed = bool(own) and tick.hotbar is not None and slot != tick.hotbar
+        if changed:
+            chosen = own
+        elif fresh:  # of several at once, nobody knows the last one: the slot that is selected already, or any
+            chosen = own if own in fresh else max(fresh)
+        selects = {chosen} if changed or chosen in down else set()
+        before = down
+        yield replace(tick, buttons=(tick.buttons - HOTBAR) | selects)
 
 
 def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
@@ -174,12 +182,15 @@ def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
 
 
 def _read_ticks(path: Path) -> Iterator[_Tick]:
-    return _with_late_clicks(_with_wheel(_ticks(path)))
+    return _with_late_clicks(_with_slots(_ticks(path)))
 
 
 def fold(ticks: list[_Tick]) -> Action:
-    """Ticks -> one action: mouse motion summed, buttons held in any tick."""
+    """Ticks -> one action: mouse motion summed, buttons held in any tick, and of the hotbar's slots the last one."""
     buttons = frozenset().union(*(tick.buttons for tick in ticks))
+    slots = [tick.buttons & HOTBAR for tick in ticks if tick.buttons & HOTBAR]
+    if slots:
+        buttons = (buttons - HOTBAR) | slots[-1]
     pitch = sum(tick.dy for tick in ticks) * DEGREES_PER_PIXEL
     yaw = sum(tick.dx for tick in ticks) * DEGREES_PER_PIXEL
     return Action(buttons, pitch, yaw)
@@ -225,9 +236,13 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
     before = Inputs()
     for taken in actions:
         action = taken or NO_ACTION
+        slots = action.buttons & HOTBAR
+        if len(slots) > 1:  # of an old recording: nobody knows the last one, and the model was told none
+            slots = frozenset[str]()
+        held = (action.buttons - HOTBAR) | slots
         now = Inputs(
-            frozenset(key_of[name] for name in action.buttons if name in key_of),
-            frozenset(mouse_of[name] for name in action.buttons if name in mouse_of),
+            frozenset(key_of[name] for name in held if name in key_of),
+            frozenset(mouse_of[name] for name in held if name in mouse_of),
         )
         for part in range(TICKS_PER_STEP):
             dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
@@ -240,8 +255,8 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
                     "milli": tick * 1000 // TICKS_PER_SECOND,
                 }
             )
-            pressed = [int(name.removeprefix("hotbar.")) - 1 for name in action.buttons if name.startswith("hotbar.")]
-            hotbar = min(pressed) if pressed else hotbar
+            for name in slots:
+                hotbar = int(name.removeprefix("hotbar.")) - 1
             before = now
             tick += 1
 

@@ -15,6 +15,7 @@ import torch
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, stored_parameters, weights_hash
+from worldmodel.data.hud import HOTBAR_LINES
 from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
 from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
@@ -102,6 +103,7 @@ class NeuralWorld:
         self.scenes = load_starts(folder, config)
         self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
         self.tick_rate = config.tick_rate
+        self.hud = config.game if config.game in HOTBAR_LINES else None  # whose hotbar its pictures show
         self.actions = config.action_tokenizer()
         engine = build_engine(self.model, self.device, options)
         self.notices = (*notices, *engine.notices)
