@@ -11,7 +11,6 @@ ceiling. Rollouts are kept in --out: started again after a kill, it goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config, load_sampler
+from worldmodel.parsing import read_json
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
@@ -97,7 +97,7 @@ def check_folder(out: Path, settings: dict[str, Any]) -> None:
     """The folder's rollouts are of these settings, or it is new."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and read_json(path) != settings:
         raise ClipError(f"{out} holds another evaluation ({path}): give another --out or delete it")
     write_json(path, settings)
 

@@ -9,7 +9,6 @@ sweep.json and sweep.png (F1 and PSNR against frames a second) in --out. Rollout
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -29,6 +28,7 @@ from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.parsing import read_json
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
@@ -74,7 +74,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
         name = f"t{sampler.temperature}-p{sampler.top_p}-g{sampler.guidance}-{args.clips}x{args.frames}-{args.context}"
         done = folder / f"{name}.json"
         if done.exists():
-            rows.append(json.loads(done.read_text()))
+            rows.append(read_json(done))
             continue
         first = episodes[0]
         speed = time_frames(world, first.tokens[: args.context], first.actions[: args.context - 1], args.timed)

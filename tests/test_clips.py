@@ -93,8 +93,8 @@ def test_missing_frames_are_an_error_with_both_counts(tmp_path):
     [
         ("{'mouse': {}}", "a.jsonl:3: not JSON"),
         ("[1, 2]", 'a.jsonl:3: a VPT line is an object with "mouse"'),
-        ('{"mouse": {"dx": "x", "dy": 0, "buttons": []}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
-        ('{"mouse": {"dx": 1, "dy": 0}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
+        ('{"mouse": {"dx": "x", "dy": 0, "buttons": []}, "keyboard": {"keys": []}}', "a.jsonl:3: mouse: dx"),
+        ('{"mouse": {"dx": 1, "dy": 0}, "keyboard": {"keys": []}}', "a.jsonl:3: mouse: buttons"),
     ],
 )
 def test_bad_lines_name_file_and_line(tmp_path, text, message):

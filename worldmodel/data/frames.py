@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from worldmodel.data.clips import ClipError, ClipReader, find_clips, read_clip
+from worldmodel.parsing import read_json
 from worldmodel.types import BUTTONS, Action
 
 STORE_FORMAT = 2  # 2: clicks of Luanti begin a tick later
@@ -68,7 +69,7 @@ def build_frame_store(
     want = {"format": STORE_FORMAT, "height": height, "width": width}
     manifest = out / "manifest.json"
     if manifest.exists():
-        have = json.loads(manifest.read_text())
+        have = read_json(manifest, ClipError)
         if have != want:
             raise ClipError(f"{out} holds frames made with {have}, not {want}: give another folder or delete it")
     write_json(manifest, want)

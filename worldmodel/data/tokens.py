@@ -7,7 +7,6 @@ atomically; a killed build goes on. Tokens of another tokenizer are refused.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, write_json
 from worldmodel.data.outline import outlined
 from worldmodel.data.windows import Windows
+from worldmodel.parsing import read_json
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 
 MIN_LINED = 0.03  # of a recording's frames with outlined patches; less is something else that is white
@@ -73,7 +73,7 @@ def build_token_store(
         "bf16": bf16,
     }
     manifest = out / "manifest.json"
-    if manifest.exists() and json.loads(manifest.read_text()) != want:
+    if manifest.exists() and read_json(manifest, ClipError) != want:
         raise ClipError(f"{out} holds tokens of another tokenizer or precision: delete it, or give another folder")
     write_json(manifest, want)
     todo = [clip for clip in clips if not (out / f"{clip.name}.segments.npy").exists()]
