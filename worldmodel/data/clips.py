@@ -271,10 +271,11 @@ def within_reach(action: Action) -> Action:
 
 @dataclass(frozen=True, slots=True)
 class ClipPlan:
-    """A clip that can be used, before any picture but the first is decoded. steps: (first tick, action, segment) of
-    each; notes: what is not read as it stands, without the clip's name."""
+    """A clip that can be used, before any picture but the first is decoded. size: (height, width) of its frames; steps:
+    (first tick, action, segment) of each; notes: what is not read as it stands, without the clip's name."""
 
     video: Video
+    size: tuple[int, int]
     steps: tuple[tuple[int, Action, int], ...]
     notes: tuple[str, ...]
 
@@ -307,9 +308,8 @@ def plan_clip(path: Path, height: int, width: int) -> ClipPlan:
         notes.append(f"{video.width}x{video.height} px, cut around the centre to the shape of {width}x{height}")
     if any(turned_too_far(action) for _, action, _ in steps):
         notes.append(f"camera moves over {MAX_TURN:g} degrees a step, cut to that")
-    return ClipPlan(
-        video, tuple((tick, within_reach(action), segment) for tick, action, segment in steps), tuple(notes)
-    )
+    reached = tuple((tick, within_reach(action), segment) for tick, action, segment in steps)
+    return ClipPlan(video, (height, width), reached, tuple(notes))
 
 
 def _steps(ticks: Sequence[_Tick]) -> list[tuple[int, Action, int]]:
@@ -333,8 +333,12 @@ def _steps(ticks: Sequence[_Tick]) -> list[tuple[int, Action, int]]:
 def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
     """Streams a clip's 10 Hz steps, frames reduced to (height, width) by area averaging: of each step, the picture that
     the video shows when it begins. ClipError as plan_clip, and where the video breaks off."""
-    plan = plan_clip(path, height, width)
-    fit = fit_to(plan.video, height, width)
+    return read_plan(plan_clip(path, height, width))
+
+
+def read_plan(plan: ClipPlan) -> Iterator[ClipStep]:
+    """The steps of a clip that was looked at. ClipError where the video breaks off."""
+    fit = fit_to(plan.video, *plan.size)
     pauses, paused = 0, False
     shown = pictures(plan.video, (tick for tick, _, _ in plan.steps))
     for picture, (_, action, segment) in zip(shown, plan.steps, strict=True):
@@ -342,4 +346,4 @@ def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
             paused = True
             continue
         pauses, paused = pauses + paused, False
-        yield ClipStep(fitted(picture, plan.video, fit, height, width), action, segment + pauses)
+        yield ClipStep(fitted(picture, plan.video, fit, *plan.size), action, segment + pauses)
