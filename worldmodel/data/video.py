@@ -198,28 +198,32 @@ def fitted(frame: VideoFrame, video: Video, fit: Fit, height: int, width: int) -
     return np.ascontiguousarray(upright[top : top + height, left : left + width], np.uint8)
 
 
+def decoded(video: Video) -> Iterator[tuple[float, VideoFrame]]:
+    """Every picture, as it is stored, and the tick at which it begins. ClipError if the video breaks off."""
+    number = 0
+    with _open(video.path) as container:
+        frames = container.decode(container.streams.video[video.stream])
+        while True:
+            try:
+                frame = next(frames, None)
+            except FFmpegError as error:
+                raise ClipError(f"{video.path}: the video breaks off after {number} frames ({error})") from None
+            if frame is None:
+                return
+            if frame.pts is None or frame.time_base is None:
+                raise ClipError(f"{video.path}: picture {number} has no timestamp")
+            number += 1
+            yield float((frame.pts * frame.time_base - video.start) * TICKS_PER_SECOND), frame
+
+
 def pictures(video: Video, ticks: Iterable[int]) -> Iterator[VideoFrame | None]:
     """The picture that is shown at each of the ticks, which rise; None where the last one is older than a step, or
     where the video is over. ClipError if the video breaks off."""
-    with _open(video.path) as container:
-        frames = container.decode(container.streams.video[video.stream])
-        decoded, shown, shown_at = 0, None, 0.0
-        coming: VideoFrame | None = None
-        coming_at, over = 0.0, False
-        for tick in ticks:
-            while not over and (coming is None or coming_at <= tick + EARLY):
-                if coming is not None:
-                    shown, shown_at = coming, coming_at
-                try:
-                    coming = next(frames, None)
-                except FFmpegError as error:
-                    raise ClipError(f"{video.path}: the video breaks off after {decoded} frames ({error})") from None
-                if coming is None:
-                    over = True
-                elif coming.pts is None or coming.time_base is None:
-                    raise ClipError(f"{video.path}: picture {decoded} has no timestamp")
-                else:
-                    decoded += 1
-                    coming_at = float((coming.pts * coming.time_base - video.start) * TICKS_PER_SECOND)
-            fresh = shown is not None and tick - shown_at <= TICKS_PER_STEP + EARLY
-            yield shown if fresh and tick < video.ticks else None
+    frames = decoded(video)
+    shown: tuple[float, VideoFrame] | None = None
+    coming = next(frames, None)
+    for tick in ticks:
+        while coming is not None and coming[0] <= tick + EARLY:
+            shown, coming = coming, next(frames, None)
+        fresh = shown is not None and tick - shown[0] <= TICKS_PER_STEP + EARLY and tick < video.ticks
+        yield shown[1] if shown is not None and fresh else None
