@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from worldmodel.parsing import quoted, read_json
 from worldmodel.types import WorldModelError
 
 CONFIG_FILE = "config.json"
@@ -69,15 +70,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {CONFIG_FILE} (give the folder that holds it)")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path}: {path.stat().st_size} bytes is too large for a configuration")
-    try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error})") from None
+    config = read_json(path, CheckpointError, MAX_CONFIG_BYTES)
     version = config.get("format") if isinstance(config, dict) else None
     if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version!r}, this version reads format {FORMAT}")
+        raise CheckpointError(f"{path}: format {quoted(version)}, this version reads format {FORMAT}")
     return config
 
 
