@@ -46,6 +46,7 @@ def config_from_dict(cls: type[T], values: Any, where: str) -> T:
     """Plain JSON values -> a (nested) config dataclass. CheckpointError for unknown or bad entries."""
     if not isinstance(values, dict):
         raise CheckpointError(f"{where}: expected an object with the fields of {cls.__name__}")
+    values = cls.upgraded(values) if hasattr(cls, "upgraded") else values  # type: ignore[attr-defined]
     hints = get_type_hints(cls)
     names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = set(values) - names

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 from worldmodel.decode_order import DecodeOrder, parse_order
 from worldmodel.tokenizers.action import ActionTokenizer
 
 DOWNSAMPLING = 16  # pixels a side that one image token covers
+MAX_OFFSET = 1023  # frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,8 @@ class ImageTokenizerConfig:
 class TransformerConfig:
     """Visual-action transformer, Llama layout (RMSNorm, SwiGLU, rotary positions, grouped-query attention).
 
-    window: frames that attention may reach back, the current one included (training and play).
+    offsets: how many frames back the earlier frames lie that a frame attends to, in training and in play: 1 first,
+    ascending; 1 to n are the last n frames.
     rotary: "frame-row-column" splits a head's rotary pairs over three axes; "sequence" is one axis, as
     MineWorld has it. previous_frame: a place is also fed the token that the frame before had there.
     action_input: the sum of the action's embeddings is also added to the inputs of the frame it leads to.
@@ -74,7 +78,7 @@ class TransformerConfig:
     kv_heads: int = 2
     head_dim: int = 64
     norm_eps: float = 1e-5
-    window: int = 6
+    offsets: tuple[int, ...] = (1, 2, 3, 4, 5)
     rotary: str = "frame-row-column"
     rotary_theta: tuple[float, ...] = (100.0, 100.0, 100.0)
     previous_frame: bool = True
@@ -84,13 +88,38 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
             raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
-        if self.window < 2:
-            raise ValueError(f"window must be at least 2 frames (one of context), got {self.window}")
+        offsets = self.offsets
+        if not offsets or offsets[0] != 1 or any(a >= b for a, b in pairwise(offsets)) or offsets[-1] > MAX_OFFSET:
+            raise ValueError(f"offsets must be 1 and then ascending, to {MAX_OFFSET} at most, got {self.offsets}")
         axes = {"frame-row-column": 3, "sequence": 1}.get(self.rotary)
         if axes is None:
             raise ValueError(f'rotary must be "frame-row-column" or "sequence", got {self.rotary!r}')
         if len(self.rotary_theta) != axes:
             raise ValueError(f"rotary {self.rotary!r} needs {axes} thetas, got {self.rotary_theta}")
+
+    @staticmethod
+    def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+        """Stored values of an older version, as this one has them: a window of n frames, the current one included."""
+        window = values.get("window")
+        if not isinstance(window, int) or "offsets" in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "window"}
+        return rest | {"offsets": tuple(range(1, min(window, MAX_OFFSET + 2)))}
+
+    @property
+    def window(self) -> int:
+        """Frames from the oldest that is attended to up to the current one: as many are kept."""
+        return self.offsets[-1] + 1
+
+    @property
+    def attended(self) -> int:
+        """Frames that a frame attends to, itself included."""
+        return len(self.offsets) + 1
+
+    @property
+    def first_offsets(self) -> tuple[int, ...]:
+        """What a frame's first pass attends to: it also holds the last rows of the frame before."""
+        return tuple(sorted({*self.offsets, *(offset + 1 for offset in self.offsets)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +152,7 @@ def _mineworld(hidden: int, mlp: int, heads: int) -> WorldModelConfig:
         layers=20,
         heads=heads,
         kv_heads=4,
-        window=16,
+        offsets=tuple(range(1, 16)),
         rotary="sequence",
         rotary_theta=(10000.0,),
         previous_frame=False,
