@@ -211,7 +211,9 @@ def test_frames_that_show_work_have_a_temperature_of_their_own():
     assert coldly(use, quiet, range(WORK_STEPS))
 
 
-@pytest.mark.parametrize(("offsets", "seen"), [((1, 2), {4, 5, 6, 7}), ((1, 3), {3, 4, 5, 6, 7}), ((1, 5), {1, 2, 5, 6, 7})])
+@pytest.mark.parametrize(
+    ("offsets", "seen"), [((1, 2), {4, 5, 6, 7}), ((1, 3), {3, 4, 5, 6, 7}), ((1, 5), {1, 2, 5, 6, 7})]
+)
 def test_the_context_reaches_where_it_says(offsets, seen):
     """With one layer, only the frames that the offsets name have an influence, and the one before each of them."""
     config = tiny_config(offsets=offsets, layers=1)

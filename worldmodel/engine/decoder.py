@@ -157,9 +157,9 @@ class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what training with these offsets computed.
 
     Block b of the session lies in ring slot b % window; the passes of a frame attend to the blocks that its offsets
-    reach. `frames` holds the last `window` frames; with the actions between them the cache can be rebuilt (`open`). A guided frame (see Work) is decoded in two lanes, as rows of the same
-    passes: the action's, and that of the action it is guided away from, whose keys lie in a block of their own behind
-    the ring and are forgotten after it.
+    reach. `frames` holds the last `window` frames; with the actions between them the cache can be rebuilt (`open`). A
+    guided frame (see Work) is decoded in two lanes, as rows of the same passes: the action's, and that of the action it
+    is guided away from, whose keys lie in a block of their own behind the ring and are forgotten after it.
     """
 
     def __init__(self, config: WorldModelConfig, tables: InputTables, backend: Backend) -> None:

@@ -70,7 +70,7 @@ class _Context(_Ring):
         missing, free = np.setdiff1d(wanted, self.held), np.flatnonzero(~np.isin(self.held, wanted))
         assert len(missing) <= len(free), f"{len(wanted)} blocks are attended to, {len(self.held)} can be held"
         for block, place in zip(missing, free, strict=False):
-            here, there = self.block(place), self.ring.block(block)
+            here, there = self.block(int(place)), self.ring.block(int(block))
             self.keys[..., here] = self.ring.keys[..., there]
             self.values[:, :, here] = self.ring.values[:, :, there]
             self.held[place] = block

@@ -45,9 +45,9 @@ class Ring:
     (length,) entries of the current block.
 
     Of each position, int64: age, blocks since its block was current (0: it is; `slots`: never visible); slot, its frame
-    slot; offset, its place in the block. current: int64 (length,) positions of the current block; inner: how many a pass
-    without an outro reads. attended, attended_before: bool (slots + 1,) by age, whether the current block attends to
-    it, and the one before. gathered: where positions are not simply the entries, or None."""
+    slot; offset, its place in the block. current: int64 (length,) positions of the current block; inner: how many a
+    pass without an outro reads. attended, attended_before: bool (slots + 1,) by age, whether the current block attends
+    to it, and the one before. gathered: where positions are not simply the entries, or None."""
 
     keys: Tensor
     values: Tensor
