@@ -226,6 +226,23 @@ def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_p
     assert runner.state.error is None
 
 
+def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
+    def run(factory, options):
+        world = factory(lambda stage: None)
+        world.reset(0, 1)
+        for action in (Action(), Action(yaw=1e20), Action()):
+            world.step(action)
+        world.close()
+        return 0
+
+    monkeypatch.setattr("client.cli.check_display", lambda: None)
+    monkeypatch.setattr("client.window.run_window", run)
+    path = tmp_path / "a.wms"
+    assert main(["play", "--world", str(tiny_folder), "--engine", "eager", "--record", str(path)]) == 2
+    reason = "yaw must be a number below 1e18, got 1e+20"
+    assert capsys.readouterr().err == f"error: recording stopped: {reason}, 1 steps kept in {path}\n"
+
+
 def test_numbers_that_no_recording_holds_are_refused_before_play(tiny_folder, tmp_path, capsys):
     common = ["play", "--world", str(tiny_folder), "--headless", "--record", str(tmp_path / "a.wms")]
     for flag in ("--seed", "--top-k"):
