@@ -16,12 +16,12 @@ from client.playback import Playback, ReplayWorld, open_session
 from client.simulation import last_stretch, simulate
 from recordings.reader import Session
 from recordings.writer import reason_of
+from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import Action, Frame, Step, Tokens, World, WorldModelError
 
 if TYPE_CHECKING:
     from worldmodel.worlds.neural import NeuralOptions
 
-LUANTI = "luanti"
 GAP = 4  # black pixels between the two panels
 
 
@@ -127,22 +127,23 @@ class Comparison:
 
 def plays_checkpoint(against: str) -> bool:
     """Whether what a recording is compared with is a checkpoint: not the real game, nor another recording."""
-    return against != LUANTI and Path(against).suffix != ".wms"
+    return land_of(against) is None and Path(against).suffix != ".wms"
 
 
 def compare(
     file: Path, against: str, world: str | None = None, options: NeuralOptions | None = None, threads: int = 0
 ) -> Comparison:
-    """file: the recording; against: "luanti", a recording (.wms), or a checkpoint; world: the recording's checkpoint;
-    options: how a checkpoint is played; threads: of what shows the recordings.
+    """file: the recording; against: "luanti" or "luanti:LAND", a recording (.wms), or a checkpoint; world: the
+    recording's checkpoint; options: how a checkpoint is played; threads: of what shows the recordings.
 
     WorldModelError where one is missing, or the recordings' actions differ.
     """
     session, folder = open_session(file, world)
-    if against == LUANTI:
+    land = land_of(against)
+    if land is not None:
         stretch = last_stretch(session)
         note = "the starts differ: the real game plays the same actions in a land of its own"
-        return Comparison(stretch, folder, LUANTI, note, lambda: _luanti(stretch, folder))
+        return Comparison(stretch, folder, against, note, lambda: _luanti(stretch, folder, land))
     if not plays_checkpoint(against):
         other, other_folder = open_session(Path(against))
         length = min(len(session.steps), len(other.steps))
@@ -215,13 +216,14 @@ def _recording(title: str, other: Session, other_folder: Path, folder: Path, len
     return Second(title, steps)
 
 
-def _luanti(session: Session, folder: Path) -> Second:
+def _luanti(session: Session, folder: Path, land: str) -> Second:
+    from worldmodel.games.luanti.game import GameOptions
     from worldmodel.games.luanti.world import LuantiWorld
     from worldmodel.model.loading import load_tokenizer
 
     config = load_tokenizer(folder).config
     try:
-        game: World = LuantiWorld((config.height, config.width))
+        game: World = LuantiWorld((config.height, config.width), options=GameOptions(preset=land))
     except ValueError as error:
         raise WorldModelError(f"the real game cannot be compared with {folder}: {error}") from None
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from client.game import Resume, Start
+from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import WorldModelError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Play:
     """Play a world in a window, or run it without one (--headless)."""
 
     world: str = "nano"
-    """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game)."""
+    """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game;
+    "luanti:LAND" for one of its lands: meadow, forest, shore, hills, snow, gallery, grassland, default)."""
     start: str = "0"
     """Number of a start scene, or a picture file to start from (its centre is cropped to the frame's shape)."""
     resume: str | None = None
@@ -228,7 +230,7 @@ def check(options: Play) -> None:
     start = parse_start(options.start)
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
-    if options.world == "luanti":
+    if land_of(options.world) is not None:
         from kernels.sampling import given_settings
 
         neural_only = {

@@ -46,6 +46,7 @@ from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import TICK_SECONDS, GameOptions, LuantiGame
 from worldmodel.games.luanti.hands import PlayerOptions
 from worldmodel.games.luanti.player import USUAL, Player
+from worldmodel.games.luanti.presets import DEFAULT_LAND
 from worldmodel.games.luanti.world import derive_map_seed
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
@@ -67,7 +68,7 @@ class RecordingOptions:
     clips: int = 1
     frames: int = 3000
     seed: int = 0
-    preset: str = "mixed"
+    preset: str = DEFAULT_LAND
     style: str = DEFAULT_STYLE
     width: int = 384
     height: int = 224
