@@ -5,16 +5,18 @@ Only light modules are imported here: torch, pygame and the engines come in when
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
-from client.failure import INTERRUPTED, report_failure
+from client.failure import USER_ERROR, report_failure
 from client.options import (
     Bench,
     Doctor,
@@ -30,6 +32,9 @@ from client.options import (
 )
 from client.runner import Source, WorldFactory
 from client.stats import process_start
+from recordings.recorder import Stopped
+from worldmodel.ending import PIPE_CODE, Output, Signals, exit_code
+from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import Action, World, WorldModelError
 
 _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the system does not tell
@@ -46,17 +51,26 @@ def check_display() -> None:
         raise WorldModelError("there is no display to open a window on; use --headless")
 
 
-def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory:
+def world_factory(
+    options: Play,
+    inputs: InputLog | None = None,
+    on_stop: Callable[[Stopped], object] = lambda stopped: None,
+) -> WorldFactory:
     """Makes the world that the options name. Slow imports happen when it is called, in the caller's thread.
 
-    inputs: where a window notes the raw inputs of each step, for the recording.
+    inputs: where a window notes the raw inputs of each step, for the recording; on_stop: called for a recording that
+    ends before its time.
     """
+
+    land = land_of(options.world)
 
     def luanti(stage) -> World:  # noqa: ANN001
         stage("starting Luanti")
+        from worldmodel.games.luanti.game import GameOptions
         from worldmodel.games.luanti.world import LuantiWorld
 
-        return LuantiWorld(frame_shape=LUANTI_FRAME)
+        assert land is not None, "the real game's name"
+        return LuantiWorld(frame_shape=LUANTI_FRAME, options=GameOptions(preset=land))
 
     def neural(stage) -> World:  # noqa: ANN001
         stage("loading PyTorch")
@@ -72,12 +86,12 @@ def world_factory(options: Play, inputs: InputLog | None = None) -> WorldFactory
         neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
-        world = RecordedWorld(neural_world, inputs.taken if inputs else tuple)
+        world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
         if options.record is not None:
             world.record(options.record)
         return world
 
-    return luanti if options.world == "luanti" else neural
+    return neural if land is None else luanti
 
 
 def actions_of(options: Play) -> tuple[Source | None, int | None]:
@@ -108,6 +122,8 @@ def actions_of(options: Play) -> tuple[Source | None, int | None]:
 
 def play(options: Play, factory: WorldFactory | None = None) -> int:
     """Runs the command and returns its exit code. factory: another world than the options name (for tests)."""
+    from tqdm import tqdm
+
     started = process_start(_IMPORTED_AT)
     check(options)
     if not options.headless:
@@ -115,22 +131,33 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
     source, frames = actions_of(options)
     inputs = InputLog()
-    factory = factory or world_factory(options, None if options.headless else inputs)
+    stopped: list[Stopped] = []
+
+    def on_stop(recording: Stopped) -> None:
+        stopped.append(recording)
+        if options.headless:  # at once, and between the bar's lines
+            tqdm.write(f"error: {recording.sentence(frames)}", file=sys.stderr)
+
+    factory = factory or world_factory(options, None if options.headless else inputs, on_stop)
     start = resume_of(options.resume) if options.resume is not None else parse_start(options.start)
     if options.headless:
-        from client.headless import HeadlessOptions, run_headless
+        from client.headless import BrokenOff, HeadlessOptions, run_headless
         from client.report import write_report
 
         assert source is not None, "somebody plays without a window"
         assert frames is not None, "a run without a window ends"
-        report = run_headless(factory, HeadlessOptions(source, frames, start, options.seed, options.fps, started))
+        try:
+            report = run_headless(factory, HeadlessOptions(source, frames, start, options.seed, options.fps, started))
+        except BrokenOff as broken:
+            write_report(broken.report, options.report or "-")
+            raise
         write_report(report, options.report or "-")
-        return 0
+        return USER_ERROR if stopped else 0
     from client.loop import WindowOptions
     from client.meter import Meter
     from client.window import run_window
 
-    return run_window(
+    code = run_window(
         factory,
         WindowOptions(
             start=start,
@@ -149,6 +176,9 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             meter=Meter() if options.meter else None,
         ),
     )
+    for recording in stopped:  # the window said so at once
+        sys.stderr.write(f"error: {recording.sentence()}\n")
+    return code or (USER_ERROR if stopped else 0)
 
 
 def replay(options: Replay) -> int:
@@ -179,8 +209,8 @@ def run_bench(options: Bench) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke."""
+def _command(argv: Sequence[str] | None) -> int:
+    """Does what the command line asks for, and returns the exit code. Mistakes and failures are raised."""
     import tyro
 
     commands = {
@@ -191,33 +221,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         "bench": Bench,
         "doctor": Doctor,
     }
+    if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
+        print(f"worldmodel {version('worldmodel')}")
+        return 0
     options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
-    try:
-        if isinstance(options, Doctor):
-            from client.doctor import doctor
+    if isinstance(options, Doctor):
+        from client.doctor import doctor
 
-            return doctor()
-        if isinstance(options, Sessions):
-            from client.sessions import list_sessions
+        return doctor()
+    if isinstance(options, Sessions):
+        from client.sessions import list_sessions
 
-            return list_sessions(options.folder, options.strips)
-        if isinstance(options, Bench):
-            return run_bench(options)
-        if isinstance(options, Import):
-            from client.importing import import_clips
+        return list_sessions(options.folder, options.strips)
+    if isinstance(options, Bench):
+        return run_bench(options)
+    if isinstance(options, Import):
+        from client.importing import import_clips
 
-            return import_clips(options.source, options.world, options.out)
-        code = replay(options) if isinstance(options, Replay) else play(options)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:
-        code = report_failure(error)
-    if any(thread.name == "world" for thread in threading.enumerate()):
-        # A step still hangs in native code. Python's own end would wait for it, or crash in it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    return code
+        return import_clips(options.source, options.world, options.out)
+    return replay(options) if isinstance(options, Replay) else play(options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke; 128 and the
+    number of the signal that ended it. tyro's own exits (--help, a wrong option) are raised."""
+    with Signals() as signals, Output() as output:
+        code, failure, leaving = 0, None, None
+        try:
+            code = _command(argv)
+        except SystemExit as error:
+            leaving = error
+        except (Exception, KeyboardInterrupt) as error:
+            failure = error
+        unread = output.problem()
+        with contextlib.suppress(OSError):  # nobody reads the errors either
+            if isinstance(unread, BrokenPipeError):  # `| head` has seen enough
+                code = PIPE_CODE
+            elif unread is not None:
+                code = report_failure(WorldModelError(f"standard output cannot be written ({unread.strerror})"))
+            elif signals.ended is not None:  # broken off within a library, it can look like any other failure
+                code = exit_code(signals.ended)
+            elif isinstance(failure, KeyboardInterrupt):
+                code = exit_code(failure)
+            elif failure is not None:
+                code = report_failure(failure)
+            elif leaving is not None:
+                raise leaving
+        if any(thread.name == "world" for thread in threading.enumerate()):
+            # A step still hangs in native code. Python's own end would wait for it, or crash in it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+        return code
 
 
 if __name__ == "__main__":

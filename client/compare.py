@@ -8,15 +8,20 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from client.playback import Playback, ReplayWorld, open_session
 from client.simulation import last_stretch, simulate
 from recordings.reader import Session
+from recordings.writer import reason_of
+from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import Action, Frame, Step, Tokens, World, WorldModelError
 
-LUANTI = "luanti"
+if TYPE_CHECKING:
+    from worldmodel.worlds.neural import NeuralOptions
+
 GAP = 4  # black pixels between the two panels
 
 
@@ -55,7 +60,8 @@ def agreement(a: Frame, b: Frame, tokens_a: Tokens | None, tokens_b: Tokens | No
 class ComparedWorld(Playback):
     """A recording on the left, the second world on the right, which plays on as far as the user has looked.
 
-    Its pictures are kept in a temporary file, so that one can go back. `agreements[i]`: of position i.
+    Its pictures are kept in a temporary file, so that one can go back. `agreements[i]`: of position i. WorldModelError
+    where that file's disk is full.
     """
 
     def __init__(self, left: ReplayWorld, second: Second) -> None:
@@ -64,8 +70,8 @@ class ComparedWorld(Playback):
         self.agreements: list[Agreement] = []
         self._second = second
         self._left, self._steps = left, second.steps()
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the world
-        self._kept = np.memmap(self._file, np.uint8, "w+", shape=(len(left.actions) + 1, H, W, 3))
+        # Read and written, not mapped: a full disk under a mapped file kills the process.
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed with the world
 
     def seek(self, position: int) -> Step:
         """At most one step ahead of what the second world has played: it cannot jump."""
@@ -75,12 +81,27 @@ class ComparedWorld(Playback):
         left = self._left.show(position)
         if position == len(self.agreements):
             right = next(self._steps)
-            self._kept[position] = right.frame
+            self._keep(position, right.frame)
             self.agreements.append(agreement(left.frame, right.frame, left.tokens, right.tokens))
         H = left.frame.shape[0]
         gap = np.zeros((H, GAP, 3), np.uint8)
-        both = np.concatenate([left.frame, gap, self._kept[position]], 1)
+        both = np.concatenate([left.frame, gap, self._kept(position, left.frame.shape)], 1)
         return Step(both, left.tokens, info={"notes": self.agreements[position].notes()})
+
+    def _keep(self, position: int, frame: Frame) -> None:
+        data = memoryview(frame.tobytes())
+        self._file.seek(position * len(data))
+        try:
+            while data:  # a raw write may be short
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            folder = tempfile.gettempdir()
+            raise WorldModelError(f"{reason_of(error)}: the pictures are kept in {folder} (TMPDIR)") from None
+
+    def _kept(self, position: int, shape: tuple[int, ...]) -> Frame:
+        size = math.prod(shape)
+        self._file.seek(position * size)
+        return np.frombuffer(self._file.read(size), np.uint8).reshape(shape)
 
     def close(self) -> None:
         self._second.close()
@@ -104,17 +125,26 @@ class Comparison:
         return ComparedWorld(left, self.make())
 
 
-def compare(file: Path, against: str, world: str | None = None, engine: str = "auto", threads: int = 0) -> Comparison:
-    """file: the recording; against: "luanti", a recording (.wms), or a checkpoint; world: the recording's checkpoint.
+def plays_checkpoint(against: str) -> bool:
+    """Whether what a recording is compared with is a checkpoint: not the real game, nor another recording."""
+    return land_of(against) is None and Path(against).suffix != ".wms"
+
+
+def compare(
+    file: Path, against: str, world: str | None = None, options: NeuralOptions | None = None, threads: int = 0
+) -> Comparison:
+    """file: the recording; against: "luanti" or "luanti:LAND", a recording (.wms), or a checkpoint; world: the
+    recording's checkpoint; options: how a checkpoint is played; threads: of what shows the recordings.
 
     WorldModelError where one is missing, or the recordings' actions differ.
     """
     session, folder = open_session(file, world)
-    if against == LUANTI:
+    land = land_of(against)
+    if land is not None:
         stretch = last_stretch(session)
         note = "the starts differ: the real game plays the same actions in a land of its own"
-        return Comparison(stretch, folder, LUANTI, note, lambda: _luanti(stretch, folder))
-    if Path(against).suffix == ".wms":
+        return Comparison(stretch, folder, against, note, lambda: _luanti(stretch, folder, land))
+    if not plays_checkpoint(against):
         other, other_folder = open_session(Path(against))
         length = min(len(session.steps), len(other.steps))
         _check_actions(file, session, Path(against), other, length)
@@ -127,7 +157,7 @@ def compare(file: Path, against: str, world: str | None = None, engine: str = "a
 
     rival = find_checkpoint(against)
     note = "the same start, seed and sampler"
-    return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, engine, threads))
+    return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, options))
 
 
 def _first_steps(session: Session, length: int) -> Session:
@@ -160,11 +190,11 @@ def _check_fit(folder: Path, other: Path) -> None:
         )
 
 
-def _checkpoint(session: Session, folder: Path, rival: Path, engine: str, threads: int) -> Second:
-    from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+def _checkpoint(session: Session, folder: Path, rival: Path, options: NeuralOptions | None) -> Second:
+    from worldmodel.worlds.neural import NeuralWorld
 
     _check_fit(folder, rival)
-    world = NeuralWorld(rival, NeuralOptions(engine, threads=threads))
+    world = NeuralWorld(rival, options)
     opening = session.opening_of(0)
 
     def steps() -> Iterator[Step]:
@@ -186,13 +216,14 @@ def _recording(title: str, other: Session, other_folder: Path, folder: Path, len
     return Second(title, steps)
 
 
-def _luanti(session: Session, folder: Path) -> Second:
+def _luanti(session: Session, folder: Path, land: str) -> Second:
+    from worldmodel.games.luanti.game import GameOptions
     from worldmodel.games.luanti.world import LuantiWorld
     from worldmodel.model.loading import load_tokenizer
 
     config = load_tokenizer(folder).config
     try:
-        game: World = LuantiWorld((config.height, config.width))
+        game: World = LuantiWorld((config.height, config.width), options=GameOptions(preset=land))
     except ValueError as error:
         raise WorldModelError(f"the real game cannot be compared with {folder}: {error}") from None
 
@@ -205,17 +236,20 @@ def _luanti(session: Session, folder: Path) -> Second:
 
 
 def write_table(path: Path, agreements: list[Agreement], actions: tuple[Action, ...]) -> None:
-    """CSV, a row a picture, the opening first: step, held buttons, pitch, yaw, psnr_db, equal_tokens."""
+    """CSV, a row a picture, the opening first: step, held buttons, pitch, yaw, psnr_db, equal_tokens. OSError."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(("step", "buttons", "pitch", "yaw", "psnr_db", "equal_tokens"))
-        for position, row in enumerate(agreements):
-            action = actions[position - 1] if position else Action()
-            held = " ".join(sorted(action.buttons))
-            share = "" if row.tokens is None else f"{row.tokens:.4f}"
-            rows.writerow((position, held, action.pitch, action.yaw, f"{row.psnr:.3f}", share))
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(("step", "buttons", "pitch", "yaw", "psnr_db", "equal_tokens"))
+            for position, row in enumerate(agreements):
+                action = actions[position - 1] if position else Action()
+                held = " ".join(sorted(action.buttons))
+                share = "" if row.tokens is None else f"{row.tokens:.4f}"
+                rows.writerow((position, held, action.pitch, action.yaw, f"{row.psnr:.3f}", share))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # of a disk that was full
 
 
 def summary(agreements: list[Agreement]) -> str:

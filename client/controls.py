@@ -1,6 +1,7 @@
 """Controls: keyboard, mouse and gamepad events -> one Action a step. Pure: no clock, no pygame, no threads.
 
-Keys are physical places on the keyboard (USB scancodes), named as on a US layout. A bindings file is JSON that maps a
+The game's keys are physical places on the keyboard (USB scancodes), named as on a US layout; the client's own go by
+what is printed on them (`client.inputs`). A bindings file is JSON that maps a
 game button to a key or a list of keys; what it does not mention keeps its default:
 
     {"forward": "Up", "jump": ["Space", "Mouse 4"], "camera.left": [], "drop": "G"}
@@ -16,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
+from worldmodel.data.hud import SLOT_SHOWN_STEPS
+from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
 
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
 STICK_DEGREES_PER_SECOND = 180.0  # the right stick at its stop
@@ -48,6 +50,7 @@ MOUSE_KEYS: Mapping[int, str] = MappingProxyType(
 )
 """pygame's mouse button numbers (4 and 5 are the wheel, which comes as `Wheel`) -> key name."""
 
+PAD = "Pad "  # that the names of a gamepad's keys begin with
 PAD_KEYS: tuple[str, ...] = (
     *("Pad A", "Pad B", "Pad X", "Pad Y", "Pad Back", "Pad Guide", "Pad Start"),
     *("Pad Left Stick", "Pad Right Stick", "Pad Left Shoulder", "Pad Right Shoulder"),
@@ -80,6 +83,7 @@ CLIENT_KEYS = frozenset(
 CAMERA: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"camera.up": (-1, 0), "camera.down": (1, 0), "camera.left": (0, -1), "camera.right": (0, 1)}
 )
+_PLAIN_BUTTONS = frozenset(BUTTONS) - HOTBAR
 TARGETS = (*BUTTONS, *CAMERA, "hotbar.next", "hotbar.previous")
 
 DEFAULT_BINDINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -153,7 +157,12 @@ class ReleaseAll:
     """The window lost the keyboard: every key is up, and nothing that was latched counts any more."""
 
 
-Event = Press | Release | Motion | Wheel | Axis | ReleaseAll
+@dataclass(frozen=True, slots=True)
+class ReleasePads:
+    """A gamepad is gone: what it held is up."""
+
+
+Event = Press | Release | Motion | Wheel | Axis | ReleaseAll | ReleasePads
 
 
 def key_name(scancode: int) -> str | None:
@@ -208,7 +217,7 @@ def key_labels(table: Mapping[str, str]) -> dict[str, str]:
     """Game button -> the name of its first key that is not on a gamepad, for the display."""
     labels: dict[str, str] = {}
     for key, target in table.items():
-        if not key.startswith("Pad "):
+        if not key.startswith(PAD):
             labels.setdefault(target, key)
     return labels
 
@@ -238,6 +247,9 @@ class Controls:
 
     table: key name -> what it does; sensitivity: factor on the mouse and the sticks; tick_rate: steps a second, for
     the camera keys. Mouse motion is summed and short presses are latched until `take`. Not thread-safe.
+
+    The wheel counts from the hotbar slot that the world has selected, which `see_slot` tells; of several slots chosen
+    in one step, the last is the action.
     """
 
     table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
@@ -248,8 +260,10 @@ class Controls:
     _latched: set[str] = field(default_factory=set)
     _dx: float = 0.0
     _dy: float = 0.0
-    _slot: int = 1
-    _wheeled: bool = False
+    _slot: int = 1  # selected in the world, as far as is known
+    _key_slot: int | None = None  # chosen by a key since the last step
+    _notches: int = 0  # slots that the wheel went on since then
+    _steps_since_slot: int = SLOT_SHOWN_STEPS  # since a slot was chosen
     _axes: dict[str, float] = field(default_factory=dict)
 
     def handle(self, event: Event) -> None:
@@ -264,7 +278,7 @@ class Controls:
                 self._dx += dx
                 self._dy += dy
             case Wheel(notches):
-                self._turn(-notches)
+                self._notches -= notches
             case Axis(name, value):
                 self._axes[name] = value
                 for key, side in zip(AXIS_KEYS.get(name, (None, None)), (-1, 1), strict=True):
@@ -275,7 +289,11 @@ class Controls:
             case ReleaseAll():
                 self._held.clear()
                 self._axes.clear()
-                self.take()
+                self.forget()
+            case ReleasePads():
+                self._held = {key for key in self._held if not key.startswith(PAD)}
+                self._latched = {key for key in self._latched if not key.startswith(PAD)}
+                self._axes.clear()
 
     def _press(self, key: str) -> None:
         target = self.table.get(key)
@@ -284,25 +302,52 @@ class Controls:
         self._held.add(key)
         self._latched.add(key)
         if target in ("hotbar.next", "hotbar.previous"):
-            self._turn(1 if target == "hotbar.next" else -1)
+            self._notches += 1 if target == "hotbar.next" else -1
         elif target.startswith("hotbar."):
-            self._slot, self._wheeled = int(target.removeprefix("hotbar.")), False
+            self._key_slot, self._notches = int(target.removeprefix("hotbar.")), 0
 
-    def _turn(self, slots: int) -> None:
-        if slots:
-            self._slot, self._wheeled = (self._slot - 1 + slots) % HOTBAR_SLOTS + 1, True
+    def _chosen(self) -> int:
+        """The slot that is selected once the inputs since the last step count."""
+        base = self._slot if self._key_slot is None else self._key_slot
+        return (base - 1 + self._notches) % HOTBAR_SLOTS + 1
+
+    def _hotbar(self, targets: set[str]) -> set[str]:
+        """Of the hotbar's keys among `targets`, the one that counts: after another choice, a key that is still down
+        selects nothing."""
+        return {f"hotbar.{self._chosen()}"} & targets
+
+    def see_slot(self, slot: int | None, cut: bool) -> None:
+        """The slot (1 to 9) that the world's newest picture shows; None where it cannot tell.
+
+        cut: the picture is not the result of the last step (an opening, a moment gone back to). Else it counts once the
+        picture has had the time to show what was chosen last.
+        """
+        if slot is not None and (cut or self._steps_since_slot >= SLOT_SHOWN_STEPS):
+            self._slot = slot
+            self._steps_since_slot = SLOT_SHOWN_STEPS
 
     def held(self) -> frozenset[str]:
         """Game buttons that are down now, for the display."""
-        return frozenset(self.table[key] for key in self._held) & frozenset(BUTTONS)
+        targets = {self.table[key] for key in self._held}
+        return frozenset((targets & _PLAIN_BUTTONS) | self._hotbar(targets))
+
+    def forget(self) -> None:
+        """Drops what has happened since the last step: it is no input. Held keys stay."""
+        self.inputs.take()
+        self._latched.clear()
+        self._dx = self._dy = 0.0
+        self._key_slot, self._notches = None, 0
 
     def take(self) -> Action:
         """The action of the step that starts now. Clears the mouse motion and the latches; held keys stay."""
-        self.inputs.take()
         targets = {self.table[key] for key in self._held | self._latched}
-        buttons = targets.intersection(BUTTONS)
-        if self._wheeled:  # several notches in one step: the slot where the wheel stopped
-            buttons.add(f"hotbar.{self._slot}")
+        buttons = targets & _PLAIN_BUTTONS
+        if self._key_slot is not None or self._notches:
+            buttons.add(f"hotbar.{self._chosen()}")
+        else:
+            buttons |= self._hotbar(targets)
+        self._slot = self._chosen()
+        self._steps_since_slot = 0 if buttons & HOTBAR else self._steps_since_slot + 1
         pitch = self._dy * DEGREES_PER_PIXEL * self.sensitivity
         yaw = self._dx * DEGREES_PER_PIXEL * self.sensitivity
         for target in targets & CAMERA.keys():
@@ -312,9 +357,7 @@ class Controls:
         turn = STICK_DEGREES_PER_SECOND * self.sensitivity / self.tick_rate
         pitch += turn * _without_dead_zone(self._axes.get("right y", 0.0))
         yaw += turn * _without_dead_zone(self._axes.get("right x", 0.0))
-        self._latched.clear()
-        self._dx = self._dy = 0.0
-        self._wheeled = False
+        self.forget()
         return Action(frozenset(buttons), pitch, yaw)
 
 

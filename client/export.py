@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recordings.writer import reason_of
 from worldmodel.types import Action, Frame, WorldModelError
 
 if TYPE_CHECKING:
@@ -16,19 +20,38 @@ GIF_SCALE = 2  # a GIF is shown as it is: nano's frame alone would be small
 
 
 def check_export(path: Path, keys: bool, scale: int | None) -> None:
-    """All that can be wrong with where and how to export, before any work. WorldModelError."""
+    """All that can be wrong with where and how to export, before any work. Makes the folder of a VPT clip.
+    WorldModelError."""
     if path.suffix not in (".mp4", ".gif", ""):
         raise WorldModelError(f"--export writes .mp4, .gif or a folder for a VPT clip, got {path}")
     if scale is not None and scale < 1:
         raise WorldModelError(f"--scale must be at least 1, got {scale}")
     if not path.suffix and (keys or scale is not None):
         raise WorldModelError("--keys and --scale are for .mp4 and .gif; a VPT clip has the frames as they are")
+    if path.suffix and path.is_dir():
+        raise WorldModelError(f"--export {path}: that is a folder")
     if path.suffix and not path.parent.is_dir():
         raise WorldModelError(f"--export {path}: there is no folder {path.parent}")
+    try:
+        if not path.suffix:
+            path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent if path.suffix else path):
+            pass
+    except OSError as error:
+        raise WorldModelError(f"--export {path} cannot be written: {reason_of(error)}") from None
+
+
+@contextmanager
+def whole_or_nothing(path: Path, steps: int) -> Iterator[None]:
+    """Around the writing of `steps` steps into a file that is written aside: a disk's failure is one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise WorldModelError(f"{reason_of(error)}, 0 of {steps} steps kept: {path} was not written") from None
 
 
 def write_video(path: Path, frames: Iterable[Frame], rate: float) -> None:
-    """.mp4 or .gif by the path's suffix. frames: uint8 (H, W, 3), even sizes; rate: frames a second."""
+    """.mp4 or .gif by the path's suffix. frames: uint8 (H, W, 3), even sizes; rate: frames a second. OSError."""
     if path.suffix == ".mp4":
         write_mp4(path, frames, rate)
     else:
@@ -38,13 +61,13 @@ def write_video(path: Path, frames: Iterable[Frame], rate: float) -> None:
 
 
 def write_mp4(path: Path, frames: Iterable[Frame], rate: float) -> None:
-    """H.264. frames: uint8 (H, W, 3), even sizes; rate: frames a second, whole."""
+    """H.264. frames: uint8 (H, W, 3), even sizes; rate: frames a second. OSError."""
     import av
 
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
-            stream = container.add_stream("libx264", rate=round(rate))
+            stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1000))
             stream.pix_fmt = "yuv420p"
             stream.options = {"crf": QUALITY}
             for index, frame in enumerate(frames):
@@ -75,9 +98,14 @@ def write_vpt(folder: Path, name: str, steps: Iterable[ClipStep]) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     video = folder / f"{name}.mp4"
-    write_mp4(video, frames(), TICKS_PER_SECOND)
     lines = video.with_suffix(".jsonl")
     temporary = lines.with_name(f".{lines.name}.tmp")
-    temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")
-    temporary.replace(lines)
+    try:
+        write_mp4(video, frames(), TICKS_PER_SECOND)
+        temporary.write_text("".join(line + "\n" for line in action_lines(actions)), encoding="utf-8")
+        temporary.replace(lines)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        video.unlink(missing_ok=True)  # alone it is no clip, and stands in the way of a list of clips
+        raise
     return video

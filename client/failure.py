@@ -7,7 +7,7 @@ import traceback
 
 from worldmodel.types import WorldModelError
 
-USER_ERROR, BROKEN, INTERRUPTED = 2, 1, 130
+USER_ERROR, BROKEN = 2, 1
 
 
 def report_failure(error: BaseException) -> int:

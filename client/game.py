@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.pictures import load_picture
+from worldmodel.data.hud import shown_slot
 from worldmodel.types import NO_ACTION, Action, Frame, Step, World, WorldModelError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Picture:
     index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
     made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
     the user's own; context: frames in the context and at most, where the world has one; recording: what is recorded,
-    or why it stopped; notes: label-value pairs that the world tells with the step; dropped: ticks dropped so far.
+    or why it stopped; notes: label-value pairs that the world tells with the step; dropped: ticks dropped so far; slot:
+    the selected hotbar slot, 1 to 9, where the world can tell.
     """
 
     frame: Frame
@@ -53,6 +55,12 @@ class Picture:
     recording: str | None = None
     notes: tuple[tuple[str, str], ...] = ()
     dropped: int = 0
+    slot: int | None = None
+
+    @property
+    def cut(self) -> bool:
+        """Not the result of a step: an opening, or a moment gone back to."""
+        return self.sampled_at is None
 
 
 class Game:
@@ -92,17 +100,18 @@ class Game:
         return self._picture(step, action, sampled_at)
 
     def _resume(self, point: Resume) -> Step:
+        from client.playback import tell_if_cut, usable
         from client.simulation import check_weights, context_at
         from recordings.reader import read_session
 
         world: Any = self.world
         session = read_session(point.file)
-        if not session.steps:
-            raise WorldModelError(f"{point.file} holds no step to go on from")
+        check_weights(session, world)
+        session = usable(session, point.file, world.model.config.image_tokenizer)
+        tell_if_cut(session, point.file)
         at = len(session.steps) - 1 if point.step is None else point.step
         if not 0 <= at < len(session.steps):
             raise WorldModelError(f"{point.file} has no step {at}: it has {len(session.steps)}, numbered from 0")
-        check_weights(session, world)
         scene = context_at(session, at, world.actions.encode, world.window)
         return world.open(scene, self.seed, session.steps[at].frame + 1)
 
@@ -154,7 +163,18 @@ class Game:
             sampler=getattr(world, "sampler", None),
             recording=getattr(world, "recording", None),
             notes=step.info.get("notes", ()),
+            slot=slot_of(world, step),
         )
+
+
+def slot_of(world: World, step: Step) -> int | None:
+    """The hotbar slot, 1 to 9, that is selected in the world: a real game says it, of another it is read off the
+    picture. None for a world or a picture without a hotbar."""
+    state, hud = step.info.get("state"), getattr(world, "hud", None)
+    if state is not None:
+        return state.slot + 1
+    slot = shown_slot(step.frame, hud) if hud is not None else None
+    return None if slot is None else slot + 1
 
 
 def facts_of(world: World) -> dict[str, Any]:

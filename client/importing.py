@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +26,16 @@ def import_clips(source: Path, world: str, out: Path) -> int:
     """Writes `<id>.wms` into `out` for a clip, or for every clip of a folder; those that are there already are left
     alone. world: the checkpoint, or the image tokenizer's folder, that makes the tokens. Returns the exit code.
 
-    ClipError or WorldModelError, before anything is written, if a file is missing.
+    WorldModelError, before anything is written, if a file is missing; and at the end, once for all clips that could not
+    be imported: the others are.
     """
     from worldmodel.data.clips import find_clips
-    from worldmodel.data.frames import clip_name
+    from worldmodel.data.frames import bad_clips, clip_name
     from worldmodel.model.loading import load_tokenizer
     from worldmodel.worlds.neural import find_checkpoint
 
+    if not source.exists():
+        raise WorldModelError(f"there is no file or folder {source}")
     if source.is_file() and source.suffix != ".mp4":
         raise WorldModelError(f"{source}: give a clip's .mp4 (its .jsonl beside it), or a folder of clips")
     alone = source.is_file()
@@ -42,24 +45,34 @@ def import_clips(source: Path, world: str, out: Path) -> int:
     folder = find_checkpoint(world)
     tokenizer = load_tokenizer(folder)
     todo = [(clip, out / f"{name}.wms") for clip, name in clips if not (out / f"{name}.wms").exists()]
+    bad: dict[Path, str] = {}
     with tqdm(unit="step", desc="importing", file=sys.stderr, disable=None) as bar:
         for clip, path in todo:
             bar.set_description(clip.name)
             try:
-                _import_clip(clip, path, folder, tokenizer, bar.update)
+                for note in _import_clip(clip, path, folder, tokenizer, bar.update):
+                    bar.write(f"{clip}: {note}", file=sys.stderr)
             except OSError as error:  # a full disk, for one
                 raise WorldModelError(f"{path} cannot be written: {error.strerror}") from None
-    print(f"{len(todo)} of {len(clips)} clips imported into {out}; {len(clips) - len(todo)} were there already")
+            except WorldModelError as error:
+                bad[clip] = str(error)
+    done, there = len(todo) - len(bad), len(clips) - len(todo)
+    print(f"{done} of {len(clips)} clips imported into {out}; {there} were there already")
+    if bad:
+        raise WorldModelError(bad_clips(bad, len(clips), ""))
     return 0
 
 
-def _import_clip(clip: Path, path: Path, folder: Path, tokenizer: ImageTokenizer, progress) -> None:  # noqa: ANN001
-    """One clip -> one session file, written aside and renamed."""
-    from worldmodel.data.clips import read_clip
+def _import_clip(
+    clip: Path, path: Path, folder: Path, tokenizer: ImageTokenizer, progress: Callable[[], object]
+) -> tuple[str, ...]:
+    """One clip -> one session file, written aside and renamed. Returns the notes on how it was read (ClipPlan)."""
+    from worldmodel.data.clips import plan_clip, read_plan
 
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.unlink(missing_ok=True)  # of an import that was killed
-    steps = _encoded(read_clip(clip, tokenizer.config.height, tokenizer.config.width), tokenizer)
+    plan = plan_clip(clip, tokenizer.config.height, tokenizer.config.width)
+    steps = _encoded(read_plan(plan), tokenizer)
     before = next(steps, None)
     if before is None:
         raise WorldModelError(f"{clip}: no step of play in it (two frames of 20 Hz make one)")
@@ -81,6 +94,7 @@ def _import_clip(clip: Path, path: Path, folder: Path, tokenizer: ImageTokenizer
         temporary.unlink()
         raise WorldModelError(f"{clip}: a session needs two steps of play one after the other")
     temporary.replace(path)
+    return plan.notes
 
 
 def _encoded(steps: Iterator[ClipStep], tokenizer: ImageTokenizer) -> Iterator[tuple[ClipStep, Tokens]]:
@@ -110,7 +124,7 @@ def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header
     config = config.get("model", config)
     return Header(
         world=folder.name,
-        checkpoint=str(folder),
+        checkpoint=folder.resolve().name,
         weights=weights_hash(folder),
         config=config,
         order=config.get("order", ""),

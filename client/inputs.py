@@ -6,6 +6,7 @@ import pygame
 
 from client.controls import MOUSE_KEYS, PAD_KEYS, Axis, Event, Motion, Press, Release, Wheel, key_name
 
+_PRINTED = frozenset("-=[],.")  # signs that the client's keys are known by, beside the letters
 _AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
 
 
@@ -28,3 +29,12 @@ def translate(event: pygame.Event) -> Event | None:
     if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
         return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
     return None
+
+
+def shortcut_name(event: pygame.Event) -> str | None:
+    """The name of a client's key, of a KEYDOWN: what is printed on it, where that is a Latin letter or one of the
+    client's signs; else its place. On a French keyboard, Q is where a US one has A."""
+    printed = chr(event.key) if event.key < 128 else ""
+    if printed.isalpha():
+        return printed.upper()
+    return printed if printed in _PRINTED else key_name(event.scancode)

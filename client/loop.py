@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pygame
+from pygame._sdl2 import controller
 
 from client.commands import (
     Anchor,
@@ -26,16 +27,25 @@ from client.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.controls import DEFAULT_BINDINGS, Controls, InputLog, ReleaseAll, key_labels, key_name, table_of
+from client.controls import (
+    DEFAULT_BINDINGS,
+    Controls,
+    InputLog,
+    ReleaseAll,
+    ReleasePads,
+    key_labels,
+    key_name,
+    table_of,
+)
 from client.game import Picture, Start
-from client.inputs import translate
+from client.inputs import shortcut_name, translate
 from client.meter import Meter
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
 from client.screen import PLAY_KEYS, Screen, View, game_keys
 from client.stats import Stats
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import HOTBAR, Action, WorldModelError
 
 TEMPERATURE_STEP = 0.1
 TOAST_S = 3.0
@@ -109,7 +119,7 @@ class Client:
         self._counted = 0  # index of the picture that the measures saw last
         self._dirty = True
         self._switching_until = 0.0
-        self._pads: list[object] = []
+        self._pads: list[controller.Controller] = []
 
     def help_on(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Which keys do what. labels: game button -> the name of its key."""
@@ -122,8 +132,13 @@ class Client:
             return self.controls.take()
 
     def _notify(self) -> None:
+        # In the worker's thread, so that the picture is the result of the action that was taken last.
+        picture = self.runner.state.picture
+        if picture is not None:
+            with self._input:
+                self.controls.see_slot(picture.slot, picture.cut)
         if self.options.meter is not None:
-            self.options.meter.see(self.runner.state.picture)
+            self.options.meter.see(picture)
         # The window may be closed already while a last step ends.
         with contextlib.suppress(pygame.error):
             pygame.event.post(pygame.Event(self._wake))
@@ -146,6 +161,8 @@ class Client:
             self._focus_lost()
         elif kind == pygame.CONTROLLERDEVICEADDED:
             self._add_pad(event.device_index)
+        elif kind == pygame.CONTROLLERDEVICEREMOVED:
+            self._drop_pads()
         elif kind == pygame.DROPFILE:
             self._restart(Anchor(Path(event.file)), f"going on from {Path(event.file).name}")
         elif kind == pygame.KEYUP and key_name(event.scancode) == "Backspace":
@@ -168,10 +185,17 @@ class Client:
 
     def _client_key(self, event: pygame.Event) -> bool:
         """Does what the client's own keys do; False if the key is not one of them."""
-        match key_name(event.scancode):
-            case "Q" if event.mod & pygame.KMOD_CTRL and not self.grabbed:
-                # With the mouse held, Ctrl is sprint and Q is drop: the two together must never end the game.
-                self.over = True
+        name = shortcut_name(event)
+        if name == "Q" and event.mod & pygame.KMOD_CTRL and not self.grabbed:
+            # With the mouse held, Ctrl is sprint and Q may be drop: the two together must never end the game.
+            self.over = True
+            return True
+        if self.by_hand and key_name(event.scancode) in self.options.table:
+            return False  # a key that walks must not do anything else, whatever is printed on it
+        return self._shortcut(name)
+
+    def _shortcut(self, name: str | None) -> bool:
+        match name:
             case "Escape":
                 self.pause(free=True)
             case ".":
@@ -236,7 +260,8 @@ class Client:
             self._grab(True)
         if self.paused:
             self.paused = False
-            self._sample()  # what was pressed and let go during the pause is no input
+            with self._input:
+                self.controls.forget()  # what was pressed and let go during the pause is no input
             self._gap()
             self.runner.send(Pause(False))
         self._dirty = True
@@ -267,10 +292,18 @@ class Client:
         pygame.event.clear(pygame.MOUSEMOTION)  # the jump into the window is no look around
 
     def _add_pad(self, index: int) -> None:
-        from pygame._sdl2 import controller
-
-        self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
+        try:
+            self._pads.append(controller.Controller(index))  # it sends events as long as it is kept
+        except pygame.error:
+            return  # it is gone again
         self._say("gamepad connected")
+
+    def _drop_pads(self) -> None:
+        self._pads = [pad for pad in self._pads if pad.attached()]
+        with self._input:  # what a pad held when it went is never let go otherwise
+            self.controls.handle(ReleasePads())
+        self._say("gamepad disconnected")
+        self._dirty = True
 
     def _rewind(self, on: bool) -> None:
         if on != self.rewinding:
@@ -355,10 +388,13 @@ class Client:
             return View(stage=self.state.stage, elapsed=now - self._began, help=self.help)
         with self._input:
             held = self.controls.held()
+        led = picture.action.buttons
+        if held & HOTBAR:
+            led -= HOTBAR  # a slot that has been chosen since then is shown alone
         return View(
             frame=picture.frame,
             lines=self.lines(picture),
-            lit=(held | picture.action.buttons) if self.by_hand and not self.paused else picture.action.buttons,
+            lit=(held | led) if self.by_hand and not self.paused else picture.action.buttons,
             badge="rewinding" if self.rewinding else ("paused" if self.paused else ""),
             invitation="click to play" if self.paused and not self.grabbed and self.by_hand else "",
             toast=self.toast,

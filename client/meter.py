@@ -157,7 +157,7 @@ class Meter:
         if picture is None or (self._last is not None and picture.frame is self._last.frame):
             return  # the same picture with other facts around it
         with self._changed:
-            if self._last is None or picture.sampled_at is None or picture.index != self._last.index + 1:
+            if self._last is None or picture.cut or picture.index != self._last.index + 1:
                 self._waiting.clear()  # what lies on both sides of a cut is no step
                 self._new = 0
             else:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from tyro.conf import Positional
 
 from client.game import Resume, Start
+from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import WorldModelError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class Play:
     """Play a world in a window, or run it without one (--headless)."""
 
     world: str = "nano"
-    """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game)."""
+    """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game;
+    "luanti:LAND" for one of its lands: meadow, forest, shore, hills, snow, gallery, grassland, default)."""
     start: str = "0"
     """Number of a start scene, or a picture file to start from (its centre is cropped to the frame's shape)."""
     resume: str | None = None
@@ -105,9 +107,10 @@ class Replay:
     headless: bool = False
     """With --against: no window, but an .mp4 and a .csv (named by --export, or beside the recording)."""
     world: str | None = None
-    """The checkpoint it was played on, if it is no longer where it was."""
+    """The checkpoint it was played on, where it is not found by its name: here, beside the recording, or around it."""
     engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
-    """What simulates; tokens are certain to be equal only on the engine that recorded."""
+    """What simulates, for --verify and --against CHECKPOINT; tokens are certain to be equal only on the engine that
+    recorded."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
     weights: Literal["auto", "int8", "fp8"] = "auto"
@@ -197,8 +200,8 @@ def check(options: Play) -> None:
     positive("--sensitivity", options.sensitivity)
     if options.frames is not None and options.frames < 1:
         problems.append(f"--frames must be at least 1, got {options.frames}")
-    if options.seed < 0:
-        problems.append(f"--seed must be 0 or more, got {options.seed}")
+    if not 0 <= options.seed < 1 << 64:
+        problems.append(f"--seed must be 0 or more and below 2^64, got {options.seed}")
     if options.threads < 0:
         problems.append(f"--threads must be 0 (all cores) or more, got {options.threads}")
     if options.actions not in (None, "random", "idle"):
@@ -227,7 +230,7 @@ def check(options: Play) -> None:
     start = parse_start(options.start)
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
-    if options.world == "luanti":
+    if land_of(options.world) is not None:
         from kernels.sampling import given_settings
 
         neural_only = {
@@ -262,6 +265,8 @@ def check(options: Play) -> None:
 
 def check_replay(options: Replay) -> None:
     """A file that is not there, and options that do not go together. WorldModelError."""
+    from client.compare import plays_checkpoint
+
     if not options.file.is_file():
         raise WorldModelError(f"no recording {options.file}")
     exports = options.export is not None and options.against is None
@@ -273,6 +278,20 @@ def check_replay(options: Replay) -> None:
         raise WorldModelError("--headless goes with --against; --export and --verify open no window anyway")
     if (options.keys or options.scale is not None) and options.export is None and not options.headless:
         raise WorldModelError("--keys and --scale are for --export FILE")
+    if options.scale is not None and options.scale < 1:
+        raise WorldModelError(f"--scale must be at least 1, got {options.scale}")
+    if not options.verify and (options.against is None or not plays_checkpoint(options.against)):
+        simulating = {
+            "--engine": options.engine != "auto",
+            "--weights": options.weights != "auto",
+            "--kv-cache": options.kv_cache != "auto",
+        }
+        given = [flag for flag, on in simulating.items() if on]
+        if given:
+            raise WorldModelError(
+                f"{' and '.join(given)} simulate, with --verify or --against CHECKPOINT; a recording's own pictures "
+                "are decoded by the image tokenizer alone"
+            )
 
 
 def sampler_of(options: Play, usual: Sampler | None = None) -> Sampler:

@@ -13,8 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recordings.format import Event, Header, Marker, Opening, RecordingError, SamplerSettings, StepRecord
-from recordings.recorder import Recorder
+from recordings.format import (
+    MAX_EVENTS,
+    Event,
+    Header,
+    Marker,
+    Opening,
+    RecordingError,
+    SamplerSettings,
+    StepRecord,
+)
+from recordings.recorder import Recorder, Stopped
 from worldmodel.types import Action, Step, Tokens
 
 if TYPE_CHECKING:
@@ -36,13 +45,21 @@ class Moment:
 class RecordedWorld:
     """A neural world with a memory: its play can be recorded, rewound and branched. The rest is passed through.
 
-    events: called at each step, gives the raw inputs that made its action.
+    events: called at each step, gives the raw inputs that made its action; on_stop: called once for a recording that
+    ends before its time, between two steps, as soon as that is seen.
     """
 
-    def __init__(self, world: NeuralWorld, events: Callable[[], tuple[Event, ...]] = tuple) -> None:
+    def __init__(
+        self,
+        world: NeuralWorld,
+        events: Callable[[], tuple[Event, ...]] = tuple,
+        on_stop: Callable[[Stopped], object] = lambda stopped: None,
+    ) -> None:
         self._world = world
         self.name, self.frame_shape, self.tick_rate = world.name, world.frame_shape, world.tick_rate
-        self._events = events
+        self._events, self._on_stop = events, on_stop
+        self._stopped: Stopped | None = None  # of the newest recording, if it has
+        self._news: str | None = None
         self._recorder: Recorder | None = None
         self._settings: SamplerSettings | None = None
         self._steps = 0
@@ -72,6 +89,11 @@ class RecordedWorld:
             return None
         return self._recorder.problem or f"{self._recorder.path.name} {self._recorder.size / 1024:.0f} KiB"
 
+    def news(self) -> str | None:
+        """Once, for the player: that the recording has stopped, and why."""
+        news, self._news = self._news, None
+        return news
+
     @property
     def length(self) -> int:
         """Steps that can be rewound."""
@@ -89,13 +111,14 @@ class RecordedWorld:
         if self._past:
             world.open(self._context(), world.seed, world.frame)
         self._recorder = Recorder(path, header_of(world))
-        self._settings = settings_of(world)
+        self._settings, self._stopped = settings_of(world), None
         self._steps, self._began = 0, time.monotonic()
 
     def finish(self) -> None:
         """Ends the recording, if there is one."""
         if self._recorder is not None:
             self._recorder.close()
+            self._look(self._recorder)
             self._recorder = None
             self._past = [replace(moment, index=None) for moment in self._past]
 
@@ -115,9 +138,13 @@ class RecordedWorld:
         if self._recorder is not None:
             index, now = self._steps, time.monotonic()
             self._recorder.step(
-                StepRecord(index, frame, began - self._began, action, step.tokens, now - began, self._events())
+                StepRecord(
+                    *(index, frame, began - self._began, action, step.tokens, now - began),
+                    self._events()[-MAX_EVENTS:],  # of a step that hung, with a quick mouse
+                )
             )
             self._steps += 1
+            self._look(self._recorder)
         self._past.append(Moment(self._world.actions.encode(action), step.tokens, frame, index))
         return step
 
@@ -157,6 +184,13 @@ class RecordedWorld:
     def close(self) -> None:
         self.finish()
         self._world.close()
+
+    def _look(self, recorder: Recorder) -> None:
+        """Tells of a recording that has stopped, once."""
+        if recorder.stopped is not None and self._stopped is None:
+            self._stopped = recorder.stopped
+            self._news = recorder.stopped.sentence(self._steps)
+            self._on_stop(recorder.stopped)
 
     def _frames(self) -> list[Tokens]:
         return [*self._opening.tokens, *(moment.tokens for moment in self._past)]
@@ -214,7 +248,7 @@ def header_of(world: NeuralWorld) -> Header:
 
     return Header(
         world=world.name,
-        checkpoint=str(world.folder),
+        checkpoint=world.folder.resolve().name,  # no folder of this machine: name and hash find the weights
         weights=world.weights,
         config=config_to_dict(world.model.config),
         order=world.model.config.order,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +11,14 @@ from tqdm import tqdm
 
 from client.options import Replay
 from client.panel import Lines
-from client.playback import Playback, ReplayWorld, open_session
+from client.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
+from recordings.format import printable
 from recordings.reader import Session
 from worldmodel.types import Frame, Step, WorldModelError
 
 if TYPE_CHECKING:
     from client.compare import Comparison
+    from worldmodel.worlds.neural import NeuralOptions
 
 DIVERGED = 1  # exit code of --verify
 COMPARED_SCALE = 2  # two panels of nano are small
@@ -36,10 +37,9 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
     from client.window import run_window
 
     header = session.header
-    recorded = datetime.fromtimestamp(header.created).strftime("%Y-%m-%d %H:%M")
     lines = (
-        (("", options.file.name), ("world", header.world), ("seed", str(session.seed_of(0)))),
-        (("recorded", recorded), ("engine", header.engine)),
+        (("", options.file.name), ("world", name_of(header)), ("seed", str(session.seed_of(0)))),
+        (("recorded", date_of(header)), ("engine", printable(header.engine, SHOWN_NAME))),
         *more,
     )
     actions, timeline = tuple(record.action for record in session.steps), timeline_of(session)
@@ -51,19 +51,19 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
 
 
 def run_verify(options: Replay) -> int:
-    """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named."""
+    """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named, or only a part of
+    the recording can be used."""
     from client.simulation import verify
     from worldmodel.engine.choice import engine_flags
-    from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+    from worldmodel.worlds.neural import NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    chosen = NeuralOptions(options.engine, threads=options.threads, weights=options.weights, kv_cache=options.kv_cache)
-    world = NeuralWorld(folder, chosen)
+    world = NeuralWorld(folder, _neural_options(options))
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")
     if result.first is None:
-        return 0
+        return 0 if session.problem is None else DIVERGED  # the rest could not be verified
     step, place = result.first
     print(f"first difference: step {step}, token {place}; {result.tokens_equal:.2%} of all tokens are equal")
     if world.engine != session.header.engine:
@@ -72,9 +72,17 @@ def run_verify(options: Replay) -> int:
     return DIVERGED
 
 
+def _neural_options(options: Replay) -> NeuralOptions:
+    from worldmodel.worlds.neural import NeuralOptions
+
+    return NeuralOptions(options.engine, threads=options.threads, weights=options.weights, kv_cache=options.kv_cache)
+
+
 def run_export(options: Replay) -> int:
     """Writes the recording as .mp4 (H.264), .gif or a VPT clip."""
-    from client.export import GIF_SCALE, check_export, write_video, write_vpt
+    import torch
+
+    from client.export import GIF_SCALE, check_export, whole_or_nothing, write_video, write_vpt
     from client.overlay import enlarged, with_keys
     from worldmodel.data.played import decode_steps
 
@@ -83,9 +91,13 @@ def run_export(options: Replay) -> int:
     check_export(path, options.keys, options.scale)
     session, folder = open_session(options.file, options.world)
     if not path.suffix:
+        if options.threads:
+            torch.set_num_threads(options.threads)
         steps = decode_steps(session.stretches(), folder, session.header.tokenizer)
         bar = tqdm(steps, total=len(session.steps), unit="step", desc="exporting", file=sys.stderr, disable=None)
-        print(write_vpt(path, options.file.stem, bar))
+        with whole_or_nothing(path, len(session.steps)):
+            written = write_vpt(path, options.file.stem, bar)
+        print(written)
         return 0
     world = ReplayWorld(session, folder, options.threads)
     scale = options.scale or (GIF_SCALE if path.suffix == ".gif" else 1)
@@ -94,7 +106,8 @@ def run_export(options: Replay) -> int:
         large = enlarged(step.frame, scale)
         return with_keys(large, step.info["action"].buttons) if options.keys else large
 
-    write_video(path, (picture(step) for step in _all(world)), world.tick_rate)
+    with whole_or_nothing(path, len(session.steps)):
+        write_video(path, (picture(step) for step in _all(world)), world.tick_rate)
     print(path)
     return 0
 
@@ -115,19 +128,22 @@ def run_against(options: Replay, started: float | None = None) -> int:
     assert options.against is not None, "asked for"
     path = options.export
     if path is not None:
-        check_export(path, options.keys, options.scale)
         if path.suffix != ".mp4":
             raise WorldModelError(f"--against exports an .mp4 and a .csv beside it, got {path}")
-    found = compare(options.file, options.against, options.world, options.engine, options.threads)
+        check_export(path, options.keys, options.scale)
+    found = compare(options.file, options.against, options.world, _neural_options(options), options.threads)
     if path is None and not options.headless:
         more = ((("left", "the recording"), ("right", found.title)), (("", found.note),))
         return _show(options, found.session, lambda: found.world(options.threads), more, started)
-    return _export_comparison(options, found, path or options.file.with_name(f"{options.file.stem}-{found.title}.mp4"))
+    if path is None:
+        path = options.file.with_name(f"{options.file.stem}-{found.title}.mp4")
+        check_export(path, options.keys, options.scale)
+    return _export_comparison(options, found, path)
 
 
 def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
     from client.compare import summary, write_table
-    from client.export import write_mp4
+    from client.export import whole_or_nothing, write_mp4
     from client.overlay import enlarged, with_keys, with_titles
 
     scale = options.scale or COMPARED_SCALE
@@ -141,8 +157,11 @@ def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
         return with_titles(large, (options.file.name, f"{found.title}   {notes}"))
 
     try:
-        write_mp4(path, (picture(step) for step in _all(world)), world.tick_rate)
-        write_table(path.with_suffix(".csv"), world.agreements, world.actions)
+        with whole_or_nothing(path, len(world.actions)):
+            write_mp4(path, (picture(step) for step in _all(world)), world.tick_rate)
+        table = path.with_suffix(".csv")
+        with whole_or_nothing(table, len(world.actions)):
+            write_table(table, world.agreements, world.actions)
         print(f"{options.file} beside {found.title} ({found.note}): {summary(world.agreements)}")
     finally:
         world.close()

@@ -9,7 +9,6 @@ from pathlib import Path
 import pygame
 
 from client.commands import ChangeSpeed
-from client.controls import key_name
 from client.game import Picture
 from client.loop import Client, WindowOptions
 from client.panel import Lines
@@ -114,23 +113,23 @@ class ReplayClient(Client):
             self.seek(0)  # from the end, play means again
         super().play()
 
-    def _client_key(self, event: pygame.Event) -> bool:
+    def _shortcut(self, name: str | None) -> bool:
         position = self.timeline.position
-        match key_name(event.scancode):
+        match name:
             case "Space":
                 self.toggle_pause()
-            case "Left" | "Right" as name:
+            case "Left" | "Right":
                 self.seek(position + round(SEEK_S * self._timeline.rate) * (1 if name == "Right" else -1))
-            case "," | "." as name:
+            case "," | ".":
                 self.pause(free=False)
                 self.seek(position + (1 if name == "." else -1))
-            case "[" | "]" as name:
+            case "[" | "]":
                 self._jump(1 if name == "]" else -1)
             case "Home" | "Enter":
                 self.seek(0)
             case "End":
                 self.seek(self._timeline.length)
-            case "-" | "=" as name:
+            case "-" | "=":
                 self._change_speed(1 if name == "=" else -1)
             case "K":
                 self._caps = not self._caps
@@ -140,7 +139,7 @@ class ReplayClient(Client):
             case "N" | "B" | "H" | "R":
                 pass  # of play
             case _:
-                return super()._client_key(event)
+                return super()._shortcut(name)
         return True
 
     def _jump(self, direction: int) -> None:

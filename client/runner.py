@@ -262,7 +262,14 @@ class Runner:
             return False
         picture = replace(game.advance(action, sampled_at), dropped=dropped)
         self._update(picture=picture, steps=self._state.steps + 1)
+        self._pass_on(game.world)
         return True
+
+    def _pass_on(self, world: Any) -> None:
+        """What the world has to tell the player, if anything: that its recording has stopped."""
+        news = world.news() if hasattr(world, "news") else None
+        if news is not None:
+            self._say(news)
 
     def _anchor(self, game: Game, file: Path | None, dropped: int) -> None:
         if not hasattr(game.world, "anchor"):
@@ -295,6 +302,7 @@ class Runner:
                 return
         else:
             world.finish()
+            self._pass_on(world)
         self._update(picture=replace(picture, recording=world.recording))
 
     def _change_temperature(self, world: Any, by: float) -> None:

@@ -22,9 +22,12 @@ IMPORTED = "import"  # the header's engine of a session that no model has made (
 
 def context_at(session: Session, step: int, encode: Callable[[Action], Tokens], window: int) -> StartScene:
     """The opening from which play goes on after step `step` of a session. encode: the action tokenizer's."""
-    path = session.path_to(step)
-    opening = known(session.opening_of(path[0].index))
-    frames, actions = list(opening.tokens), list(opening.actions)
+    path = session.path_to(step, window)
+    frames: list[Tokens] = []
+    actions: list[Tokens] = []
+    if len(path) < window:
+        opening = known(session.opening_of(path[0].index))
+        frames, actions = list(opening.tokens), list(opening.actions)
     for record in path:
         if record.tokens is None:
             raise WorldModelError(f"step {record.index} of the session has no tokens: it is not of a neural world")

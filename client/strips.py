@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from client.playback import checkpoint_of, usable
 from recordings.reader import Session
 from worldmodel.types import Frame, WorldModelError
 
@@ -29,10 +30,8 @@ def make_strip(path: Path, session: Session) -> Path:
         return strip
     from PIL import Image
 
-    from worldmodel.worlds.neural import find_recorded
-
-    header = session.header
-    picture = _pictures(session, _tokenizer(find_recorded(header.checkpoint, header.world), header.tokenizer))
+    tokenizer = _tokenizer(checkpoint_of(session, path), session.header.tokenizer)
+    picture = _pictures(usable(session, path, tokenizer.config), tokenizer)
     temporary = strip.with_name(f".{strip.name}.tmp")
     try:
         Image.fromarray(picture).save(temporary, "PNG")
@@ -55,8 +54,5 @@ def _pictures(session: Session, tokenizer: ImageTokenizer) -> Frame:
     from worldmodel.data.played import decode_tokens
 
     places = np.unique(np.linspace(0, len(session.steps) - 1, PICTURES).round().astype(int))
-    tokens = [session.steps[place].tokens for place in places]
-    known = [row for row in tokens if row is not None]
-    if not known:
-        raise WorldModelError("the session holds no tokens")
+    known = [tokens for place in places if (tokens := session.steps[place].tokens) is not None]
     return np.concatenate(list(decode_tokens(tokenizer, np.stack(known))), 1)

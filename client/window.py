@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import pygame
 
-from client.failure import INTERRUPTED, report_failure
+from client.failure import report_failure
 from client.loop import Client, WindowOptions
 from client.report import make_report, write_report
 from client.runner import WorldFactory
+from worldmodel.ending import exit_code
 from worldmodel.types import WorldModelError
 
 STOP_S = 2.0  # that a step in progress gets to end once the window is closed
@@ -23,7 +24,8 @@ def run_window(
     make_client: Callable[[WorldFactory, WindowOptions], Client] = Client,
 ) -> int:
     """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
-    mistake of the user's. Failures are one sentence on stderr. make_client: called when the display is open."""
+    mistake of the user's; 128 and the number of a signal that ended it. Failures are one sentence on stderr.
+    make_client: called when the display is open."""
     options = options or WindowOptions()
     try:
         pygame.display.init()
@@ -38,11 +40,11 @@ def run_window(
     except pygame.error as error:
         pygame.quit()
         return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))
-    interrupted = False
+    interrupt = None
     try:
         client.run()
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as ended:
+        interrupt = ended
     finally:
         pygame.display.quit()  # the window is gone at once, whatever the worker is doing
         client.runner.stop(STOP_S)
@@ -59,7 +61,7 @@ def run_window(
             write_report(report, options.report)
         except WorldModelError as error:
             return report_failure(error)
-    return INTERRUPTED if interrupted else 0
+    return 0 if interrupt is None else exit_code(interrupt)
 
 
 def _start_gamepads() -> None:

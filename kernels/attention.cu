@@ -3,8 +3,9 @@
 //
 // Query heads that share a key head are rows of one matrix: row r = g * n + i is head g of the group, query i. A block
 // takes 64 rows (16 a warp) and one part of the keys; tensor cores multiply (mma.sync m16n8k16), the softmax runs along
-// (FlashAttention-2), and `combine` joins the parts. The rule of visibility is computed, not read:
-// entry j lies in frame slot j / length; its age is the number of blocks since. See worldmodel/engine/ring.py.
+// (FlashAttention-2), and `combine` joins the parts. The rule of visibility is computed, not read.
+// Position j is the ring's entry j, or, where frames are gathered, place j % length of the j / length-th of them. Its age
+// is the number of blocks since its block was current. See worldmodel/engine/ring.py.
 #define D 64
 #define KEYS 64          // of a tile
 #define STRIDE (D + 8)   // of a tile's rows in shared memory: spreads them over the banks
@@ -14,14 +15,29 @@ __device__ inline u32 pack(float low, float high) {
     return (u32)float_to_bf16(low) | ((u32)float_to_bf16(high) << 16);
 }
 
-// Bit 0: rows of the current block see entry j; bit 1: rows of the outro of the block before do.
-__device__ inline int visible(int j, i64 block, int length, int window, int stop) {
-    const int slots = window + 1, slot = j / length, current = (int)(block % slots);
-    if (slot >= slots) return 0;
-    const int age = (current - slot + slots) % slots;
+// Bit 0: rows of the current block see position j; bit 1: rows of the outro of the block before do. frames: of each that
+// is gathered, age << 2 and the two bits; or null.
+__device__ inline int visible(int j, i64 block, const int* frames, int length, int window, int stop) {
+    const int slots = window + 1, place = j / length, current = (int)(block % slots);
+    int age, past, before;
+    if (frames) {
+        age = frames[place] >> 2;
+        past = frames[place] & 1;
+        before = frames[place] >> 1 & 1;
+    } else {
+        if (place >= slots) return 0;
+        age = (current - place + slots) % slots;
+        past = age >= 1 && age < window;
+        before = age >= 1;
+    }
     if (age > block) return 0;
-    const int past = age >= 1 && age < window;
-    return (past || (age == 0 && j % length < stop)) | ((age >= 1) << 1);
+    return (past || (age == 0 && j % length < stop)) | (before << 1);
+}
+
+// The ring's entry at position j of gathered frames.
+__device__ inline int gathered_entry(int j, i64 block, const int* frames, int length, int window) {
+    const int slots = window + 1, age = frames[j / length] >> 2;
+    return ((int)(block % slots) - age + slots) % slots * length + j % length;
 }
 
 // 8 entries' numbers of int8 -> bfloat16, exactly; the scales are applied to the scores and to the shares.
@@ -31,13 +47,14 @@ __device__ inline void widen(const signed char* from, bf16* to) {
     for (int i = 0; i < 8; i++) to[i] = float_to_bf16((float)(signed char)(bits[i / 4] >> (8 * (i % 4))));
 }
 
-// q (n, H, D); keys, values (Hkv, entries, D): bfloat16, or int8 with scales float (Hkv, entries) if bits8; block: the current one; partial (Hkv, rows, parts, D) float and
-// extremes (Hkv, rows, parts, 2): the largest score and the sum. Grid (parts, Hkv, ceil(rows / 64)), 128 threads;
-// each part reads `part_keys` entries, a multiple of 64.
+// q (n, H, D); keys, values (Hkv, entries, D): bfloat16, or int8 with scales float (Hkv, entries) if bits8; block: the
+// current one; listed: the frames that are read if `gather`; partial (Hkv, rows, parts, D) float and extremes (Hkv, rows,
+// parts, 2): the largest score and the sum. Grid (parts, Hkv, ceil(rows / 64)), 128 threads; each part reads `part_keys`
+// positions, a multiple of 64.
 extern "C" __global__ void attend(
     const bf16* q, const void* keys, const void* values, const float* key_scales, const float* value_scales,
-    const i64* block, float* partial, float* extremes, int n, int group, int entries, int part_keys, int length,
-    int window, int stop, int outro, int bits8) {
+    const i64* block, const int* listed, float* partial, float* extremes, int n, int group, int entries, int positions,
+    int part_keys, int length, int window, int stop, int outro, int bits8, int gather) {
     __shared__ __align__(16) bf16 K[KEYS * STRIDE];
     __shared__ __align__(16) bf16 V[KEYS * STRIDE];
     __shared__ int seen[KEYS];
@@ -45,6 +62,7 @@ extern "C" __global__ void attend(
     const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32, g = lane / 4, t = lane % 4;
     const int parts = gridDim.x, part = blockIdx.x, kv = blockIdx.y, kv_heads = gridDim.y, rows = n * group;
     const i64 now = *block;
+    const int* frames = gather ? listed : nullptr;
     int row[2];
     int bit[2];
     u32 a[D / 16][4];
@@ -64,12 +82,13 @@ extern "C" __global__ void attend(
     float out[D / 8][4];
     for (int d = 0; d < D / 8; d++) for (int c = 0; c < 4; c++) out[d][c] = 0;
 
-    const int end = min(entries, (part + 1) * part_keys);
+    const int end = min(positions, (part + 1) * part_keys);
     for (int start = part * part_keys; start < end; start += KEYS) {
         __syncthreads();
         for (int piece = thread; piece < KEYS * D / 8; piece += 128) {
             const int key = piece / (D / 8), at = piece % (D / 8) * 8;
-            const u64 from = ((u64)kv * entries + start + key) * D + at;
+            const int j = min(start + key, positions - 1);
+            const u64 from = ((u64)kv * entries + (frames ? gathered_entry(j, now, frames, length, window) : j)) * D + at;
             if (bits8) {
                 widen((const signed char*)keys + from, K + key * STRIDE + at);
                 widen((const signed char*)values + from, V + key * STRIDE + at);
@@ -79,8 +98,9 @@ extern "C" __global__ void attend(
             }
         }
         if (thread < KEYS) {
-            const u64 entry = (u64)kv * entries + start + thread;
-            seen[thread] = visible(start + thread, now, length, window, stop);
+            const int j = min(start + thread, positions - 1);
+            const u64 entry = (u64)kv * entries + (frames ? gathered_entry(j, now, frames, length, window) : j);
+            seen[thread] = start + thread < positions ? visible(j, now, frames, length, window, stop) : 0;
             key_scale[thread] = bits8 ? key_scales[entry] * scale : scale;
             value_scale[thread] = bits8 ? value_scales[entry] : 1.0f;
         }

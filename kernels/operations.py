@@ -101,23 +101,27 @@ def attention(
     window: int,
     stop: int,
     outro: int,
+    frames: Tensor | None = None,
 ) -> Tensor:
     """q: bfloat16 (n, H, 64); block: int64 () the current one; length, window: of the ring; stop, outro: as in
-    Ring.bias -> (n, H 64). Twin: LibraryOps.attention."""
+    Ring.bias; frames: int32, those that are read (Gathered.read_by), or None for all of the ring -> (n, H 64). Twin:
+    LibraryOps.attention."""
     n, heads, D = q.shape
     kv, entries, _ = cache.keys.shape
     assert (q.dtype, D) == (torch.bfloat16, HEAD_DIM), f"the kernel takes bfloat16 heads of 64, not {q.dtype} of {D}"
     assert entries % TILE_KEYS == 0, f"the ring's {entries} entries are no multiple of {TILE_KEYS}"
+    positions = entries if frames is None else len(frames) * length
     rows = n * heads // kv
     tiles = -(-rows // TILE_ROWS)
-    part_keys = -(-entries * kv * tiles // (BLOCKS_WANTED * TILE_KEYS)) * TILE_KEYS
-    parts = -(-entries // part_keys)
+    part_keys = -(-positions * kv * tiles // (BLOCKS_WANTED * TILE_KEYS)) * TILE_KEYS
+    parts = -(-positions // part_keys)
     partial = torch.empty(kv, rows, parts, D, dtype=torch.float32, device=q.device)
     extremes = torch.empty(kv, rows, parts, 2, dtype=torch.float32, device=q.device)
     mixed = torch.empty(n, heads * D, dtype=q.dtype, device=q.device)
     group = heads // kv
-    sizes = (n, group, entries, part_keys, length, window, stop, outro, cache.bits8)
-    arguments = (q.contiguous(), *cache.arguments, block, partial, extremes, *sizes)
+    gathered = block if frames is None else frames  # where none are gathered, any address will do
+    sizes = (n, group, entries, positions, part_keys, length, window, stop, outro, cache.bits8, int(frames is not None))
+    arguments = (q.contiguous(), *cache.arguments, block, gathered, partial, extremes, *sizes)
     launch("attention", "attend", (parts, kv, tiles), 128, *arguments, scalar=q.dtype)
     launch("attention", "combine", (rows, kv, 1), D, partial, extremes, mixed, n, group, parts, scalar=q.dtype)
     return mixed

@@ -46,8 +46,8 @@ class Sampler:
             value = getattr(self, name)
             if value is None or not 0 <= value <= 10:
                 raise ValueError(f"{name} must lie in 0..10, got {value}")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be 0 (all) or more, got {self.top_k}")
+        if not 0 <= self.top_k < 2**31:
+            raise ValueError(f"top_k must lie in 0 (all)..2^31-1, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must lie in (0, 1], got {self.top_p}")
 

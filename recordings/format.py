@@ -10,7 +10,8 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from functools import lru_cache
+from typing import Any, Protocol, TypeVar
 
 import msgpack
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from worldmodel.types import BUTTONS, Action, Tokens, WorldModelError
 
 MAGIC = b"\x89WMS\r\n\x1a\n"  # as PNG's: shows a transfer that changed line ends or cut the eighth bit
-MAJOR, MINOR = 1, 1
+MAJOR, MINOR = 1, 2
 PREAMBLE = struct.Struct("<8sHH")
 RECORD = struct.Struct("<IIB")  # payload length, CRC-32 of type and payload, type
 FOOTER = struct.Struct("<Q8s")  # offset of the index record, magic again
@@ -27,14 +28,15 @@ FOOTER = struct.Struct("<Q8s")  # offset of the index record, magic again
 HEADER, STEP, MARKER, INDEX = 1, 2, 3, 4
 
 # Limits on what a file may claim.
-MAX_PAYLOAD = 1 << 20  # a hostile payload grows at most 64-fold when it is unpacked (one byte: an empty list)
+MAX_PAYLOAD = 1 << 20
 MAX_INDEX = 16 << 20  # four million steps
 MAX_TOKENS = 1 << 16
 MAX_CONTEXT = 1 << 10
 MAX_EVENTS = 1 << 12
 MAX_STEPS = 1 << 24
 MAX_TEXT = 1 << 12
-MAX_DEPTH_ITEMS = 1 << 12  # entries of one map or list in a configuration
+MAX_ITEMS = 1 << 12  # entries of one map or list
+MAX_CONTAINERS = 1 << 14  # maps and lists of one record: an empty one is a byte in the file, and 80 in memory
 
 MARKER_KINDS = ("bookmark", "reset", "branch", "pause", "sampler")
 
@@ -75,9 +77,14 @@ class SamplerSettings:
         temperature, top_k, top_p, *others = _list(value, length)
         guidance, at_work, moving, walking, sprinting = (*others, *UNUSED[len(others) :])
         return SamplerSettings(
-            *(_number(temperature), _integer(top_k), _number(top_p)),
-            *(_number(guidance), _optional_number(at_work), _number(moving)),
-            *(_optional_number(walking), _optional_number(sprinting)),
+            _number("temperature", temperature),
+            _integer("top_k", top_k),
+            _number("top_p", top_p),
+            _number("guidance", guidance),
+            _optional_number("work_temperature", at_work),
+            _number("move_guidance", moving),
+            _optional_number("walk_guidance", walking),
+            _optional_number("sprint_guidance", sprinting),
         )
 
 
@@ -111,10 +118,10 @@ class Opening:
 class Header:
     """What a session needs to be played again.
 
-    world: its name; checkpoint: where it was; weights: sha256 of the weights; config: the model's configuration as
-    plain values; order: decode order; seed, sampler, opening: of the start (a "reset" marker changes them); tick_rate:
-    steps a second; engine, device: what made the tokens; created: seconds since 1970; tokenizer: names the image
-    tokenizer whose tokens they are ("": not known, of minor version 0).
+    world: its name; checkpoint: its folder's (before minor version 2: where that was); weights: sha256 of the weights;
+    config: the model's configuration as plain values; order: decode order; seed, sampler, opening: of the start (a
+    "reset" marker changes them); tick_rate: steps a second; engine, device: what made the tokens; created: seconds
+    since 1970; tokenizer: names the image tokenizer whose tokens they are ("": not known, of minor version 0).
     """
 
     world: str
@@ -158,8 +165,8 @@ class Header:
         if not isinstance(value, dict):
             raise RecordingError("the header is no map")
 
-        def text(name: str) -> str:
-            return _text(value.get(name))
+        def text(name: str, default: Any = None) -> str:
+            return printable(_text(name, value.get(name, default)))  # it is shown on terminals and in windows
 
         config = value.get("config")
         if not isinstance(config, dict):
@@ -172,13 +179,13 @@ class Header:
             config=config,
             order=text("order"),
             sampler=SamplerSettings.unpack(value.get("sampler")),
-            seed=_integer(value.get("seed")),
-            tick_rate=_number(value.get("tick_rate")),
+            seed=_integer("seed", value.get("seed")),
+            tick_rate=_number("tick_rate", value.get("tick_rate")),
             engine=text("engine"),
             device=text("device"),
-            created=_number(value.get("created")),
+            created=_number("created", value.get("created")),
             opening=Opening.unpack(opening) if opening is not None else None,
-            tokenizer=_text(value.get("tokenizer", "")),
+            tokenizer=text("tokenizer", ""),
         )
 
 
@@ -225,12 +232,12 @@ class StepRecord:
         if not isinstance(events, list) or len(events) > MAX_EVENTS:
             raise RecordingError(f"a step's events are no list of at most {MAX_EVENTS}")
         return StepRecord(
-            index=_integer(index, MAX_STEPS),
-            frame=_integer(frame),
-            time=_number(time),
+            index=_integer("index", index, MAX_STEPS),
+            frame=_integer("frame", frame),
+            time=_number("time", time),
             action=unpack_action(action),
             tokens=unpack_array(tokens, 1) if tokens is not None else None,
-            latency=_number(latency),
+            latency=_number("latency", latency),
             events=tuple(_event(event) for event in events),
         )
 
@@ -275,14 +282,13 @@ class Marker:
         def optional(name: str, convert: Callable[[Any], T]) -> T | None:
             return convert(value[name]) if value.get(name) is not None else None
 
-        back_to = value.get("back_to")
         return Marker(
-            kind=_text(value.get("kind")),
-            index=_integer(value.get("index"), MAX_STEPS),
-            time=_number(value.get("time")),
-            label=_text(value.get("label")),
-            back_to=None if back_to is None else _integer(back_to, MAX_STEPS, low=-1),
-            seed=optional("seed", _integer),
+            kind=_text("kind", value.get("kind")),
+            index=_integer("index", value.get("index"), MAX_STEPS),
+            time=_number("time", value.get("time")),
+            label=_text("label", value.get("label")),
+            back_to=optional("back_to", lambda step: _integer("back_to", step, MAX_STEPS, low=-1)),
+            seed=optional("seed", lambda seed: _integer("seed", seed)),
             sampler=optional("sampler", SamplerSettings.unpack),
             opening=optional("opening", Opening.unpack),
         )
@@ -300,6 +306,32 @@ def pack_record(kind: int, payload: bytes) -> bytes:
     return RECORD.pack(len(payload), zlib.crc32(payload, zlib.crc32(bytes([kind]))), kind) + payload
 
 
+class Record(Protocol):
+    def pack(self) -> bytes: ...
+
+    @staticmethod
+    def unpack(payload: bytes) -> Any: ...
+
+
+def pack_readable(kind: int, record: Record) -> bytes:
+    """A record as bytes. RecordingError, with what is wrong, if a reader would refuse it: each limit has one home, in
+    `unpack`, and what is written has been through it."""
+    try:
+        payload = record.pack()
+    except (OverflowError, ValueError, TypeError) as error:  # an integer of 65 bits, half a character
+        raise RecordingError(f"MessagePack cannot hold it ({error})") from None
+    packed = pack_record(kind, payload)
+    record.unpack(payload)
+    return packed
+
+
+def printable(text: str, most: int = MAX_TEXT) -> str:
+    """`text` without what a terminal or a font would obey or choke on (control characters, turned direction, half
+    characters: each becomes "?"), and of at most `most` characters."""
+    shown = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
 def pack_action(action: Action) -> list[Any]:
     """[bit i: BUTTONS[i] is held, pitch, yaw]."""
     bits = sum(1 << index for index, name in enumerate(BUTTONS) if name in action.buttons)
@@ -308,9 +340,14 @@ def pack_action(action: Action) -> list[Any]:
 
 def unpack_action(value: Any) -> Action:
     bits, pitch, yaw = _list(value, 3)
-    held = _integer(bits, (1 << len(BUTTONS)) - 1)
-    names = frozenset(name for index, name in enumerate(BUTTONS) if held >> index & 1)
-    return Action(names, _number(pitch), _number(yaw))
+    held = _integer("buttons", bits, (1 << len(BUTTONS)) - 1)
+    return Action(_buttons(held), _number("pitch", pitch), _number("yaw", yaw))
+
+
+@lru_cache(maxsize=1 << 14)
+def _buttons(bits: int) -> frozenset[str]:
+    """Shared between steps: a set of names takes a hundred times the bytes that it has in the file."""
+    return frozenset({name for index, name in enumerate(BUTTONS) if bits >> index & 1})
 
 
 def pack_array(array: NDArray[np.integer]) -> list[Any]:
@@ -323,7 +360,7 @@ def pack_array(array: NDArray[np.integer]) -> list[Any]:
 
 def unpack_array(value: Any, dimensions: int) -> NDArray[np.int32]:
     shape, size, data = _list(value, 3)
-    lengths = [_integer(length, MAX_TOKENS) for length in _list(shape, dimensions)]
+    lengths = [_integer("an array's length", length, MAX_TOKENS) for length in _list(shape, dimensions)]
     if dimensions == 2 and lengths[0] > MAX_CONTEXT:
         raise RecordingError(f"a context of {lengths[0]} frames is longer than the format's {MAX_CONTEXT}")
     count = int(np.prod(lengths, dtype=np.int64))
@@ -342,15 +379,26 @@ def _dump(value: Any) -> bytes:
 
 
 def _load(payload: bytes) -> Any:
+    left = MAX_CONTAINERS
+
+    def count(container: T) -> T:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {MAX_CONTAINERS} lists and maps")
+        return container
+
     try:
         return msgpack.unpackb(
             payload,
             raw=False,
             strict_map_key=True,
+            object_hook=count,
+            list_hook=count,
             max_str_len=MAX_TEXT,
             max_bin_len=MAX_PAYLOAD,
-            max_array_len=MAX_DEPTH_ITEMS,
-            max_map_len=MAX_DEPTH_ITEMS,
+            max_array_len=MAX_ITEMS,
+            max_map_len=MAX_ITEMS,
             max_ext_len=0,
         )
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
@@ -363,29 +411,34 @@ def _list(value: Any, length: int) -> list[Any]:
     return value
 
 
-def _integer(value: Any, most: int = (1 << 64) - 1, low: int = 0) -> int:
+def _integer(name: str, value: Any, most: int = (1 << 64) - 1, low: int = 0) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
-        raise RecordingError(f"expected an integer in {low}..{most}")
+        raise RecordingError(f"{name} must be an integer in {low}..{most}, got {_shown(value)}")
     return value
 
 
-def _number(value: Any) -> float:
+def _number(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e18:
-        raise RecordingError("expected a finite number")
+        raise RecordingError(f"{name} must be a number below 1e18, got {_shown(value)}")
     return float(value)
 
 
-def _optional_number(value: Any) -> float | None:
-    return None if value is None else _number(value)
+def _optional_number(name: str, value: Any) -> float | None:
+    return None if value is None else _number(name, value)
 
 
-def _text(value: Any) -> str:
+def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise RecordingError("expected text")
+        raise RecordingError(f"{name} must be text, got {_shown(value)}")
     return value
 
 
 def _event(value: Any) -> Event:
     if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
-        raise RecordingError("expected an input event")
+        raise RecordingError("an input event must be a list of texts and numbers")
     return tuple(value)
+
+
+def _shown(value: Any) -> str:
+    """A number as it is; of anything else, what it is."""
+    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"

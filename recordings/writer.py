@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from types import TracebackType
@@ -21,30 +22,44 @@ from recordings.format import (
     Marker,
     RecordingError,
     StepRecord,
+    pack_readable,
     pack_record,
 )
 from recordings.index import Index
 
 
+def reason_of(error: OSError) -> str:
+    """Why something could not be written, in a few words."""
+    full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+    return "disk full" if full else (error.strerror or str(error))
+
+
 class SessionWriter:
-    """Appends records to a new file. RecordingError if it exists or cannot be made; OSError if the disk is full.
+    """Appends records to a new file. RecordingError if it exists or cannot be made, and for a record that a reader
+    would refuse: nothing of that is written. OSError if the disk is full, or the file was deleted.
 
     After an OSError the file is cut back to its last whole record and closed: it stays valid.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
         self.path = path
+        beginning = PREAMBLE.pack(MAGIC, MAJOR, MINOR) + pack_readable(HEADER, header)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO | None = path.open("xb", buffering=0)
         except FileExistsError:
             raise RecordingError(f"{path} exists: a recording is never written over; give another name") from None
         except OSError as error:
-            raise RecordingError(f"{path} cannot be written: {error.strerror}") from None
+            raise RecordingError(f"{path} cannot be written: {reason_of(error)}") from None
+        self.descriptor = self._file.fileno()
         self._end = 0  # of the last whole record
         self._steps: list[int] = []
         self._markers: list[int] = []
-        self._write(PREAMBLE.pack(MAGIC, MAJOR, MINOR) + pack_record(HEADER, header.pack()))
+        try:
+            self._write(beginning)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise RecordingError(f"{path} cannot be written: {reason_of(error)}") from None
 
     @property
     def steps(self) -> int:
@@ -59,16 +74,16 @@ class SessionWriter:
         """Appends one step. Steps count on without a gap."""
         assert record.index == len(self._steps), f"step {record.index} follows step {len(self._steps) - 1}"
         offset = self._end
-        self._write(pack_record(STEP, record.pack()))
+        self._write(pack_readable(STEP, record))
         self._steps.append(offset)
 
     def mark(self, marker: Marker) -> None:
         offset = self._end
-        self._write(pack_record(MARKER, marker.pack()))
+        self._write(pack_readable(MARKER, marker))
         self._markers.append(offset)
 
     def close(self) -> None:
-        """Writes the index and closes. A second call does nothing."""
+        """Writes the index and closes. A second call, or one after an OSError, does nothing."""
         if self._file is None:
             return
         offset = self._end
@@ -82,6 +97,8 @@ class SessionWriter:
     def _write(self, data: bytes) -> None:
         assert self._file is not None, "the session is closed"
         try:
+            if not os.fstat(self.descriptor).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "the file was deleted")
             view = memoryview(data)
             while view:  # a raw write may be short
                 view = view[self._file.write(view) :]

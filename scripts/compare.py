@@ -16,17 +16,22 @@ from worldmodel.evaluation.comparison import HEAD, comparison, markdown, read_sc
 from worldmodel.evaluation.page import plot, table, write_whole
 from worldmodel.evaluation.tally import MODEL
 from worldmodel.training.common import main_with_errors
+from worldmodel.types import WorldModelError
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """evaluations: folders of scripts/evaluate.py; out: folder of the comparison."""
+    """What is put side by side."""
 
     evaluations: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders that scripts/evaluate.py left."""
     out: Path = Path("compare")
+    """Folder of the comparison."""
 
 
 def main(args: Arguments) -> None:
+    if not args.evaluations:
+        raise WorldModelError("give at least one folder that scripts/evaluate.py left")
     scores = [read_scores(folder) for folder in args.evaluations]
     rows = comparison(scores)
     text = markdown(HEAD, rows)

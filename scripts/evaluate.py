@@ -11,7 +11,6 @@ ceiling. Rollouts are kept in --out: started again after a kill, it goes on.
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,6 +37,7 @@ from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config, load_sampler
+from worldmodel.parsing import read_json
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
@@ -49,33 +49,54 @@ TOKENIZER_EVERY = 20  # recorded frames: one in so many scores the image tokeniz
 
 @dataclass(frozen=True)
 class Arguments:
-    """checkpoint: a world model; data: folders of held-out clips; out: folder of the report; idm: the model that reads
-    actions; frames: generated a clip; context: recorded frames before them; clips: how many stretches, spread over the
-    data; seeds: rollouts of each; drift, drift_frames: long rollouts on random actions; lpips, fvd: published weights
-    (see worldmodel/evaluation/published.py); timed: frames whose speed is measured; cache: decoded frames."""
+    """What is scored, and on what."""
 
     checkpoint: Path
+    """Folder of a world model."""
     data: tuple[Path, ...]
+    """Folders of held-out clips."""
     out: Path
+    """Folder of the report."""
     idm: Path = PRETRAINED_IDM
+    """What reads the actions: a folder of an inverse dynamics model, or the .weights file of VPT's."""
     frames: int = 15
+    """Frames generated of each stretch."""
     context: int = 4
+    """Recorded frames before them."""
     clips: int = 64
+    """How many stretches, spread over the data."""
     seeds: int = 1
+    """Rollouts of each stretch."""
     drift: int = 4
+    """Long rollouts on random actions."""
     drift_frames: int = 600
+    """Frames of each of them."""
     engine: str = "auto"
+    """What runs the model: auto, cuda, openvino or eager."""
     temperature: float | None = None
+    """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
     top_p: float | None = None
+    """Sample among the likeliest tokens that together have this probability. Default: the checkpoint's."""
     guidance: float | None = None
+    """Follow the mouse buttons more than the model does by itself; 0 is off. Default: the checkpoint's."""
     work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed. Default: the checkpoint's."""
     move_guidance: float | None = None
+    """Follow keys and mouse more than the model does by itself; 0 is off. Default: the checkpoint's."""
     walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: the checkpoint's."""
     sprint_guidance: float | None = None
+    """The same for sprinting. Default: the checkpoint's."""
     lpips: Path | None = None
+    """Published weights of LPIPS; see worldmodel/evaluation/published.py. Default: LPIPS is not computed."""
     fvd: Path | None = None
+    """Published weights of FVD's network. Default: FVD is not computed."""
     timed: int = 100
+    """Frames whose speed is measured."""
     cache: Path = Path("runs/evaluation")
+    """Folder of decoded frames."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
 
 
 def check(args: Arguments) -> ActionReader:
@@ -97,7 +118,7 @@ def check_folder(out: Path, settings: dict[str, Any]) -> None:
     """The folder's rollouts are of these settings, or it is new."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
+    if path.exists() and read_json(path) != settings:
         raise ClipError(f"{out} holds another evaluation ({path}): give another --out or delete it")
     write_json(path, settings)
 
@@ -143,7 +164,7 @@ def main(args: Arguments) -> None:
     }
     check_folder(args.out, settings)
     store = args.cache / "frames"
-    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape))
+    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
     tokens = build_token_store(stored, tokenizer, config, args.out / "tokens", world.device)
     episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
     speed = time_frames(world, episodes[0].tokens[: args.context], episodes[0].actions[: args.context - 1], args.timed)

@@ -30,23 +30,38 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
 @dataclass(frozen=True)
 class Arguments:
-    """checkpoint: "nano" or a folder; trials: of each kind; the rest as those of `worldmodel play`."""
+    """What is played beside the real game."""
 
     checkpoint: str
+    """A world model: "nano", or a folder."""
     out: Path
+    """Folder of the results; the real side, in `real`, is recorded once."""
     trials: int = 50
+    """Trials of each kind."""
     seed: int = 0
+    """Of the land and of the trials."""
     preset: str = "grassland"
+    """The kind of land."""
     kinds: tuple[str, ...] = KINDS
+    """Kinds of trials."""
     engine: str = "auto"
+    """What runs the model: auto, openvino or eager."""
     threads: int = 0
+    """CPU threads; 0 is all cores."""
     temperature: float | None = None
+    """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
     top_p: float | None = None
+    """Sample among the likeliest tokens that together have this probability. Default: the checkpoint's."""
     guidance: float | None = None
+    """Follow the mouse buttons more than the model does by itself; 0 is off. Default: the checkpoint's."""
     work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed. Default: the checkpoint's."""
     move_guidance: float | None = None
+    """Follow keys and mouse more than the model does by itself; 0 is off. Default: the checkpoint's."""
     walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: the checkpoint's."""
     sprint_guidance: float | None = None
+    """The same for sprinting. Default: the checkpoint's."""
 
 
 def main(args: Arguments) -> None:

@@ -1,13 +1,13 @@
 """The tokenizer laboratory: published ideas as presets, measured alike, in one table.
 
-    python scripts/lab.py run PRESET --data CLIPS [CLIPS ...] --val CLIPS [--reader runs/idm] [--out runs/lab] [--seed 0]
+    python scripts/lab.py run PRESET --data CLIPS [CLIPS ...] --val CLIPS [--reader runs/idm] [--out runs/lab]
     python scripts/lab.py table [--results runs/lab/lab.json]
     python scripts/lab.py plots [--results runs/lab/lab.json] [--picture runs/lab/lab.png]
 
-A run takes about 15 minutes on two cores, adds its row to --results, and is skipped if the row is there; killed, the
-same command goes on. Without --reader (an inverse dynamics model, scripts/train_idm.py) the columns that need one stay
-empty. Three seeds of the preset "baseline" give the noise: what lies inside it is a tie. The presets, with their papers,
-are in worldmodel/lab/presets.py.
+A run takes about 15 minutes on two cores, adds its row to --results, and is skipped if the row is there;
+killed, the same command goes on. Without --reader (an inverse dynamics model, scripts/train_idm.py) the columns
+that need one stay empty. Three seeds of the preset "baseline" give the noise: what lies inside it is a tie. The
+presets, with their papers, are in worldmodel/lab/presets.py.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from typing import Annotated
 import torch
 import tyro
 
-from worldmodel.lab.bench import TABLES, plot, read_rows, run, table
+from worldmodel.lab.bench import run
 from worldmodel.lab.presets import preset
+from worldmodel.lab.table import TABLES, plot, read_rows, table
 from worldmodel.lab.train import Budget
 from worldmodel.training.common import main_with_errors
 

@@ -8,7 +8,6 @@ Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.p
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
@@ -36,10 +35,12 @@ from worldmodel.model.loading import (
     save_starts,
     save_world_model,
 )
+from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
+from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 
@@ -73,7 +74,8 @@ class Arguments:
 
 def training_facts(run: Path, parameters: int) -> dict[str, str]:
     """Steps and hours of a run, from its log (whose seconds start again whenever it was resumed)."""
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = run / "log.jsonl"
+    rows = [parse_json(line, f"{log}:{number}") for number, line in read_lines(log)]
     seconds = [row["seconds"] for row in rows]
     spent = sum(a for a, b in pairwise([*seconds, 0.0]) if b < a)
     return {
@@ -102,12 +104,28 @@ def average(model: WorldModel, run: Path) -> None:
     model.transformer.load_state_dict({name: (mine[name] + theirs[name]) / 2 for name in mine})
 
 
+def read_starts(path: Path) -> list[tuple[str, int]]:
+    """[[clip's name, step], ...]: where the start scenes are cut. WorldModelError for another file."""
+    values = read_json(path)
+    if not isinstance(values, list) or not values:
+        raise WorldModelError(f'{path}: start scenes are a list such as [["val.clip_0", 120]], got {quoted(values)}')
+    for number, value in enumerate(values):
+        if not (isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and is_whole(value[1])):
+            raise WorldModelError(f"{path}: start scene {number} must be [clip's name, step], got {quoted(value)}")
+    return [(name, int(step)) for name, step in values]
+
+
 def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> StartScene:
     """The `context` frames up to `step` of a stored clip, and the actions between them, as a start scene."""
     stores = [path.parent for path in (args.cache / "frames").glob(f"*/{name}.frames.npy")]
     if not stores:
         raise ClipError(f"--starts names {name!r}, of which no frames are stored below {args.cache / 'frames'}")
     clip = open_frame_store(stores[0], [name])[0]
+    if not args.context - 1 <= step < len(clip.frames):
+        raise ClipError(
+            f"--starts names step {step} of {name}: it has {len(clip.frames)}, of which the first {args.context - 1} "
+            "have too few frames before them"
+        )
     part = slice(step - args.context + 1, step + 1)
     frames = torch.from_numpy(np.ascontiguousarray(clip.frames[part]))
     encode = model.config.action_tokenizer().encode
@@ -117,6 +135,7 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 def main(args: Arguments) -> None:
     usual = replace(Sampler(), **given_settings(args))
+    starts = read_starts(args.starts)
     model = load_world_model(args.run)
     config = model.config
     image = config.image_tokenizer
@@ -132,7 +151,7 @@ def main(args: Arguments) -> None:
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as folder:  # the shipped tokenizer's tokens, not the training run's
         tokens = build_token_store(pictures, model.tokenizer, config, Path(folder), cpu)
-    scenes = [cut_scene(args, model, name, step) for name, step in json.loads(args.starts.read_text())]
+    scenes = [cut_scene(args, model, name, step) for name, step in starts]
     save_starts(args.out, scenes)
 
     began = time.monotonic()
@@ -169,7 +188,7 @@ def main(args: Arguments) -> None:
         },
     )
     facts_file = args.out / "training.json"
-    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
+    facts = read_json(facts_file) if facts_file.exists() else {}
     runs = (("tokenizer", args.tokenizer_run, model.tokenizer), ("world", args.run, model.transformer))
     for name, run, module in runs:
         if run is not None:

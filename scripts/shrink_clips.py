@@ -11,41 +11,49 @@ import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
-from av.video.reformatter import Interpolation
 from tqdm import tqdm
 
-from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, find_clips
+from worldmodel.data.clips import TICKS_PER_SECOND, find_clips, plan_clip
+from worldmodel.data.locking import unfinished
+from worldmodel.data.video import decoded, fit_to, fitted
 from worldmodel.training.common import main_with_errors
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """data: folder of clips; out: folder for the copies; crf: H.264 quality (lower is better and larger)."""
+    """What is copied, and how small."""
 
     data: Path
+    """Folder of clips."""
     out: Path
+    """Folder for the copies."""
     height: int = 112
+    """Height of the copies, in pixels."""
     width: int = 192
+    """Width of the copies, in pixels."""
     crf: int = 22
+    """Quality of the H.264 encoding: lower is better and larger."""
 
 
 def shrink(clip: Path, target: Path, height: int, width: int, crf: int) -> None:
-    """Re-encodes one clip by area averaging, every frame kept."""
+    """Re-encodes one clip as it is read for training: upright, in the model's shape, every picture at its time."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(target.name + ".tmp")
-    with av.open(str(clip)) as source, av.open(str(temporary), "w", format="mp4") as copy:
-        video = source.streams.video[0]
-        if video.width < width or video.height < height:
-            raise ClipError(f"{clip}: {video.width}x{video.height} px is smaller than the {width}x{height} asked for")
+    plan = plan_clip(clip, height, width)
+    fit = fit_to(plan.video, height, width)
+    temporary = unfinished(target)
+    base = Fraction(1, 1000 * TICKS_PER_SECOND)
+    with av.open(str(temporary), "w", format="mp4") as copy:
         stream = copy.add_stream("libx264", rate=TICKS_PER_SECOND)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = base
         stream.options = {"crf": str(crf), "preset": "slow"}
-        for picture in source.decode(video):
-            small = picture.reformat(width, height, "yuv420p", interpolation=Interpolation.AREA)
-            small.pts = None
+        for tick, picture in decoded(plan.video):
+            small = av.VideoFrame.from_ndarray(fitted(picture, plan.video, fit, height, width), format="rgb24")
+            small.pts, small.time_base = round(1000 * tick), base
             copy.mux(stream.encode(small))
         copy.mux(stream.encode())
     os.replace(temporary, target)

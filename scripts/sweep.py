@@ -9,7 +9,6 @@ sweep.json and sweep.png (F1 and PSNR against frames a second) in --out. Rollout
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
@@ -29,6 +28,7 @@ from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.parsing import read_json
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
@@ -36,22 +36,36 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
 @dataclass(frozen=True)
 class Arguments:
-    """checkpoints: world models, one for each decode order that is to be compared; data: folders of held-out clips;
-    timed: frames whose speed is measured, for each setting; the rest as in scripts/evaluate.py."""
+    """What is varied, and on what it is scored."""
 
     checkpoints: tuple[Path, ...]
+    """World models, one for each decode order that is to be compared."""
     data: tuple[Path, ...]
+    """Folders of held-out clips."""
     out: Path
+    """Folder of the results."""
     temperatures: tuple[float, ...] = (0.7, 1.0)
+    """Sampling temperatures."""
     top_ps: tuple[float, ...] = (0.8, 1.0)
+    """Values of top-p."""
     guidances: tuple[float, ...] = (0.0,)
+    """Values of the guidance."""
     idm: Path = PRETRAINED_IDM
+    """What reads the actions, as in scripts/evaluate.py."""
     clips: int = 16
+    """How many stretches, spread over the data."""
     frames: int = 15
+    """Frames generated of each."""
     context: int = 4
+    """Recorded frames before them."""
     timed: int = 50
+    """Frames whose speed is measured, for each setting."""
     engine: str = "auto"
+    """What runs the model: auto, cuda, openvino or eager."""
     cache: Path = Path("runs/evaluation")
+    """Folder of decoded frames."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
 
 
 def samplers(args: Arguments) -> list[Sampler]:
@@ -64,7 +78,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
     world = NeuralWorld(checkpoint, NeuralOptions(args.engine))
     reader.check(world.frame_shape, str(checkpoint))
     store = args.cache / "frames"
-    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape))
+    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
     folder = args.out / world.weights[:SHORT_HASH]
     tokens = build_token_store(stored, world.model.tokenizer, world.model.config, folder / "tokens", world.device)
     episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
@@ -74,7 +88,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
         name = f"t{sampler.temperature}-p{sampler.top_p}-g{sampler.guidance}-{args.clips}x{args.frames}-{args.context}"
         done = folder / f"{name}.json"
         if done.exists():
-            rows.append(json.loads(done.read_text()))
+            rows.append(read_json(done))
             continue
         first = episodes[0]
         speed = time_frames(world, first.tokens[: args.context], first.actions[: args.context - 1], args.timed)

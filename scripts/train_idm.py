@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import tyro
 
-from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.frames import open_clips, write_json
 from worldmodel.evaluation.following import add_up, score
 from worldmodel.evaluation.idm import IDMConfig, save_idm
 from worldmodel.model.loading import load_tokenizer
@@ -25,26 +25,30 @@ from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips (val: other scenes, for the scores); tokenizer: folder of an image tokenizer; out:
-    the run's folder; cache: folder of decoded frames; stop_after_minutes: save and stop, to go on later."""
+    """What is trained on what."""
 
     data: tuple[Path, ...]
+    """Folders of clips."""
     val: tuple[Path, ...]
+    """Folders of held-out clips (other scenes), for the scores."""
     tokenizer: Path
+    """Folder of an image tokenizer."""
     out: Path
+    """The run's folder."""
     cache: Path = Path("runs")
+    """Folder of decoded frames; several runs may share it."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
     stop_after_minutes: float | None = None
+    """Save and stop then, to go on later with the same command. Default: never."""
     model: tyro.conf.OmitArgPrefixes[IDMConfig] = field(default_factory=IDMConfig)
     training: tyro.conf.OmitArgPrefixes[IDMTraining] = field(default_factory=IDMTraining)
 
 
 def main(args: Arguments) -> bool:
     tokenizer = load_tokenizer(args.tokenizer)
-    size = (args.model.height, args.model.width)
-    clips = {}
-    for split, folders in (("train", args.data), ("val", args.val)):
-        store = args.cache / "frames" / split
-        clips[split] = open_frame_store(store, build_frame_store(folders, store, *size))
+    splits = {"train": args.data, "val": args.val}
+    clips = open_clips(splits, args.cache / "frames", args.model.height, args.model.width, skip_bad=args.skip_bad)
     model = train_idm(args.model, args.training, clips["train"], tokenizer, args.out, args.stop_after_minutes)
     if model is None:
         print(f"stopped early; the same command goes on: {args.out}")

@@ -15,31 +15,37 @@ import numpy as np
 import tyro
 
 from worldmodel.config import ImageTokenizerConfig
-from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.frames import open_clips, write_json
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips (val: held out, scored on every 10th step); out: the run's folder;
-    cache: folder of decoded frames; stop_after_minutes: save and stop, to go on later."""
+    """What is trained on what."""
 
     data: tuple[Path, ...]
+    """Folders of clips."""
     val: Path
+    """Folder of held-out clips; every 10th of their frames is scored."""
     out: Path
+    """The run's folder."""
     cache: Path = Path("runs/frames")
+    """Folder of decoded frames; several runs may share it."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
     stop_after_minutes: float | None = None
+    """Save and stop then, to go on later with the same command. Default: never."""
     model: tyro.conf.OmitArgPrefixes[ImageTokenizerConfig] = field(default_factory=ImageTokenizerConfig)
     training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
 
 
 def main(args: Arguments) -> bool:
     height, width = args.model.height, args.model.width
-    train = open_frame_store(args.cache / "train", build_frame_store(args.data, args.cache / "train", height, width))
-    val = open_frame_store(args.cache / "val", build_frame_store([args.val], args.cache / "val", height, width))
-    held_out = np.concatenate([clip.frames[::10] for clip in val])
-    scores = train_tokenizer(args.model, args.training, train, held_out, args.out, args.stop_after_minutes)
+    splits = {"train": args.data, "val": (args.val,)}
+    clips = open_clips(splits, args.cache, height, width, skip_bad=args.skip_bad)
+    held_out = np.concatenate([clip.frames[::10] for clip in clips["val"]])
+    scores = train_tokenizer(args.model, args.training, clips["train"], held_out, args.out, args.stop_after_minutes)
     if scores is None:
         print(f"stopped early; the same command goes on: {args.out}")
         return False

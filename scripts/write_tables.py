@@ -24,6 +24,7 @@ from worldmodel.training.common import main_with_errors
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "worldmodel/pretrained/nano"
 IDM = ROOT / "worldmodel/pretrained/idm"
+LUANTI = ROOT / "worldmodel/games/luanti"
 BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -99,6 +100,32 @@ def tokenizer_settings() -> str:
         for run in read(BENCHMARKS / "tokenizer_settings.json")["runs"]
     ]
     return table(["FSQ levels", "codes", "bits a frame", "steps", "PSNR", "SSIM", "hotbar PSNR", "codes used"], rows)
+
+
+def art() -> str:
+    """Best first: by F1 on reconstructions."""
+    bench = read(BENCHMARKS / "art.json")
+    rows = [
+        [
+            style,
+            f"{found['f1_reconstructed']:.2f}",
+            f"{found['f1_recorded']:.2f}",
+            f"{found['camera_degrees_reconstructed']:.2f} / {found['camera_degrees_recorded']:.2f}",
+            f"{found['sharpness_kept']:.0%} of {found['sharpness']:.1f}",
+            f"{found['psnr']:.2f}",
+            f"{found['slots_read']:.0%} / {found['items_read']:.0%}",
+            f"{found['perplexity']:.0f}",
+        ]
+        for style, found in sorted(bench["styles"].items(), key=lambda item: -item[1]["f1_reconstructed"])
+    ]
+    settings = bench["settings"]
+    header = ["style", "F1, reconstructed", "F1, recorded", "camera off, degrees", "edges kept", "PSNR", "slot / item"]
+    note = (
+        f"{settings['clips']} clips of {settings['frames']} frames, {settings['steps']} steps of the tokenizer, "
+        f"{settings['reader_steps']} of the inverse dynamics model, one seed each. Edges kept: mean brightness "
+        "difference of neighbouring pixels, of that of the recorded frames."
+    )
+    return table([*header, "perplexity"], rows) + "\n\n" + note
 
 
 def cpu_engines() -> str:
@@ -290,6 +317,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "nano-rollouts": nano_rollouts,
     "nano-training": nano_training,
     "tokenizer-settings": tokenizer_settings,
+    "art": art,
     "cpu-engines": cpu_engines,
     "play-speed": play_speed,
     "recording-cost": recording_cost,
@@ -313,7 +341,7 @@ def filled(text: str) -> str:
 
 def main(args: Arguments) -> None:
     stale = []
-    for path in (ROOT / "README.md", NANO / "README.md", IDM / "README.md"):
+    for path in (ROOT / "README.md", NANO / "README.md", IDM / "README.md", LUANTI / "README.md"):
         text = path.read_text()
         new = filled(text)
         if new != text:

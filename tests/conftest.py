@@ -26,8 +26,10 @@ TINY_TOKENIZER = ImageTokenizerConfig(
 )
 
 
-def tiny_config(order: str = "diagonal-1", window: int = 3, **transformer: object) -> WorldModelConfig:
-    sizes = {"hidden": 32, "mlp": 48, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "window": window}
+def tiny_config(
+    order: str = "diagonal-1", offsets: tuple[int, ...] = (1, 2), **transformer: object
+) -> WorldModelConfig:
+    sizes = {"hidden": 32, "mlp": 48, "layers": 3, "heads": 4, "kv_heads": 2, "head_dim": 16, "offsets": offsets}
     return WorldModelConfig(TINY_TOKENIZER, TransformerConfig(**{**sizes, **transformer}), order)  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from client.playback import Playback
 from kernels.sampling import Sampler
+from worldmodel.data.hud import HOTBAR_LINES
 from worldmodel.types import Action, Frame, Step
 
 
@@ -100,6 +101,59 @@ class FakeWorld:
         return np.ascontiguousarray(
             np.where(rows[..., None] > 0, ground, sky + 0 * ground).clip(0, 255).astype(np.uint8)
         )
+
+
+class HotbarWorld(FakeWorld):
+    """A FakeWorld with a hotbar, as Luanti draws it; start scene i opens on slot `opens[i]` (1 to 9). It can be rewound
+    and gone on from a bookmark. late: steps after which a chosen slot is shown."""
+
+    hud = "luanti"
+
+    def __init__(self, opens: tuple[int, ...] = (6, 3, 9), late: int = 0, **options: float) -> None:
+        super().__init__(starts=len(opens), **options)  # type: ignore[arg-type]
+        self.opens, self.late = opens, late
+        self._slots = [1]  # after each step since the reset
+
+    @property
+    def length(self) -> int:
+        return len(self._slots) - 1
+
+    def reset(self, start: int = 0, seed: int = 0) -> Step:
+        self._slots = [self.opens[start]]
+        return super().reset(start, seed)
+
+    def step(self, action: Action) -> Step:
+        chosen = [int(name.removeprefix("hotbar.")) for name in action.buttons if name.startswith("hotbar.")]
+        self._slots.append(chosen[0] if len(chosen) == 1 else self._slots[-1])  # two at once are none
+        return super().step(action)
+
+    def peek(self, back: int) -> Step:
+        kept, self._slots = self._slots, self._slots[: len(self._slots) - back]
+        step = Step(self._draw())
+        self._slots = kept
+        return step
+
+    def rewind(self, back: int) -> Step:
+        self._slots = self._slots[: len(self._slots) - back]
+        return Step(self._draw())
+
+    def bookmark(self) -> None:
+        self._mark = self._slots[-1]
+
+    def anchor(self, scene: object = None) -> Step:
+        self._slots = [self._mark]
+        return Step(self._draw())
+
+    def _draw(self) -> Frame:
+        frame = super()._draw()
+        H, W = self.frame_shape
+        line = HOTBAR_LINES[self.hud]
+        rows = slice(round(line.top * H), round(line.bottom * H))
+        shown = self._slots[max(0, len(self._slots) - 1 - self.late)]
+        for slot in range(line.slots):
+            left = round((line.left + slot * line.pitch) * W)
+            frame[rows, left : left + round(line.pitch * W)] = 200 if slot + 1 == shown else 90
+        return frame
 
 
 class FakePlayback(Playback):

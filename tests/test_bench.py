@@ -75,7 +75,7 @@ def test_a_filled_context_costs_what_a_played_one_does():
         played.decode(action, GREEDY, 0, index)
     fill_context(filled, np.random.default_rng(0))
     assert filled.filled == played.filled == 3
-    assert filled.visible.sum() == played.visible.sum()
+    assert filled._visible().sum() == played._visible().sum()
     assert filled.decode(actions[10], GREEDY, 0, 0)[0].shape == tokens[0].shape
 
 

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeWorld
+from fakes import FakeWorld, HotbarWorld
 from PIL import Image
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -38,8 +39,12 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld  # noqa: E402
 PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
 
 
-def key(name, down=True, mod=0):
-    return pygame.Event(pygame.KEYDOWN if down else pygame.KEYUP, scancode=SCANCODES[name], mod=mod, key=0, unicode="")
+def key(name, down=True, mod=0, printed=""):
+    """name: its place, as on a US keyboard; printed: what the layout has there."""
+    code = ord(printed) if printed else 0
+    return pygame.Event(
+        pygame.KEYDOWN if down else pygame.KEYUP, scancode=SCANCODES[name], mod=mod, key=code, unicode=printed
+    )
 
 
 CLICK = {"button": 1, "pos": (5, 5)}
@@ -188,6 +193,57 @@ def test_ctrl_q_quits_only_with_the_mouse_free(play):
     assert p.client.over
 
 
+def test_shortcuts_go_by_what_is_printed_and_the_game_by_place(play):
+    p = play(FakeWorld(tick_rate=50.0), output_dir=Path("nowhere"))
+    p.until(lambda: p.client.grabbed)
+    # Colemak prints R where one walks back, Dvorak a comma where one walks on: walking is all they do.
+    p.client.handle(key("S", printed="r"))
+    p.until(lambda: p.world.actions and "back" in p.world.actions[-1].buttons)
+    p.client.handle(key("S", down=False, printed="r"))
+    p.client.handle(key("W", printed=","))
+    p.until(lambda: "forward" in p.world.actions[-1].buttons)
+    assert not Path("nowhere").exists()
+    resets = len(p.world.resets)
+    p.client.handle(key("L", printed="n"))  # Dvorak's N
+    p.until(lambda: len(p.world.resets) > resets)
+    p.press("Escape")
+    p.client.handle(key("Q", mod=pygame.KMOD_LCTRL, printed="a"))  # AZERTY
+    assert not p.client.over
+    p.client.handle(key("A", mod=pygame.KMOD_LCTRL, printed="q"))
+    assert p.client.over
+
+
+def test_ctrl_q_quits_by_its_place_where_no_latin_letter_is_printed(play):
+    p = play()
+    p.press("Escape")
+    p.client.handle(key("Q", mod=pygame.KMOD_LCTRL, printed="\u0439"))
+    assert p.client.over
+
+
+def test_a_gamepad_that_is_gone_when_it_is_opened_does_nothing(play):
+    p = play()
+    p.client.handle(pygame.Event(pygame.CONTROLLERDEVICEADDED, device_index=5))
+    before = p.index()
+    p.until(lambda: p.index() > before)
+
+
+def test_nothing_stays_held_when_a_gamepad_is_unplugged(play):
+    p = play()
+    p.until(lambda: p.client.grabbed)
+    p.client.handle(key("D"))
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=1, value=-32768, instance_id=0))
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=2, value=20000, instance_id=0))
+    p.client.handle(pygame.Event(pygame.CONTROLLERBUTTONDOWN, button=0, instance_id=0))
+    p.until(lambda: {"forward", "jump", "right"} <= p.world.actions[-1].buttons if p.world.actions else False)
+    assert p.world.actions[-1].yaw > 0
+    p.client.handle(pygame.Event(pygame.CONTROLLERDEVICEREMOVED, instance_id=0))
+    p.until(lambda: p.world.actions[-1] == Action(frozenset({"right"})))  # the keyboard's key is still down
+    p.client.handle(pygame.Event(pygame.CONTROLLERBUTTONUP, button=0, instance_id=0))  # as SDL sends it, late
+    p.client.handle(pygame.Event(pygame.CONTROLLERAXISMOTION, axis=1, value=-32768, instance_id=1))  # plugged in again
+    p.until(lambda: "forward" in p.world.actions[-1].buttons)
+    assert not p.client.paused
+
+
 def test_lost_focus_pauses_and_releases(play):
     p = play()
     p.until(lambda: p.client.grabbed)
@@ -207,6 +263,79 @@ def test_full_screen_does_not_pause(play):
     assert p.client.grabbed
     p.press("F11")
     p.until(lambda: p.client.screen.surface.get_size() == (960, 560))
+
+
+def shown(p):
+    return p.client.state.picture.slot
+
+
+def notch(p, notches=-1):
+    p.client.handle(pygame.Event(pygame.MOUSEWHEEL, x=0, y=notches))
+
+
+def test_the_wheel_goes_on_from_the_slot_that_the_world_shows(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.until(lambda: p.client.grabbed)
+    assert shown(p) == 6
+    notch(p)
+    p.until(lambda: shown(p) == 7)
+    p.press("5")
+    p.until(lambda: shown(p) == 5)
+    p.press("]")  # the next scene opens on slot 3
+    p.until(lambda: shown(p) == 3)
+    notch(p)
+    p.until(lambda: shown(p) == 4)
+    p.press("Enter")
+    p.until(lambda: shown(p) == 3)
+    p.press("B")
+    p.press("8")
+    p.until(lambda: shown(p) == 8)
+    p.press("H")  # the bookmark's picture
+    p.until(lambda: shown(p) == 3)
+    notch(p, 1)
+    p.until(lambda: shown(p) == 2)
+
+
+def test_the_wheel_goes_on_from_the_slot_that_a_rewind_comes_to(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.until(lambda: p.client.grabbed)
+    p.until(lambda: p.index() > 3)
+    p.press("5")
+    p.until(lambda: shown(p) == 5)
+    p.client.handle(key("Backspace"))
+    p.until(lambda: shown(p) == 6)
+    p.client.handle(key("Backspace", down=False))
+    p.until(lambda: not p.client.rewinding and not p.client.state.picture.cut)
+    notch(p)
+    p.until(lambda: shown(p) == 7)
+
+
+def test_a_world_that_changes_its_slot_by_itself_is_followed(play):
+    p = play(HotbarWorld(tick_rate=50.0, late=1))
+    p.until(lambda: p.client.grabbed and p.index() > 3)
+    p.world._slots[-1] = 2  # a dream may: nobody pressed anything
+    p.until(lambda: shown(p) == 2)
+    at = p.index()
+    p.until(lambda: p.index() > at + 2)
+    for slot in (3, 4, 5):
+        notch(p)
+        p.until(lambda slot=slot: shown(p) == slot)
+
+
+def test_two_slots_in_one_step_are_the_last_one_in_the_world_and_on_the_key_caps(play):
+    p = play(HotbarWorld(tick_rate=50.0))
+    p.press(".")
+    p.settle()
+    before = len(p.world.actions)
+    for name in ("4", "7"):
+        p.client.handle(key(name))
+    p.press(",")
+    p.until(lambda: shown(p) == 7)
+    assert p.world.actions[before:] == [Action(frozenset({"hotbar.7"}))]
+    p.press(".")
+    p.until(lambda: len(p.world.actions) > before + 2)
+    assert p.world.actions[-1].buttons == {"hotbar.7"}
+    assert p.client.view().lit == {"hotbar.7"}
 
 
 def test_temperature_keys(play):

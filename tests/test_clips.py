@@ -1,13 +1,16 @@
 """The clip reader on small real mp4 files, whole and broken."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import vpt_line, write_clip
 
-from worldmodel.data.clips import ClipError, find_clips, read_actions, read_clip
-from worldmodel.data.frames import build_frame_store, open_frame_store
+from worldmodel.data.clips import ClipError, action_lines, find_clips, read_actions, read_clip
+from worldmodel.data.frames import build_frame_store, open_clips, open_frame_store
+from worldmodel.types import Action
 
 
 def steps_of(path):
@@ -44,6 +47,45 @@ def test_wheel_becomes_a_hotbar_key(tmp_path):
     lines = [vpt_line(hotbar=0), vpt_line(hotbar=0), vpt_line(hotbar=3), vpt_line(hotbar=3, keys=["key.keyboard.2"])]
     write_clip(tmp_path / "a", [*lines, vpt_line(hotbar=1), vpt_line(hotbar=1)])
     assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == [{"hotbar.4"}, {"hotbar.2"}, set()]
+
+
+FOUR, SEVEN = "key.keyboard.4", "key.keyboard.7"
+
+
+@pytest.mark.parametrize(
+    ("slots", "keys", "steps"),
+    [
+        ((0, 0, 1, 2, 3, 3), {}, [{"hotbar.2"}, {"hotbar.4"}, set()]),  # the wheel, a slot a tick
+        ((0, 0, 0, 3, 6, 6), {2: [FOUR], 3: [SEVEN]}, [set(), {"hotbar.7"}, set()]),
+        ((0, 0, 0, 3, 6, 6), {2: [FOUR], 3: [FOUR, SEVEN], 4: [FOUR, SEVEN]}, [set(), {"hotbar.7"}, {"hotbar.7"}]),
+        ((0, 0, 3, 4, 4, 4), {1: [FOUR], 2: [FOUR]}, [{"hotbar.4"}, {"hotbar.5"}, set()]),  # held, and the wheel
+        ((0, 0, 3, 4, 4, 4), {1: [FOUR], 2: [FOUR], 3: [FOUR], 4: [FOUR]}, [{"hotbar.4"}, {"hotbar.5"}, set()]),
+        ((0, 0, 0, 0, 5, 5), {}, [set(), {"hotbar.6"}, set()]),
+        ((3, 3, 3, 3, 3, 3), {2: [FOUR], 3: [FOUR]}, [set(), {"hotbar.4"}, set()]),  # of the slot that is selected
+        ((None,) * 6, {2: [FOUR], 3: [FOUR, SEVEN], 4: [FOUR]}, [set(), {"hotbar.7"}, set()]),  # slots not told
+        ((0,) * 6, {2: [FOUR], 3: [FOUR], 4: [FOUR]}, [set(), {"hotbar.4"}, {"hotbar.4"}]),  # or not kept
+    ],
+)
+def test_of_two_slots_in_one_step_the_last_one_is_the_action(tmp_path, slots, keys, steps):
+    lines = [vpt_line(hotbar=slot, keys=keys.get(tick, [])) for tick, slot in enumerate(slots)]
+    write_clip(tmp_path / "a", lines)
+    assert [action.buttons for action in read_actions(tmp_path / "a.jsonl")] == steps
+    assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == steps
+
+
+def test_a_slot_that_changes_in_a_gui_is_no_action(tmp_path):
+    slots, gui = (0, 0, 0, 4, 4, 4, 4, 4), (2, 3)
+    write_clip(tmp_path / "a", [vpt_line(hotbar=slot, gui=tick in gui) for tick, slot in enumerate(slots)])
+    assert [step.action.buttons for step in steps_of(tmp_path / "a.mp4")] == [set()] * 3
+
+
+def test_lines_of_actions_say_the_same_slots_again(tmp_path):
+    slots = (None, 4, 4, 2, None, 1, 9, None)
+    actions = [Action(frozenset() if slot is None else frozenset({f"hotbar.{slot}"})) for slot in slots]
+    (tmp_path / "a.jsonl").write_text("\n".join(action_lines(actions)))
+    assert read_actions(tmp_path / "a.jsonl") == actions
+    (tmp_path / "a.jsonl").write_text("\n".join(action_lines([Action(frozenset({"hotbar.4", "hotbar.7"}))])))
+    assert read_actions(tmp_path / "a.jsonl") == [Action()]  # as the model was told
 
 
 @pytest.mark.parametrize(
@@ -93,8 +135,8 @@ def test_missing_frames_are_an_error_with_both_counts(tmp_path):
     [
         ("{'mouse': {}}", "a.jsonl:3: not JSON"),
         ("[1, 2]", 'a.jsonl:3: a VPT line is an object with "mouse"'),
-        ('{"mouse": {"dx": "x", "dy": 0, "buttons": []}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
-        ('{"mouse": {"dx": 1, "dy": 0}, "keyboard": {"keys": []}}', "a.jsonl:3: bad mouse"),
+        ('{"mouse": {"dx": "x", "dy": 0, "buttons": []}, "keyboard": {"keys": []}}', "a.jsonl:3: mouse: dx"),
+        ('{"mouse": {"dx": 1, "dy": 0}, "keyboard": {"keys": []}}', "a.jsonl:3: mouse: buttons"),
     ],
 )
 def test_bad_lines_name_file_and_line(tmp_path, text, message):
@@ -147,3 +189,81 @@ def test_frame_store_round_trip_and_resume(tmp_path):
     assert (tmp_path / "store" / f"{names[0]}.frames.npy").stat().st_mtime_ns == stamp
     with pytest.raises(ClipError, match="give another folder"):
         build_frame_store([tmp_path / "data"], tmp_path / "store", 96, 160)
+
+
+def bad_clips(folder):
+    """Two good clips, and four that cannot be used: for each another reason."""
+    for name in ("good", "other"):
+        write_clip(folder / name, [vpt_line(dx=5)] * 8)
+    line = write_clip(folder / "line", [vpt_line(dx=None)] * 8)
+    small = write_clip(folder / "small", [vpt_line()] * 8, height=32, width=32)
+    cut = write_clip(folder / "cut", [vpt_line()] * 8)
+    cut.write_bytes(cut.read_bytes()[:500])
+    alone = write_clip(folder / "alone", [vpt_line()] * 8)
+    alone.with_suffix(".jsonl").unlink()
+    return [line, small, cut, alone]
+
+
+def test_bad_clips_are_all_named_before_any_is_decoded(tmp_path):
+    bad = bad_clips(tmp_path / "data")
+    with pytest.raises(ClipError, match="4 of 6 clips cannot be used; --skip-bad uses the others:") as raised:
+        build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1)
+    lines = str(raised.value).splitlines()[1:]
+    assert len(lines) == 4
+    for clip in bad:
+        assert sum(f"/{clip.stem}." in line for line in lines) == 1
+    assert not list((tmp_path / "store").glob("*.np?"))
+
+
+def test_bad_clips_can_be_left_out(tmp_path, capfd):
+    bad = bad_clips(tmp_path / "data")
+    write_clip(tmp_path / "data" / "wide", [vpt_line()] * 8, height=96, width=320)
+    names = build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1, skip_bad=True)
+    assert names == ["data.good", "data.wide", "data.other"]
+    assert [len(clip.frames) for clip in open_frame_store(tmp_path / "store", names)] == [4, 4, 4]
+    said = capfd.readouterr().err
+    assert "1 clip: 320x96 px, cut around the centre to the shape of 80x48" in said
+    assert "4 of 7 clips cannot be used; left out:" in said
+    assert all(str(clip.with_suffix("")) in said for clip in bad)
+    for name in ("good", "other", "wide"):
+        (tmp_path / "data" / f"{name}.mp4").unlink()
+    with pytest.raises(ClipError, match="4 of 4 clips cannot be used:"):
+        build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1, skip_bad=True)
+
+
+def test_missing_folders_are_found_before_any_clip_is_decoded(tmp_path):
+    write_clip(tmp_path / "data" / "a", [vpt_line()] * 8)
+    with pytest.raises(ClipError, match="noexist is not a folder"):
+        open_clips({"train": [tmp_path / "data"], "val": [tmp_path / "noexist"]}, tmp_path / "cache", 48, 80)
+    assert not (tmp_path / "cache").exists()
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from worldmodel.data.frames import build_frame_store
+if __name__ == "__main__":
+    print(build_frame_store([Path(sys.argv[1])], Path(sys.argv[2]), 48, 80, workers=1))
+"""
+
+
+def test_two_processes_build_one_store(tmp_path):
+    """As the ranks of a run do: both end well, and neither leaves anything unfinished."""
+    for name in range(6):
+        write_clip(tmp_path / "data" / f"clip_{name}", [vpt_line(dx=name)] * 40)
+    command = [sys.executable, "-c", BUILD, str(tmp_path / "data"), str(tmp_path / "store")]
+    ranks = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [rank.communicate(timeout=120) for rank in ranks]
+    names = [f"data.clip_{number}" for number in range(6)]
+    assert [rank.returncode for rank in ranks] == [0, 0, 0], said
+    assert [out for out, _ in said] == [f"{names}\n"] * 3
+    assert [round(clip.actions()[0].yaw / 0.3) for clip in open_frame_store(tmp_path / "store", names)] == [*range(6)]
+    assert not list((tmp_path / "store").glob("*.tmp"))
+
+
+def test_what_a_killed_build_left_is_removed(tmp_path):
+    write_clip(tmp_path / "data" / "a", [vpt_line()] * 8)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "data.a.raw.123.tmp").write_bytes(b"half")
+    build_frame_store([tmp_path / "data"], tmp_path / "store", 48, 80, workers=1)
+    assert not list((tmp_path / "store").glob("*.tmp"))

@@ -104,6 +104,63 @@ def test_wheel_chooses_the_slot_where_it_stops():
     assert controls.take().buttons == {"hotbar.8"}
 
 
+def test_the_last_of_two_slots_in_one_step_is_the_action():
+    controls = after(Press("4"), Release("4"), Press("7"), Release("7"))
+    assert controls.take().buttons == {"hotbar.7"}
+    for event in (Press("4"), Press("7")):  # both stay down: nothing is chosen again
+        controls.handle(event)
+    assert [controls.take().buttons for _ in range(2)] == [{"hotbar.7"}] * 2
+    assert controls.held() == {"hotbar.7"}
+    controls.handle(Release("7"))
+    assert controls.take() == NO_ACTION
+    controls.handle(Release("4"))
+    for event in (Press("4"), Release("4"), Wheel(-1), Wheel(-1)):  # a flick after a key
+        controls.handle(event)
+    assert controls.take().buttons == {"hotbar.6"}
+    for event in (Wheel(3), Press("2"), Release("2")):  # a key after a flick
+        controls.handle(event)
+    assert controls.take().buttons == {"hotbar.2"}
+
+
+def test_a_key_that_stays_down_selects_nothing_once_the_wheel_has():
+    controls = after(Press("4"))
+    assert [controls.take().buttons for _ in range(2)] == [{"hotbar.4"}] * 2
+    controls.handle(Wheel(-1))
+    assert controls.take().buttons == {"hotbar.5"}
+    assert controls.held() == frozenset()
+    assert controls.take() == NO_ACTION
+
+
+def test_the_wheel_counts_from_the_worlds_slot():
+    controls = Controls()
+    controls.see_slot(6, cut=True)
+    controls.handle(Wheel(-1))
+    assert controls.take().buttons == {"hotbar.7"}
+    controls.see_slot(6, cut=False)  # the picture is late: it may not show the choice yet
+    controls.handle(Wheel(-1))
+    assert controls.take().buttons == {"hotbar.8"}
+    controls.see_slot(7, cut=False)
+    assert controls.take() == NO_ACTION
+    assert controls.take() == NO_ACTION
+    controls.see_slot(7, cut=False)  # by now it would: this is where the world stands
+    controls.handle(Wheel(-1))
+    assert controls.take().buttons == {"hotbar.8"}
+    controls.handle(Wheel(-1))
+    controls.see_slot(3, cut=True)  # another scene, while the wheel turns
+    assert controls.take().buttons == {"hotbar.4"}
+    controls.see_slot(None, cut=True)  # a picture without a hotbar
+    controls.handle(Wheel(1))
+    assert controls.take().buttons == {"hotbar.3"}
+
+
+def test_what_is_forgotten_has_selected_nothing():
+    controls = after(Press("5"), Release("5"), Wheel(-1), Motion(4, 4))
+    controls.forget()
+    assert controls.take() == NO_ACTION
+    controls.handle(Wheel(-1))
+    assert controls.take().buttons == {"hotbar.2"}
+
+
 def test_release_all_forgets_everything():
     controls = after(Press("W"), Motion(5, 5), Press("Space"), Axis("right x", 1.0), Wheel(1), ReleaseAll())
     assert controls.take() == NO_ACTION

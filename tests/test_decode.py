@@ -20,7 +20,7 @@ from worldmodel.model.transformer import WindowAttention
 from worldmodel.types import NO_ACTION, Action
 
 ORDERS = ["raster", "diagonal-1", "diagonal-2", "diagonal-4", "rows"]
-BACKENDS = {"eager": EagerBackend, "openvino": lambda model: OpenVinoBackend(model, threads=1)}
+BACKENDS = {"eager": EagerBackend, "openvino": lambda model, **guided: OpenVinoBackend(model, threads=1, **guided)}
 
 
 def decoder_of(model, backend="eager"):
@@ -94,13 +94,35 @@ def test_forced_decoding_equals_training_after_the_ring_has_rolled(order, backen
     assert abs(other[-1] - reference[-1]).max() > 1e-3
 
 
+@pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(
+    ("order", "offsets"), [("diagonal-1", (1, 2, 4)), ("rows", (1, 3, 7)), ("raster", (1,)), ("diagonal-2", (1, 2, 9))]
+)
+def test_forced_decoding_over_far_offsets_equals_training(order, offsets, backend, guided):
+    """Until the ring has rolled three times, from a context that is shorter than the offsets reach."""
+    config = tiny_config(order, offsets)
+    model = tiny_transformer(config)
+    frames = 3 * config.transformer.window + 2
+    tokens, actions = random_steps(config, frames)
+    with torch.no_grad():
+        reference = model(torch.from_numpy(tokens)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
+    decoder = FrameDecoder(config, InputTables.of(model), BACKENDS[backend](model, guided=guided))
+    decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index in range(2, frames):
+        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert abs(logits - reference[index - 1]).max() < 1e-4
+    assert decoder.filled == config.transformer.window
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("offsets", [(1, 2), (1, 2, 6)])
 @pytest.mark.parametrize("order", ["diagonal-1", "rows"])
-def test_guidance_moves_the_logits_away_from_those_of_idle_hands_or_of_no_action(order, backend):
+def test_guidance_moves_the_logits_away_from_those_of_idle_hands_or_of_no_action(order, offsets, backend):
     """Against two training passes: one with the true actions, one in which the last of them has idle hands, or is none
     where the hands are idle. Frames that are guided and frames that are not take turns: the other lane must leave no
     trace."""
-    config = tiny_config(order)
+    config = tiny_config(order, offsets)
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 12)
     encode = config.action_tokenizer().encode
@@ -189,9 +211,12 @@ def test_frames_that_show_work_have_a_temperature_of_their_own():
     assert coldly(use, quiet, range(WORK_STEPS))
 
 
-def test_the_window_ends_where_it_says():
-    """With one layer, a frame that has left the window has no influence at all; the one before it has."""
-    config = tiny_config(layers=1, window=3)
+@pytest.mark.parametrize(
+    ("offsets", "seen"), [((1, 2), {4, 5, 6, 7}), ((1, 3), {3, 4, 5, 6, 7}), ((1, 5), {1, 2, 5, 6, 7})]
+)
+def test_the_context_reaches_where_it_says(offsets, seen):
+    """With one layer, only the frames that the offsets name have an influence, and the one before each of them."""
+    config = tiny_config(offsets=offsets, layers=1)
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 8)
 
@@ -204,10 +229,9 @@ def test_the_window_ends_where_it_says():
         other[frame] = (other[frame] + 1) % 16
         return abs(last_logits(other) - last_logits(tokens)).max()
 
-    # Frame 7 sees blocks 5 and 6; block 5's inputs hold the tokens of frame 4 (previous_frame).
-    assert changed(3) == 0
-    assert changed(4) > 1e-4
-    assert changed(5) > 1e-4
+    # Each block's inputs hold the tokens of the frame before (previous_frame).
+    assert {frame for frame in range(8) if changed(frame) > 1e-4} == seen
+    assert all(changed(frame) == 0 for frame in set(range(8)) - seen)
 
 
 @pytest.mark.parametrize("plain", [False, True])

@@ -31,7 +31,15 @@ def both(config):
 
 
 @pytest.mark.parametrize(
-    ("order", "extra"), [("diagonal-1", {}), ("rows", {}), ("diagonal-2", PLAIN), ("raster", {"kv_heads": 4})]
+    ("order", "extra"),
+    [
+        ("diagonal-1", {}),
+        ("rows", {}),
+        ("diagonal-2", PLAIN),
+        ("raster", {"kv_heads": 4}),
+        ("diagonal-1", {"offsets": (1, 2, 4)}),
+        ("rows", {"offsets": (1, 3, 11), "rotary_theta": (100.0, 10.0, 10.0)}),
+    ],
 )
 def test_greedy_tokens_equal_the_decoders_over_many_rolls(order, extra):
     config = tiny_config(order, **extra)
@@ -46,13 +54,16 @@ def test_greedy_tokens_equal_the_decoders_over_many_rolls(order, extra):
         assert step.filled == decoder.filled
 
 
-def test_forced_logits_equal_the_decoders():
-    config = tiny_config()
+@pytest.mark.parametrize(("offsets", "opened"), [((1, 2), 5), ((1, 2, 4), 7), ((1, 3, 8), 2)])
+def test_forced_logits_equal_the_decoders(offsets, opened):
+    """From contexts that are longer and shorter than the window, until the ring has rolled three times."""
+    config = tiny_config(offsets=offsets)
     decoder, step = both(config)
-    tokens, actions = random_steps(config, 12)
-    decoder.open(list(tokens[:5]), list(actions[:4]))  # longer than the window
-    step.open(list(tokens[:5]), list(actions[:4]))
-    for index in range(5, 12):
+    frames = opened + 3 * (offsets[-1] + 2)
+    tokens, actions = random_steps(config, frames)
+    decoder.open(list(tokens[:opened]), list(actions[: opened - 1]))
+    step.open(list(tokens[:opened]), list(actions[: opened - 1]))
+    for index in range(opened, frames):
         _, expected = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
         made, logits = step.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
         assert abs(logits - expected).max() < 1e-4
@@ -78,10 +89,10 @@ def test_sampled_tokens_equal_the_decoders_and_the_picture_is_theirs():
     assert (step.pixels(made) == picture.numpy()).all()
 
 
-@pytest.mark.parametrize("order", ["diagonal-1", "rows"])
-def test_guided_frames_equal_the_decoders(order):
+@pytest.mark.parametrize(("order", "offsets"), [("diagonal-1", (1, 2)), ("rows", (1, 2)), ("diagonal-1", (1, 2, 4))])
+def test_guided_frames_equal_the_decoders(order, offsets):
     """Guided frames and others take turns over a ring that rolls; the idle lane must leave no trace."""
-    config = tiny_config(order)
+    config = tiny_config(order, offsets)
     decoder, step = both(config)
     tokens, actions = random_steps(config, 12)
     encode = config.action_tokenizer().encode

@@ -93,7 +93,7 @@ def test_users_mistakes(clip, tiny_folder, tmp_path, capsys):
     for source, message in (
         (tmp_path / "empty", "no clips in"),
         (clip.with_suffix(".jsonl"), "give a clip's .mp4"),
-        (tmp_path / "nothing.mp4", "is not a folder"),
+        (tmp_path / "nothing.mp4", f"there is no file or folder {tmp_path / 'nothing.mp4'}"),
         (short, "two steps of play"),
     ):
         assert main(["import", str(source), "--world", str(tiny_folder), "--out", str(tmp_path / "out")]) == 2
@@ -101,6 +101,21 @@ def test_users_mistakes(clip, tiny_folder, tmp_path, capsys):
         assert message in error
         assert "Traceback" not in error
     assert not list((tmp_path / "out").glob("*.wms"))
+
+
+def test_bad_clips_are_named_at_the_end_and_the_others_imported(clip, tiny_folder, tmp_path, capsys):
+    write_clip(tmp_path / "clips" / "bad", [vpt_line(hotbar=12)] * 8)
+    write_clip(tmp_path / "clips" / "cut", [vpt_line()] * 8).write_bytes(b"no video")
+    write_clip(tmp_path / "clips" / "wide", [vpt_line()] * 8, height=96, width=320)
+    arguments = ["import", str(clip.parent), "--world", str(tiny_folder), "--out", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert "2 of 4 clips imported" in said.out
+    assert "320x96 px, cut around the centre" in said.err
+    assert "error: 2 of 4 clips cannot be used:" in said.err
+    assert "bad.jsonl:1: hotbar must be a whole number in 0..8, got 12" in said.err
+    assert "cut.mp4: not a readable video" in said.err
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clips.a.wms", "clips.wide.wms"]
 
 
 @pytest.mark.slow

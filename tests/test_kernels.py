@@ -74,8 +74,8 @@ def test_sampling_is_the_cpus(runner, sampler, codes):
     assert (np.delete(made, places) == -1).all()
 
 
-def ring_of(window, groups, kv_heads, blocks, device, dtype, head_dim=64, bits8=False):
-    config = tiny_config(heads=groups * kv_heads, kv_heads=kv_heads, head_dim=head_dim, window=window)
+def ring_of(offsets, groups, kv_heads, blocks, device, dtype, head_dim=64, bits8=False):
+    config = tiny_config(offsets=offsets, heads=groups * kv_heads, kv_heads=kv_heads, head_dim=head_dim)
     layout = BlockLayout(config.decode_order())
     ring = Ring.empty(config, layout, device, dtype, bits8)
     torch.manual_seed(0)
@@ -99,19 +99,23 @@ def read(ring):
 
 @pytest.mark.parametrize(
     ("blocks", "groups", "n", "outro", "stop"),
-    [(1, 1, 1, 0, 1), (2, 4, 3, 0, 9), (5, 2, 15, 14, 1), (9, 4, 26, 20, 15), (8, 8, 5, 0, 15)],
+    [(1, 1, 1, 0, 1), (2, 4, 3, 0, 9), (5, 2, 15, 14, 1), (29, 4, 26, 20, 15), (28, 8, 5, 0, 15)],
 )
+@pytest.mark.parametrize("offsets", [(1, 2), (1, 2, 5, 9)])
 @pytest.mark.parametrize("bits8", [False, True], ids=["bf16", "int8"])
-def test_attention_is_the_librarys(runner, blocks, groups, n, outro, stop, bits8):
+def test_attention_is_the_librarys(runner, blocks, groups, n, outro, stop, bits8, offsets):
     """Rings that are filling and that have rolled; passes with and without the outro of the frame before."""
     launch, device = runner
-    _, ring = ring_of(3, groups, 2, blocks, device, torch.bfloat16, bits8=bits8)
+    _, ring = ring_of(offsets, groups, 2, blocks, device, torch.bfloat16, bits8=bits8)
     q = torch.randn(n, 2 * groups, 64).to(device, torch.bfloat16)
-    made = operations.attention(launch, q, entries_of(ring), ring.block, ring.length, ring.window, stop, outro)
+    frames = None if ring.gathered is None else ring.gathered.read_by(outro)
+    assert (frames is None) == (offsets == (1, 2))
+    sizes = (ring.length, ring.window, stop, outro)
+    made = operations.attention(launch, q, entries_of(ring), ring.block, *sizes, frames)
     expected = LibraryOps().attention(q.float(), _float(ring), 1, ring.bias(stop, outro, n).float(), stop, outro)
     assert (made.float() - expected).abs().max() < 0.02
     # The test can fail: one slot more is visible, one frame more is there.
-    wider = replace(ring, window=ring.window + 1)
+    wider = replace(ring, attended=torch.arange(ring.slots + 1, device=device) < ring.slots)
     other = LibraryOps().attention(q.float(), _float(ring), 1, wider.bias(stop + 1, outro, n).float(), stop, outro)
     assert (other - expected).abs().max() > 0.05
 
@@ -125,8 +129,8 @@ def _float(ring):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rotation_and_cache_write_are_the_librarys(runner, dtype, bits8):
     launch, device = runner
-    layout, ring = ring_of(3, 2, 2, 5, device, dtype, head_dim=16, bits8=bits8)
-    _, other = ring_of(3, 2, 2, 5, device, dtype, head_dim=16, bits8=bits8)
+    layout, ring = ring_of((1, 2), 2, 2, 5, device, dtype, head_dim=16, bits8=bits8)
+    _, other = ring_of((1, 2), 2, 2, 5, device, dtype, head_dim=16, bits8=bits8)
     before = read(ring)
     n, targets = 7, ring.targets[3:10]
     qkv = torch.randn(n, (4 + 4) * 16).to(device, dtype)
@@ -180,10 +184,11 @@ def test_a_whole_frame_by_kernels_has_the_librarys_tokens(runner):
         assert (ours.pixels(made) == library.pixels(expected)).all()
 
 
-def test_a_whole_frame_in_bfloat16_is_near_float32(runner):
+@pytest.mark.parametrize("offsets", [(1, 2), (1, 3)])
+def test_a_whole_frame_in_bfloat16_is_near_float32(runner, offsets):
     """All kernels, attention too: forced logits differ from the float32 library's no more than bf16's rounding does."""
     launch, device = runner
-    config = tiny_config(heads=2, kv_heads=1, head_dim=64, layers=2)
+    config = tiny_config(offsets=offsets, heads=2, kv_heads=1, head_dim=64, layers=2)
     tokenizer = ImageTokenizer(config.image_tokenizer).eval().requires_grad_(False).to(device)
     tokens, actions = random_steps(config, 7)
     made = {}
@@ -203,10 +208,11 @@ def test_a_whole_frame_in_bfloat16_is_near_float32(runner):
     assert errors["kernels"].max() < 2 * errors["library"].max()
 
 
-def test_a_whole_frame_with_an_eight_bit_cache(runner):
+@pytest.mark.parametrize("offsets", [(1, 2), (1, 3)])
+def test_a_whole_frame_with_an_eight_bit_cache(runner, offsets):
     """It has the tokens and, nearly, the logits of the library on the same cache; both lie near the whole one's."""
     launch, device = runner
-    config = tiny_config(hidden=64, mlp=64, heads=2, kv_heads=1, head_dim=64, layers=2)
+    config = tiny_config(offsets=offsets, hidden=64, mlp=64, heads=2, kv_heads=1, head_dim=64, layers=2)
     model = tiny_transformer(config).to(device, torch.bfloat16)
     tokenizer = ImageTokenizer(config.image_tokenizer).eval().requires_grad_(False).to(device)
     tokens, actions = random_steps(config, 7)  # the ring rolls

@@ -1,6 +1,7 @@
 """The scripted player, the mapping of actions and the checks before a game starts: all without the game."""
 
 import dataclasses
+import itertools
 import json
 import math
 import shutil
@@ -21,12 +22,13 @@ from worldmodel.games.luanti.controls import (
     Controls,
     Event,
     GameState,
+    Position,
     next_slot,
     parse_state,
 )
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
 from worldmodel.games.luanti.hands import MAX_PITCH, PlayerOptions
-from worldmodel.games.luanti.player import Player
+from worldmodel.games.luanti.player import WALKING, Player
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, PRESETS, TOOL_SLOTS
 from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, clip_stats
 from worldmodel.games.luanti.world import derive_map_seed
@@ -35,17 +37,27 @@ from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
 TICKS = 20_000
 
 
+def step_of(controls: Controls) -> tuple[int, int]:
+    """To the front and to the right: -1, 0 or 1 each."""
+    keys = controls.keys
+    return ("w" in keys) - ("s" in keys), ("d" in keys) - ("a" in keys)
+
+
 def simulate(seed: int, ticks: int, drop: float = 0.0) -> tuple[list[Controls], Player]:
-    """Plays on an endless meadow: walking moves, 8 ticks of attack dig a node, every fresh click places one."""
+    """Plays on an endless meadow with a tree every 16 nodes: walking moves, 8 ticks of attack dig a node, every fresh
+    click places one."""
     player, played = Player(seed, PlayerOptions(drop=drop)), []
     x = z = yaw = 0.0
     digging, before, events = 0, IDLE, ()
     for tick in range(ticks):
-        now = player.act(GameState(clock=tick * 0.05, x=x, z=z, yaw=yaw % 360, events=events))
+        tree = Position(round(x / 16) * 16, 1, round(z / 16) * 16)
+        near = math.hypot(tree.x - x, tree.z - z) < 10
+        now = player.act(
+            GameState(clock=tick * 0.05, x=x, z=z, yaw=yaw % 360, tree=tree if near else None, events=events)
+        )
         played.append(now)
         yaw += now.dx * DEGREES_PER_PIXEL
-        ahead = ("w" in now.keys) - ("s" in now.keys)
-        aside = ("d" in now.keys) - ("a" in now.keys)
+        ahead, aside = step_of(now)
         speed, angle = (0.06 if "left.shift" in now.keys else 0.2), math.radians(yaw)
         x += speed * (ahead * math.sin(angle) + aside * math.cos(angle))
         z += speed * (ahead * math.cos(angle) - aside * math.sin(angle))
@@ -58,8 +70,45 @@ def simulate(seed: int, ticks: int, drop: float = 0.0) -> tuple[list[Controls], 
 
 
 @pytest.fixture(scope="module")
-def played() -> list[Controls]:
-    return simulate(1, TICKS)[0]
+def games() -> list[list[Controls]]:
+    return [simulate(seed, TICKS)[0] for seed in (1, 2, 3, 4)]
+
+
+@pytest.fixture(scope="module")
+def played(games) -> list[Controls]:
+    return games[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """Two ticks, as a world model sees them."""
+
+    buttons: frozenset[str]
+    dx: int
+    dy: int
+
+
+def steps_of(played: list[Controls]) -> list[Step]:
+    names = {number: name for name, number in MOUSE_OF_BUTTON.items()}
+    return [
+        Step(
+            frozenset(BUTTON_OF_KEY[key] for key in a.keys | b.keys) | {names[button] for button in a.mouse | b.mouse},
+            a.dx + b.dx,
+            a.dy + b.dy,
+        )
+        for a, b in zip(played[::2], played[1::2], strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def steps(games) -> list[Step]:
+    return [step for game in games for step in steps_of(game)]
+
+
+def runs_of(flags: list[bool]) -> list[tuple[int, int]]:
+    """(begin, end) of each stretch of true flags."""
+    edges = np.flatnonzero(np.diff(np.array([False, *flags, False], np.int8)))
+    return [(int(begin), int(end)) for begin, end in edges.reshape(-1, 2)]
 
 
 def test_equal_seeds_play_equal_games():
@@ -79,30 +128,93 @@ def test_the_yaw_is_the_sum_of_the_motion():
     assert player.yaw == pytest.approx(sum(c.dx for c in controls) * DEGREES_PER_PIXEL)
 
 
-def test_every_action_has_its_share(played):
-    count = Counter(BUTTON_OF_KEY[key] for controls in played for key in controls.keys)
-    names = {number: name for name, number in MOUSE_OF_BUTTON.items()}
-    count.update(names[button] for controls in played for button in controls.mouse)
-    shares = {name: number / TICKS for name, number in count.items()}
-    for name in ("forward", "back", "left", "right", "jump", "sneak", "sprint", "attack", "use"):
-        assert shares[name] >= 0.03, f"{name}: {shares[name]:.3f}"
-    for slot in range(1, 10):
-        assert shares[f"hotbar.{slot}"] >= 0.0015, f"hotbar.{slot}"
+def test_every_action_has_its_share(games, steps):
+    count = Counter(button for step in steps for button in step.buttons)
+    shares = {name: number / len(steps) for name, number in count.items()}
+    least = dict.fromkeys(("forward", "attack", "use"), 0.03)
+    least |= dict.fromkeys(("back", "left", "right", "jump", "sneak", "sprint"), 0.05)
+    least |= {f"hotbar.{slot}": 0.01 for slot in range(1, 10)}
+    assert {name: shares[name] for name in least if shares[name] < least[name]} == {}
     assert set(shares) <= set(BUTTONS) - {"drop", "inventory", "ESC", "swapHands", "pickItem"}
-    assert sum(bool(controls.wheel) for controls in played) >= 0.002 * TICKS
+    assert sum(bool(controls.wheel) for played in games for controls in played) >= 0.005 * len(steps)
+
+
+def test_a_button_is_held_for_whole_steps(played):
+    """As ActionMapper plays them: half a step of a key would move half as far."""
+    assert all((a.keys, a.mouse) == (b.keys, b.mouse) for a, b in zip(played[::2], played[1::2], strict=True))
+
+
+def test_it_looks_away_and_comes_back_to_the_same_view(games):
+    """A turn by 45 degrees or more, 1 to 4 seconds at rest, and exactly the same turn back."""
+    lengths, share = Counter(), 0
+    for played in games:
+        motion = np.array([(controls.dx, controls.dy) for controls in played])
+        turns = runs_of([bool(moves) for moves in np.abs(motion).sum(1)])
+        for (begin, leaves), (returns, end) in itertools.pairwise(turns):
+            away = motion[begin:leaves].sum(0)
+            if returns - leaves >= 20 and abs(away[0]) * DEGREES_PER_PIXEL >= 45:
+                back = motion[returns:end].sum(0)
+                if not (away + back).any():
+                    lengths[min((20, 40, 80), key=lambda ticks: abs(ticks - (returns - leaves)))] += 1
+                    share += (end - begin) / (len(games) * TICKS)
+    assert set(lengths) == {20, 40, 80}
+    assert share >= 0.1
+
+
+@pytest.mark.parametrize("pace", ["sprint", "sneak"])
+def test_a_pace_can_be_read_from_the_pictures(steps, pace):
+    """Held for 0.8 s or longer, on the move, and half the time with nothing else that moves the picture."""
+    held = [step for step in steps if pace in step.buttons]
+    long = [end - begin for begin, end in runs_of([pace in step.buttons for step in steps]) if end - begin >= 8]
+    assert sum(long) >= 0.9 * len(held)
+    assert sum(bool(step.buttons & WALKING) for step in held) >= 0.9 * len(held)
+    assert 0.35 <= sum(not (step.dx or step.dy) for step in held) / len(held) <= 0.75
+
+
+def test_the_pace_changes_within_a_straight_line(steps):
+    def pace(step):
+        walks = "forward" in step.buttons and not step.buttons & {"back", "left", "right", "jump"}
+        return (step.buttons & {"sneak", "sprint"}) if walks and not (step.dx or step.dy) else None
+
+    changes = Counter(
+        (pace(a), pace(b))
+        for a, b in itertools.pairwise(steps)
+        if None not in (pace(a), pace(b)) and pace(a) != pace(b)
+    )
+    assert len(changes) == 6  # from each of three to each other
+    assert min(changes.values()) >= 4
+
+
+def test_forward_is_held_for_seconds(steps):
+    runs = [end - begin for begin, end in runs_of(["forward" in step.buttons for step in steps])]
+    assert sum(run for run in runs if run >= 30) >= 0.1 * len(steps)
+
+
+def test_it_stands_still_and_looks(steps):
+    runs = [end - begin for begin, end in runs_of([step == Step(frozenset(), 0, 0) for step in steps])]
+    assert sum(run for run in runs if run >= 10) >= 0.03 * len(steps)
+    assert sum(runs) <= 0.25 * len(steps)
+
+
+def test_it_seldom_stares_at_its_feet(games):
+    pitch = np.concatenate([np.cumsum([controls.dy for controls in played]) for played in games]) * DEGREES_PER_PIXEL
+    assert (pitch > 60).mean() <= 0.05
 
 
 @pytest.mark.parametrize("button", ["use", "attack", "forward"])
-def test_things_are_begun_out_of_a_standstill(played, button):
+def test_things_are_begun_out_of_a_standstill(games, button):
     """Six ticks without any motion or button, and then a press: a hand that always trembles never shows that."""
 
     def down(controls):
         keys = {BUTTON_OF_KEY[key] for key in controls.keys}
         return button in keys | {name for name, number in MOUSE_OF_BUTTON.items() if number in controls.mouse}
 
-    at_rest = [controls == IDLE for controls in played]
-    begun = sum(down(played[i]) and all(at_rest[i - 6 : i]) for i in range(6, len(played)))
-    assert begun >= 10  # in 17 minutes of play
+    begun = sum(
+        down(played[i]) and all(controls == IDLE for controls in played[i - 6 : i])
+        for played in games
+        for i in range(6, len(played))
+    )
+    assert begun >= 20  # in 67 minutes of play
 
 
 def test_every_slot_is_in_hand_for_a_while(played):
@@ -136,7 +248,7 @@ def test_in_water_the_player_goes_back_to_the_shore():
     for _ in range(80):
         controls = player.act(GameState(x=0.0, z=20.0, wet=2))
         keys.update(controls.keys)
-    assert player.mode == "leave_water"
+    assert player.mode == "leave water"
     assert abs((player.yaw + 180) % 360 - 180) > 120  # the shore lies behind
     assert keys["w"] > 50
     assert keys["space"] > 50
@@ -146,7 +258,7 @@ def test_in_the_dark_the_player_digs_its_way_out():
     player = Player(0)
     for _ in range(120):
         controls = player.act(GameState(light=0))
-    assert player.mode == "climb_out"
+    assert player.mode == "climb out"
     assert player.pitch < -20
     assert 0 in controls.mouse
 
@@ -155,6 +267,41 @@ def test_a_player_that_is_stuck_turns():
     player = Player(4)
     yaws = [player.yaw for _ in range(600) if player.act(GameState(x=1.0, z=1.0))]
     assert max(yaws) - min(yaws) > 100
+
+
+def test_before_a_wall_the_player_turns_to_the_open():
+    player = Player(4)
+    for tick in range(120):
+        looks_at_wall = abs((player.yaw + 180) % 360 - 180) < 60
+        player.act(GameState(clock=tick * 0.05, walled=looks_at_wall, z=-tick * 0.2))
+        if player.mode == "turn back" and not looks_at_wall:
+            break
+    assert player.mode == "turn back"
+
+
+def test_between_walls_the_player_digs_a_way_out():
+    player, attacked = Player(4), 0
+    for _ in range(400):
+        attacked += 0 in player.act(GameState(walled=True)).mouse
+        if attacked > 30:
+            break
+    assert player.mode == "turn back"
+    assert attacked > 30
+
+
+def test_the_player_walks_round_a_tree_and_looks_at_it():
+    player, x, z, faced = Player(7), 0.0, 0.0, []
+    for _ in range(TICKS):
+        tree = Position(round(x / 16) * 16, 1, round(z / 16) * 16)
+        controls = player.act(GameState(x=x, z=z, tree=tree))
+        ahead, aside, angle = *step_of(controls), math.radians(player.yaw)
+        x += 0.2 * (ahead * math.sin(angle) + aside * math.cos(angle))
+        z += 0.2 * (ahead * math.cos(angle) - aside * math.sin(angle))
+        if player.mode == "round" and aside and math.hypot(tree.x - x, tree.z - z) < 6:
+            heading = math.degrees(math.atan2(tree.x - x, tree.z - z))
+            faced.append(abs((heading - player.yaw + 180) % 360 - 180))
+    assert len(faced) > 60
+    assert np.median(faced) < 15
 
 
 # Controls
@@ -189,9 +336,16 @@ def test_the_slot_follows_keys_and_wheel():
 
 def test_a_line_of_the_mod_becomes_a_state():
     line = {"clock": 1.5, "ready": True, "x": 1, "y": 2, "z": 3, "yaw": 15, "pitch": -3, "slot": 4.0, "wet": 0.0}
-    line |= {"light": 15.0, "events": [{"kind": "place", "node": "default:wood", "x": 1, "y": 2, "z": 4}]}
+    line |= {
+        "light": 15.0,
+        "walled": False,
+        "tree": {"x": 5, "y": 1, "z": -2},
+        "events": [{"kind": "place", "node": "default:wood", "x": 1, "y": 2, "z": 4}],
+    }
     state = parse_state(json.dumps(line))
     assert (state.slot, state.wet, state.light, state.ready) == (4, 0, 15, True)
+    assert state.tree == Position(5, 1, -2)
+    assert parse_state(json.dumps({"clock": 1.5, "slot": 0, "wet": 0, "light": 3})).tree is None
     assert state.events == (Event("place", "default:wood", 1, 2, 4),)
 
 

@@ -5,8 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from client.controls import Controls, Wheel
+from client.game import Game
 from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
+from worldmodel.data.hud import SLOT_SHOWN_STEPS, shown_slot
 from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.evaluation.presses import presses_shown
@@ -31,6 +34,29 @@ def test_it_is_small_and_has_scenes(nano):
     assert all(frame.shape == (112, 192, 3) and frame.std() > 10 for frame in pictures)
     different = [abs(a.astype(int) - b).mean() for a, b in pairwise(pictures)]
     assert min(different) > 3
+
+
+@pytest.mark.slow
+def test_one_notch_of_the_wheel_selects_the_slot_beside_the_one_that_the_scene_opens_on(nano):
+    opens, next_ones = [], []
+    for start in range(nano.starts):
+        game, controls = Game(nano, start), Controls()
+        picture = game.restart()
+        opens.append(picture.slot)
+        controls.see_slot(picture.slot, picture.cut)
+        controls.handle(Wheel(-1))
+        for _ in range(1 + SLOT_SHOWN_STEPS):
+            picture = game.advance(controls.take(), 0.0)
+            controls.see_slot(picture.slot, picture.cut)
+        next_ones.append(picture.slot)
+    assert len(set(opens)) > 2
+    assert next_ones == [slot % 9 + 1 for slot in opens]
+
+
+def test_a_picture_of_something_else_has_no_slot(nano):
+    red = nano.open(nano.scene_of(np.full((112, 192, 3), (250, 10, 10), np.uint8)))
+    sky = np.linspace(30, 220, 192).astype(np.uint8)[None, :, None].repeat(112, 0).repeat(3, 2)
+    assert [shown_slot(frame) for frame in (red.frame, sky, sky[:, ::-1], 255 - sky)] == [None] * 4
 
 
 @pytest.mark.slow

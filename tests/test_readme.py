@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-READMES = [ROOT / "README.md", ROOT / "worldmodel/pretrained/nano/README.md"]
+READMES = [
+    ROOT / "README.md",
+    ROOT / "worldmodel/pretrained/nano/README.md",
+    ROOT / "worldmodel/games/luanti/README.md",
+]
 
 
 def test_figures_come_from_the_files_that_measured_them():
@@ -18,7 +22,7 @@ def test_figures_come_from_the_files_that_measured_them():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["main", "nano"])
+@pytest.mark.parametrize("readme", READMES, ids=["main", "nano", "luanti"])
 def test_pictures_and_links_are_there(readme):
     text = readme.read_text()
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]

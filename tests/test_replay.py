@@ -1,6 +1,10 @@
 """Record, replay, verify, export: through the command line, on a tiny checkpoint."""
 
+import contextlib
+import errno
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +24,7 @@ from client.strips import make_strip
 from recordings.reader import Session, read_session
 from recordings.writer import SessionWriter
 from worldmodel.types import Action, World, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_recorded
 
 
 @pytest.fixture
@@ -147,6 +151,195 @@ def test_exports(recorded, tmp_path, capsys):
         assert gif.size == (160, 96)
     assert main(["replay", str(recorded), "--export", str(tmp_path / "a.avi")]) == 2
     assert "writes .mp4, .gif or a folder" in capsys.readouterr().err
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """No file of this process may grow beyond `size` bytes: writing more fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("no_room", ["File too large", "disk full"])
+def test_a_disk_that_fills_while_recording_headless(tiny_folder, tmp_path, capsys, monkeypatch, no_room):
+    """One line, a report of all that was played, and no exit code of success."""
+    if no_room == "disk full":
+        monkeypatch.setattr(errno, "ENOSPC", errno.EFBIG)  # what the limit below answers
+    path = tmp_path / "s.wms"
+    common = ["play", "--world", str(tiny_folder), "--headless", "--threads", "1", "--engine", "eager"]
+    with files_of_at_most(4096):
+        assert main([*common, "--frames", "60", "--record", str(path)]) == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["frames"] == 60
+    kept = len(read_session(path).steps)
+    assert 0 < kept < 60
+    assert said.err == f"error: recording stopped: {no_room}, {kept} of 60 steps kept in {path}\n"
+
+
+def test_a_step_that_cannot_be_recorded_ends_the_recording_not_the_game(tiny_folder, tmp_path):
+    stopped = []
+    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions("eager", threads=1)), on_stop=stopped.append)
+    world.record(tmp_path / "a.wms")
+    world.reset(0, 1)
+    play(world, 3)
+    world.step(Action(yaw=1e20))
+    play(world, 3)
+    assert "yaw must be a number below 1e18" in world.recording
+    assert world.news().endswith("steps kept in " + str(tmp_path / "a.wms"))
+    assert world.news() is None  # once
+    world.close()
+    assert [(found.kept, found.reason) for found in stopped] == [(3, "yaw must be a number below 1e18, got 1e+20")]
+    assert len(read_session(tmp_path / "a.wms").steps) == 3
+
+
+def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_path):
+    from client.actions import idle_actions, source_of
+    from client.runner import Runner
+
+    def make(stage):
+        world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions("eager", threads=1)))
+        world.record(tmp_path / "sessions" / "a.wms")
+        return world
+
+    runner = Runner(make, source_of(idle_actions()), fps=50)
+    runner.start()
+    deadline = time.monotonic() + 60
+
+    def wait(condition):
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
+    try:
+        wait(lambda: runner.state.steps >= 3)
+        shutil.rmtree(tmp_path / "sessions")
+        wait(lambda: runner.state.notice[0])
+        assert "recording stopped: the file was deleted" in runner.state.notice[1]
+        steps = runner.state.steps
+        wait(lambda: runner.state.steps > steps)  # play goes on
+    finally:
+        assert runner.stop(5)
+    assert runner.state.error is None
+
+
+def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
+    def run(factory, options):
+        world = factory(lambda stage: None)
+        world.reset(0, 1)
+        for action in (Action(), Action(yaw=1e20), Action()):
+            world.step(action)
+        world.close()
+        return 0
+
+    monkeypatch.setattr("client.cli.check_display", lambda: None)
+    monkeypatch.setattr("client.window.run_window", run)
+    path = tmp_path / "a.wms"
+    assert main(["play", "--world", str(tiny_folder), "--engine", "eager", "--record", str(path)]) == 2
+    reason = "yaw must be a number below 1e18, got 1e+20"
+    assert capsys.readouterr().err == f"error: recording stopped: {reason}, 1 steps kept in {path}\n"
+
+
+def test_numbers_that_no_recording_holds_are_refused_before_play(tiny_folder, tmp_path, capsys):
+    common = ["play", "--world", str(tiny_folder), "--headless", "--record", str(tmp_path / "a.wms")]
+    for flag in ("--seed", "--top-k"):
+        assert main([*common, flag, str(2**64)]) == 2
+        assert str(2**64) in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_names_no_folder_of_the_machine(recorded, tiny_folder):
+    assert str(tiny_folder.parent).encode() not in recorded.read_bytes()
+    assert read_session(recorded).header.checkpoint == tiny_folder.name
+
+
+def test_the_weights_are_found_by_name_and_hash(recorded, tiny_folder, tmp_path, monkeypatch):
+    from worldmodel.checkpoint import weights_hash
+
+    header = read_session(recorded).header
+    project = tmp_path / "project"
+    monkeypatch.chdir(tmp_path)
+    copy, other = project / "runs" / header.world, project / "old" / header.world
+    shutil.copytree(tiny_folder, copy)
+    shutil.copytree(tiny_folder, other)
+    with (other / "model.safetensors").open("ab") as file:
+        file.write(b"\0")
+    for near in (project / "s.wms", project / "sessions" / "today" / "s.wms"):
+        found = find_recorded(header.checkpoint, header.world, header.weights, near)
+        assert weights_hash(found) == header.weights
+    # Trained on since: the folder of that name, as long as its tokens mean the same.
+    assert find_recorded(header.checkpoint, header.world, "0" * 64, project / "s.wms").name == header.world
+    # Older recordings say where it was.
+    assert find_recorded(str(copy), "gone", header.weights) == copy
+    for name in ("", ".", "..", "/", "a\0b", "x" * 4000, "x/" * 2000):
+        for checkpoint, world in ((name, "gone"), ("gone", name)):
+            with pytest.raises(WorldModelError, match="give its folder with --world"):
+                find_recorded(checkpoint, world, header.weights, project / "s.wms")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif", "clip"])
+def test_an_export_that_finds_no_room_leaves_nothing(recorded, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(errno, "ENOSPC", errno.EFBIG)
+    (tmp_path / "out").mkdir()
+    capsys.readouterr()
+    with files_of_at_most(1000):
+        assert main(["replay", str(recorded), "--export", str(tmp_path / "out" / name)]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: disk full, 0 of 20 steps kept: {tmp_path / 'out' / name} was not written"
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_a_comparison_that_finds_no_room_is_one_sentence(recorded, tiny_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(errno, "ENOSPC", errno.EFBIG)
+    out = tmp_path / "out"
+    out.mkdir()
+    capsys.readouterr()
+    with files_of_at_most(20_000):  # a few pictures of the second world
+        against = ["--against", str(tiny_folder), "--headless", "--export", str(out / "a.mp4"), "--threads", "1"]
+        assert main(["replay", str(recorded), *against]) == 2
+    error = capsys.readouterr().err
+    assert "disk full" in error
+    assert "Traceback" not in error
+    assert not list(out.iterdir())
+
+
+def test_exports_that_cannot_be_written_are_refused_before_any_work(recorded, tmp_path, capsys, monkeypatch):
+    def refuse(**options):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("client.replay.open_session", None)  # is not come to
+    for name, message in (("folder.mp4", "that is a folder"), ("file", "File exists"), ("no/a.gif", "no folder")):
+        assert main(["replay", str(recorded), "--export", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err
+    monkeypatch.setattr("client.export.tempfile.TemporaryFile", refuse)
+    for name in ("a.mp4", "clip"):
+        assert main(["replay", str(recorded), "--export", str(tmp_path / name)]) == 2
+        assert "cannot be written: Permission denied" in capsys.readouterr().err
+
+
+def test_options_that_a_replay_would_ignore_are_refused(recorded, tiny_folder, tmp_path, capsys):
+    export = ["--export", str(tmp_path / "a.mp4")]
+    for arguments, message in (
+        ([*export, "--engine", "eager"], "--engine simulate"),
+        (["--engine", "eager"], "--engine simulate"),
+        ([*export, "--weights", "int8", "--kv-cache", "int8"], "--weights and --kv-cache simulate"),
+        (["--against", "luanti", "--engine", "eager"], "--engine simulate"),
+        (["--against", str(recorded), "--weights", "fp8"], "--weights simulate"),
+        # Used: on a machine without its engine they are an error of their own.
+        (["--against", str(tiny_folder), "--headless", "--weights", "int8", "--engine", "eager"], "int8"),
+        (["--against", str(tiny_folder), "--headless", "--kv-cache", "int8", "--engine", "eager"], "int8"),
+        (["--against", str(tiny_folder), "--headless", "--scale", "0"], "--scale must be at least 1"),
+    ):
+        assert main(["replay", str(recorded), *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "Traceback" not in error
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_users_mistakes(recorded, tmp_path, capsys):
@@ -310,7 +503,7 @@ def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     assert runner.state.error is None
 
 
-def test_an_exported_clip_is_training_data(recorded, tmp_path):
+def test_an_exported_clip_is_training_data(recorded, tiny_folder, tmp_path):
     """Session -> VPT clip -> reader: the actions are equal, the frames within the codec's error."""
     from worldmodel.data.clips import read_clip
 
@@ -322,7 +515,7 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert step.action.buttons == record.action.buttons
         assert step.action.pitch == pytest.approx(record.action.pitch)
         assert step.action.yaw == pytest.approx(record.action.yaw)
-    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    world = ReplayWorld(session, tiny_folder, threads=1)
     frames = [world.reset().frame, *(world.step(record.action).frame for record in session.steps)]
     # Random weights make coloured noise, of which the codec keeps the brightness alone.
     luma = np.array([0.299, 0.587, 0.114])
@@ -333,10 +526,10 @@ def test_an_exported_clip_is_training_data(recorded, tmp_path):
         assert errors[index] == min(errors)
 
 
-def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tmp_path, capsys):
+def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tiny_folder, tmp_path, capsys):
     session = read_session(recorded)
     strip = np.asarray(Image.open(make_strip(recorded, session)))
-    world = ReplayWorld(session, find_checkpoint(session.header.checkpoint), threads=1)
+    world = ReplayWorld(session, tiny_folder, threads=1)
     for shown, position in ((strip[:, :80], 1), (strip[:, -80:], 20)):
         assert abs(shown.astype(int) - world.show(position).frame).max() <= 1  # two decoders
     (tmp_path / "lost").mkdir()

@@ -310,8 +310,9 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     arguments = [ROOT / "scripts/train_world.py", *data, "--tokenizer", tmp_path / "tok", "--cache", tmp_path]
     small = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
     small += [
-        "--window",
-        "3",
+        "--offsets",
+        "1",
+        "2",
         "--steps",
         "2",
         "--clip",

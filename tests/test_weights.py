@@ -156,7 +156,7 @@ def test_a_shift_of_all_logits_is_no_error():
 @pytest.mark.parametrize("format", ["int8", "fp8"])
 def test_decoding_over_the_ring_gives_the_stored_models_own_logits(format):
     """The decode path runs a stored model as it runs any: with the true tokens forced, the training pass's logits."""
-    config = tiny_config(window=5)
+    config = tiny_config(offsets=(1, 2, 3, 4))
     model = with_stored_weights(tiny_transformer(config), format)
     tokens, actions = random_steps(config, 5)
     decoder = FrameDecoder(config, InputTables.of(model), EagerBackend(model))

@@ -133,7 +133,7 @@ def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_f
     with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got -1"):
         load_sampler(folder)
     write({"guidance": None})
-    with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got None"):
+    with pytest.raises(CheckpointError, match="guidance must be a finite number, got null"):
         load_sampler(folder)
     write({"magic": 1})
     with pytest.raises(CheckpointError, match="unknown Sampler fields"):

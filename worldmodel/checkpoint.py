@@ -1,7 +1,8 @@
 """Checkpoints: a folder with `config.json` and `model.safetensors`. Nothing is ever unpickled.
 
 Tensor names start with `tokenizer.` (the image tokenizer) or `transformer.`; a folder may hold the
-tokenizer alone. Training state (optimizer, step) is kept apart, in `state.pt`, read with weights_only=True.
+tokenizer alone. The weights carry checksums of their parts (`CHECKSUMS`). Training state (optimizer, step) is kept
+apart, in `state.pt`, read with weights_only=True.
 """
 
 from __future__ import annotations
@@ -13,14 +14,19 @@ import math
 import os
 import pickle
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
+from worldmodel.checks import check_value, field_types
+from worldmodel.parsing import parse_json, quoted, read_json
 from worldmodel.types import WorldModelError
 
 CONFIG_FILE = "config.json"
@@ -29,8 +35,10 @@ SHORT_HASH = 8  # digits of a weights hash that tell checkpoints apart in names 
 STATE_FILE = "state.pt"
 FORMAT = 1
 MAX_CONFIG_BYTES = 1 << 20
+CHECKSUMS = "sha256"  # the entry of a weights file's header: JSON, part -> tensors_sum
 
 T = TypeVar("T")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class CheckpointError(WorldModelError):
@@ -44,23 +52,24 @@ def config_to_dict(config: Any) -> dict[str, Any]:
 def config_from_dict(cls: type[T], values: Any, where: str) -> T:
     """Plain JSON values -> a (nested) config dataclass. CheckpointError for unknown or bad entries."""
     if not isinstance(values, dict):
-        raise CheckpointError(f"{where}: expected an object with the fields of {cls.__name__}")
-    hints = get_type_hints(cls)
-    names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = set(values) - names
+        raise CheckpointError(f"{where}: expected an object with the fields of {cls.__name__}, got {quoted(values)}")
+    values = cls.upgraded(values) if hasattr(cls, "upgraded") else values  # type: ignore[attr-defined]
+    hints = field_types(cls)
+    unknown = sorted(set(values) - set(hints))
     if unknown:
-        raise CheckpointError(f"{where}: unknown {cls.__name__} fields {sorted(unknown)}; made by a newer version?")
+        raise CheckpointError(f"{where}: unknown {cls.__name__} fields {quoted(unknown)}; made by a newer version?")
     converted = {}
     for name, value in values.items():
         kind = hints[name]
         if dataclasses.is_dataclass(kind):
-            value = config_from_dict(kind, value, where)  # type: ignore[arg-type]
-        elif isinstance(value, list):
-            value = tuple(value)
-        converted[name] = value
+            converted[name] = config_from_dict(kind, value, f"{where}: {name}")  # type: ignore[arg-type]
+        else:
+            converted[name] = tuple(value) if isinstance(value, list) else value
     try:
+        for name, value in converted.items():
+            check_value(name, value, hints[name])  # here too: not every configuration checks itself
         return cls(**converted)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise CheckpointError(f"{where}: {error}") from None
 
 
@@ -69,15 +78,10 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {CONFIG_FILE} (give the folder that holds it)")
-    if path.stat().st_size > MAX_CONFIG_BYTES:
-        raise CheckpointError(f"{path}: {path.stat().st_size} bytes is too large for a configuration")
-    try:
-        config = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path}: not JSON ({error})") from None
+    config = read_json(path, CheckpointError, MAX_CONFIG_BYTES)
     version = config.get("format") if isinstance(config, dict) else None
     if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version!r}, this version reads format {FORMAT}")
+        raise CheckpointError(f"{path}: format {quoted(version)}, this version reads format {FORMAT}")
     return config
 
 
@@ -92,49 +96,114 @@ def write_checkpoint(
             stored = tensor.detach().cpu().to(dtype) if dtype and tensor.is_floating_point() else tensor.detach().cpu()
             tensors[f"{prefix}.{name}"] = stored.contiguous().clone()
     temporary = folder / (WEIGHTS_FILE + ".tmp")
-    save_file(tensors, temporary)
+    sums = {
+        prefix: tensors_sum({name: t for name, t in tensors.items() if owner(name) == prefix}) for prefix in modules
+    }
+    save_file(tensors, temporary, {CHECKSUMS: json.dumps(sums, sort_keys=True)})
     os.replace(temporary, folder / WEIGHTS_FILE)
     temporary = folder / (CONFIG_FILE + ".tmp")
     temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
     os.replace(temporary, folder / CONFIG_FILE)
 
 
+def owner(name: str) -> str:
+    """The part of a checkpoint that a tensor of its file belongs to."""
+    return name.partition(".")[0]
+
+
+def tensors_sum(tensors: dict[str, Tensor]) -> str:
+    """sha256 (hex) over tensors as they are stored, with their names, types and shapes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class _ShapesAlone(TorchFunctionMode):
+    """Normal initialisation is left out: on the meta device it fills nothing, but loads a second's worth of modules."""
+
+    def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+
+
+def shapes_of(make: Callable[[], nn.Module]) -> dict[str, Tensor]:
+    """The tensors of a module that is not made: on the meta device, without memory."""
+    with torch.device("meta"), _ShapesAlone():
+        return make().state_dict()
+
+
+def load_module(folder: Path, prefix: str, make: Callable[[], Module]) -> Module:
+    """Makes a module and fills it with the tensors named `prefix.*`, in eval mode and without gradients.
+
+    CheckpointError as load_weights: nothing is allocated before the file's shapes are known to be the module's.
+    """
+    with _weights_file(folder) as file:
+        _check_shapes(folder / WEIGHTS_FILE, file, prefix, shapes_of(make))
+    module = make()
+    load_weights(folder, prefix, module)
+    return module.eval().requires_grad_(False)
+
+
 def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
-    """Fills `module` with the tensors named `prefix.*`. CheckpointError for missing or misshapen ones."""
+    """Fills `module` with the tensors named `prefix.*`. CheckpointError for missing or misshapen ones, for numbers that
+    are not finite, and for a file that was altered since it was written (older ones carry no checksum)."""
+    path = folder / WEIGHTS_FILE
+    expected = module.state_dict()
+    with _weights_file(folder) as file:
+        _check_shapes(path, file, prefix, expected)
+        stored = {name: file.get_tensor(f"{prefix}.{name}") for name in expected}
+        noted = (file.metadata() or {}).get(CHECKSUMS)
+    if noted is not None:
+        known = parse_json(noted, f"{path}: {CHECKSUMS}", CheckpointError)
+        if not isinstance(known, dict) or known.get(prefix) != tensors_sum(
+            {f"{prefix}.{name}": tensor for name, tensor in stored.items()}
+        ):
+            raise CheckpointError(f"{path}: its {prefix} was altered since it was written: copy it again")
+    loaded: dict[str, Tensor] = {}
+    for name, tensor in expected.items():
+        if stored[name].is_floating_point() != tensor.is_floating_point():
+            raise CheckpointError(f"{path}: {prefix}.{name} is {stored[name].dtype}, {tensor.dtype} is needed")
+        loaded[name] = stored.pop(name).to(tensor.dtype)
+        if not torch.isfinite(loaded[name]).all():
+            raise CheckpointError(f"{path}: {prefix}.{name} holds numbers that are not finite (NaN or infinity)")
+    module.load_state_dict(loaded)
+
+
+@contextmanager
+def _weights_file(folder: Path) -> Iterator[Any]:
+    """The open weights of a checkpoint. CheckpointError if there are none, or half of them."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}")
-    expected = module.state_dict()
-    loaded: dict[str, Tensor] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            have = {name.removeprefix(prefix + ".") for name in file.keys() if name.startswith(prefix + ".")}  # noqa: SIM118
-            if have != set(expected):
-                odd = sorted(have ^ set(expected))[:4]
-                raise CheckpointError(f"{path}: its {prefix} tensors do not fit its configuration (first: {odd})")
-            for name, tensor in expected.items():
-                shape = tuple(file.get_slice(f"{prefix}.{name}").get_shape())  # before memory is taken
-                if shape != tuple(tensor.shape):
-                    raise CheckpointError(
-                        f"{path}: {prefix}.{name} has shape {shape}, its configuration says {tuple(tensor.shape)}"
-                    )
-                loaded[name] = file.get_tensor(f"{prefix}.{name}").to(tensor.dtype)
+            yield file
     except SafetensorError as error:
         raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
-    module.load_state_dict(loaded)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _check_shapes(path: Path, file: Any, prefix: str, expected: dict[str, Tensor]) -> None:
+    """Compares the file's header with a module's tensors: before memory is taken."""
+    have = {name.removeprefix(prefix + ".") for name in file.keys() if name.startswith(prefix + ".")}  # noqa: SIM118
+    if have != set(expected):
+        odd = sorted(have ^ set(expected))[:4]
+        raise CheckpointError(f"{path}: its {prefix} tensors do not fit its configuration (first: {quoted(odd)})")
+    for name, tensor in expected.items():
+        shape = tuple(file.get_slice(f"{prefix}.{name}").get_shape())
+        if shape != tuple(tensor.shape):
+            raise CheckpointError(
+                f"{path}: {prefix}.{name} has shape {shape}, its configuration says {tuple(tensor.shape)}"
+            )
 
 
 def stored_parameters(folder: Path, prefix: str) -> int:
     """How many numbers the tensors named `prefix.*` hold, from the file's header alone. CheckpointError without it."""
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise CheckpointError(f"{folder} has no {WEIGHTS_FILE}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
-            return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a whole safetensors file ({error})") from None
+    with _weights_file(folder) as file:
+        names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 def read_published(path: Path, hint: str = "") -> dict[str, Tensor]:

@@ -7,33 +7,62 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Any
 
+from worldmodel.checks import ConfigError, OneOf, Within, check_fields
 from worldmodel.decode_order import DecodeOrder, parse_order
 from worldmodel.tokenizers.action import ActionTokenizer
 
 DOWNSAMPLING = 16  # pixels a side that one image token covers
+NORM_GROUPS = 8  # of the image tokenizer's group normalisation
+# Bounds of what is built: some times what any known model has, and far from what fills a memory before it is noticed.
+MAX_SIDE = 4096  # pixels
+MAX_TOKENS = 4096  # a frame
+MAX_CODES = 1 << 16  # token stores hold uint16
+MAX_OFFSET = 1023  # frames
+CHANNELS, BLOCKS = Within(NORM_GROUPS, 8192), Within(0, 64)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTokenizerConfig:
-    """Image tokenizer. height, width: pixels; quantizer: "fsq" (uses levels) or "vq" (uses vq_codes, vq_dim)."""
+    """Image tokenizer."""
 
-    height: int = 112
-    width: int = 192
-    quantizer: str = "fsq"
-    levels: tuple[int, ...] = (8, 8, 8, 8)
-    vq_codes: int = 4096
-    vq_dim: int = 8
-    encoder_channels: tuple[int, int] = (128, 256)
-    encoder_blocks: tuple[int, int] = (2, 2)
-    decoder_channels: tuple[int, int] = (256, 128)
-    decoder_blocks: tuple[int, int] = (4, 2)
+    height: Annotated[int, Within(DOWNSAMPLING, MAX_SIDE)] = 112
+    """Height of the frames in pixels."""
+    width: Annotated[int, Within(DOWNSAMPLING, MAX_SIDE)] = 192
+    """Width of the frames in pixels."""
+    quantizer: Annotated[str, OneOf(("fsq", "vq"))] = "fsq"
+    """Finite scalar quantisation, fsq (takes --levels), or vector quantisation, vq (takes --vq-codes and --vq-dim)."""
+    levels: tuple[Annotated[int, Within(2, 256)], ...] = (8, 8, 8, 8)
+    """Levels of each channel of a code; their product is the number of codes."""
+    vq_codes: Annotated[int, Within(2, MAX_CODES)] = 4096
+    """Number of codes."""
+    vq_dim: Annotated[int, Within(1, 4096)] = 8
+    """Size of a code's vector."""
+    encoder_channels: Annotated[tuple[int, int], CHANNELS] = (128, 256)
+    """Channels at 1/8 and at 1/16 of the resolution."""
+    encoder_blocks: Annotated[tuple[int, int], BLOCKS] = (2, 2)
+    """Residual blocks at each."""
+    decoder_channels: Annotated[tuple[int, int], CHANNELS] = (256, 128)
+    """Channels at 1/16 and at 1/8 of the resolution."""
+    decoder_blocks: Annotated[tuple[int, int], BLOCKS] = (4, 2)
+    """Residual blocks at each."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.height % DOWNSAMPLING or self.width % DOWNSAMPLING:
-            raise ValueError(f"height and width must be multiples of {DOWNSAMPLING}, got {self.height}x{self.width}")
-        if self.quantizer not in ("fsq", "vq"):
-            raise ValueError(f'quantizer must be "fsq" or "vq", got {self.quantizer!r}')
+            raise ConfigError(f"height and width must be multiples of {DOWNSAMPLING}, got {self.height}x{self.width}")
+        if self.tokens_per_frame > MAX_TOKENS:
+            raise ConfigError(
+                f"height and width make {self.tokens_per_frame} tokens a frame, more than {MAX_TOKENS}: "
+                f"got {self.height}x{self.width}"
+            )
+        if self.quantizer == "fsq" and not 2 <= self.codebook_size <= MAX_CODES:
+            raise ConfigError(f"levels must make 2 to {MAX_CODES} codes, got {self.levels}: {self.codebook_size}")
+        for name in ("encoder_channels", "decoder_channels"):
+            if any(number % NORM_GROUPS for number in getattr(self, name)):
+                raise ConfigError(f"{name} must be multiples of {NORM_GROUPS}, got {getattr(self, name)}")
 
     @property
     def grid_height(self) -> int:
@@ -58,39 +87,73 @@ class ImageTokenizerConfig:
 
 @dataclass(frozen=True, slots=True)
 class TransformerConfig:
-    """Visual-action transformer, Llama layout (RMSNorm, SwiGLU, rotary positions, grouped-query attention).
+    """Visual-action transformer, Llama layout (RMSNorm, SwiGLU, rotary positions, grouped-query attention). The last
+    three options are off for MineWorld's sizes."""
 
-    window: frames that attention may reach back, the current one included (training and play).
-    rotary: "frame-row-column" splits a head's rotary pairs over three axes; "sequence" is one axis, as
-    MineWorld has it. previous_frame: a place is also fed the token that the frame before had there.
-    action_input: the sum of the action's embeddings is also added to the inputs of the frame it leads to.
-    place_embedding: a learned embedding for each place of a block. The last three are off for MineWorld's sizes.
-    """
-
-    hidden: int = 256
-    mlp: int = 768
-    layers: int = 8
-    heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 64
-    norm_eps: float = 1e-5
-    window: int = 6
-    rotary: str = "frame-row-column"
-    rotary_theta: tuple[float, ...] = (100.0, 100.0, 100.0)
+    hidden: Annotated[int, Within(1, 16384)] = 256
+    """Size of a token's vector."""
+    mlp: Annotated[int, Within(1, 65536)] = 768
+    """Size of the vectors inside a layer's feed-forward part."""
+    layers: Annotated[int, Within(1, 256)] = 8
+    """Number of layers."""
+    heads: Annotated[int, Within(1, 256)] = 4
+    """Query heads."""
+    kv_heads: Annotated[int, Within(1, 256)] = 2
+    """Key and value heads; the query heads are a multiple of them."""
+    head_dim: Annotated[int, Within(2, 1024)] = 64
+    """Size of a head's vectors; even."""
+    norm_eps: Annotated[float, Within(1e-12, 1)] = 1e-5
+    """Added to the mean square in RMSNorm."""
+    offsets: tuple[Annotated[int, Within(1, MAX_OFFSET)], ...] = (1, 2, 3, 4, 5)
+    """How many frames back the earlier frames lie that a frame attends to, in training and in play: 1 first, ascending;
+    1 to n are the last n frames."""
+    rotary: Annotated[str, OneOf(("frame-row-column", "sequence"))] = "frame-row-column"
+    """How positions turn: "frame-row-column" splits a head's rotary pairs over three axes; "sequence" is one axis, as
+    MineWorld has it."""
+    rotary_theta: tuple[Annotated[float, Within(1, 1e9)], ...] = (100.0, 100.0, 100.0)
+    """Slowness of the turning, for each axis."""
     previous_frame: bool = True
+    """A place is also fed the token that the frame before had there."""
     action_input: bool = True
+    """The sum of the action's embeddings is also added to the inputs of the frame it leads to."""
     place_embedding: bool = True
+    """A learned embedding for each place of a block."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
-        if self.window < 2:
-            raise ValueError(f"window must be at least 2 frames (one of context), got {self.window}")
-        axes = {"frame-row-column": 3, "sequence": 1}.get(self.rotary)
-        if axes is None:
-            raise ValueError(f'rotary must be "frame-row-column" or "sequence", got {self.rotary!r}')
+            raise ConfigError(f"heads ({self.heads}) must be a multiple of kv_heads ({self.kv_heads})")
+        if self.offsets[:1] != (1,) or any(a >= b for a, b in pairwise(self.offsets)):
+            raise ConfigError(f"offsets must be 1 and then ascending, got {self.offsets}")
+        if self.head_dim % 2:
+            raise ConfigError(f"head_dim must be even, for rotary pairs, got {self.head_dim}")
+        axes = 3 if self.rotary == "frame-row-column" else 1
         if len(self.rotary_theta) != axes:
-            raise ValueError(f"rotary {self.rotary!r} needs {axes} thetas, got {self.rotary_theta}")
+            raise ConfigError(f"rotary {self.rotary!r} needs {axes} thetas, got rotary_theta {self.rotary_theta}")
+
+    @staticmethod
+    def upgraded(values: dict[str, Any]) -> dict[str, Any]:
+        """Stored values of an older version, as this one has them: a window of n frames, the current one included."""
+        window = values.get("window")
+        if not isinstance(window, int) or "offsets" in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "window"}
+        return rest | {"offsets": tuple(range(1, min(window, MAX_OFFSET + 2)))}
+
+    @property
+    def window(self) -> int:
+        """Frames from the oldest that is attended to up to the current one: as many are kept."""
+        return self.offsets[-1] + 1
+
+    @property
+    def attended(self) -> int:
+        """Frames that a frame attends to, itself included."""
+        return len(self.offsets) + 1
+
+    @property
+    def first_offsets(self) -> tuple[int, ...]:
+        """What a frame's first pass attends to: it also holds the last rows of the frame before."""
+        return tuple(sorted({*self.offsets, *(offset + 1 for offset in self.offsets)}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +165,15 @@ class WorldModelConfig:
     transformer: TransformerConfig = TransformerConfig()
     order: str = "diagonal-1"
     legacy_camera: bool = False
-    tick_rate: float = 10.0
+    tick_rate: Annotated[float, Within(0.1, 1000)] = 10.0
     game: str = "luanti"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        try:
+            self.decode_order()
+        except ValueError as error:
+            raise ConfigError(f"order: {error}") from None
 
     def decode_order(self) -> DecodeOrder:
         return parse_order(self.order, self.image_tokenizer.grid_height, self.image_tokenizer.grid_width)
@@ -123,7 +193,7 @@ def _mineworld(hidden: int, mlp: int, heads: int) -> WorldModelConfig:
         layers=20,
         heads=heads,
         kv_heads=4,
-        window=16,
+        offsets=tuple(range(1, 16)),
         rotary="sequence",
         rotary_theta=(10000.0,),
         previous_frame=False,

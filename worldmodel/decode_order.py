@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+MAX_DIGITS = 4  # of a diagonal order's number: no grid is wider
 START = -1  # the "source" of a place whose input is the learned start token
 
 
@@ -84,12 +85,11 @@ def diagonal(height: int, width: int, k: int) -> DecodeOrder:
     """Row r starts once row r-1 has k tokens: W + (H-1)*k passes; each is fed its left neighbour."""
     if k < 1:
         raise ValueError(f"a diagonal order needs k >= 1, got {k}")
-    groups: list[list[int]] = [[] for _ in range(width + (height - 1) * k)]
+    groups: dict[int, list[int]] = {}  # with k > width the rows no longer overlap, and some steps are empty
     for row in range(height):
         for column in range(width):
-            groups[row * k + column].append(row * width + column)
-    # With k > width the rows no longer overlap and some steps are empty.
-    kept = tuple(tuple(group) for group in groups if group)
+            groups.setdefault(row * k + column, []).append(row * width + column)
+    kept = tuple(tuple(groups[step]) for step in sorted(groups))
     return DecodeOrder(f"diagonal-{k}", height, width, kept, _by_left_neighbour(height, width))
 
 
@@ -107,6 +107,6 @@ def parse_order(name: str, height: int, width: int) -> DecodeOrder:
     if name == "rows":
         return rows(height, width)
     kind, _, number = name.partition("-")
-    if kind == "diagonal" and number.isdigit():
+    if kind == "diagonal" and number.isascii() and number.isdigit() and len(number) <= MAX_DIGITS:
         return diagonal(height, width, int(number))
     raise ValueError(f'unknown decode order {name!r}; known are "raster", "rows" and "diagonal-K", e.g. "diagonal-1"')

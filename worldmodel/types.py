@@ -38,6 +38,8 @@ BUTTONS: tuple[str, ...] = (
     *(f"hotbar.{slot}" for slot in range(1, 10)),
 )
 _KNOWN = frozenset(BUTTONS)
+HOTBAR = frozenset(name for name in BUTTONS if name.startswith("hotbar."))
+"""The buttons that choose a hotbar slot."""
 
 DEGREES_PER_PIXEL = 360 / 2400  # MineRL's and VPT's mouse scale: 0.15 degrees a pixel
 

@@ -23,5 +23,8 @@ def write_gif(path: Path, frames: Sequence[Frame], rate: float, scale: int = 2) 
     enlarged = (Image.fromarray(frame).resize(size, Image.Resampling.NEAREST) for frame in frames)
     small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in enlarged]
     temporary = path.with_name(f".{path.name}.tmp")
-    small[0].save(temporary, "GIF", save_all=True, append_images=small[1:], duration=round(1000 / rate), loop=0)
-    temporary.replace(path)
+    try:
+        small[0].save(temporary, "GIF", save_all=True, append_images=small[1:], duration=round(1000 / rate), loop=0)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # of a disk that was full

@@ -18,20 +18,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from av.error import FFmpegError
-from av.video.reformatter import Interpolation
+from worldmodel.data.video import (
+    TICKS_PER_SECOND,
+    TICKS_PER_STEP,
+    ClipError,
+    Video,
+    fit_to,
+    fitted,
+    open_video,
+    pictures,
+)
+from worldmodel.parsing import Fields, parse_json, read_lines
+from worldmodel.types import DEGREES_PER_PIXEL, HOTBAR, NO_ACTION, Action, Frame
 
-from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, Frame, WorldModelError
-
-TICKS_PER_SECOND = 20
-TICKS_PER_STEP = 2
 # Real files end with a few lines or frames too many. More than two seconds is a broken file.
 MAX_MISSING_TICKS = 2 * TICKS_PER_SECOND
+RATE_NOTED = 0.02  # how far a rate may be from 20 Hz before it is said
+HOTBAR_SLOTS = 9
+MAX_TURN = 180.0  # degrees a step, as MineRL has it; a hand's quickest flick is slower, and what is faster is cut to it
+MAX_TICK_PIXELS = 100_000  # of mouse motion: 40 turns in a twentieth of a second are no hand's, but a broken line
 
 LATE_CLICKS = frozenset({"use"})  # shown two ticks later, in recordings of Luanti
 LUANTI_KEY = "events"  # that only lines of a Luanti recording have
@@ -53,14 +62,10 @@ KEYS = {
 }
 
 
-class ClipError(WorldModelError):
-    """A clip that cannot be used; the message names the file, the line where there is one, and what to do."""
-
-
 @dataclass(frozen=True, slots=True)
 class ClipStep:
-    """frame: uint8 (H, W, 3) at the step's start; action: what was done on it; segment: number of the
-    unbroken run of play that it belongs to (a GUI screen cuts a clip into segments)."""
+    """frame: uint8 (H, W, 3) at the step's start; action: what was done on it; segment: number of the unbroken run of
+    play that it belongs to (a GUI screen, or a pause in the pictures, cuts a clip into segments)."""
 
     frame: Frame
     action: Action
@@ -79,10 +84,11 @@ class _Tick:
     hotbar: int | None
     gui: bool
     late: bool  # clicks show two ticks later
+    line: int
 
 
 def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
-    """The files of all clips below `folder`, sorted. ClipError if there is none or an mp4 has no jsonl."""
+    """The files of all clips below `folder`, sorted. ClipError if there is none."""
     if not folder.is_dir():
         raise ClipError(f"{folder} is not a folder; give a folder of VPT clips (<id>.mp4 and <id>.jsonl)")
     found = (path for suffix in suffixes for path in folder.rglob(f"*{suffix}"))
@@ -91,9 +97,6 @@ def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
         raise ClipError(
             f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)"
         )
-    for clip in clips:
-        if clip.suffix == ".mp4" and not clip.with_suffix(".jsonl").is_file():
-            raise ClipError(f"{clip} has no {clip.with_suffix('.jsonl').name} beside it")
     return clips
 
 
@@ -102,8 +105,10 @@ def check_length(folders: Sequence[Path], steps: int) -> None:
     longest = 0
     for folder in folders:
         for clip in find_clips(folder):
-            with clip.with_suffix(".jsonl").open("rb") as file:
-                longest = max(longest, sum(1 for line in file if line.strip()) // TICKS_PER_STEP)
+            lines = clip.with_suffix(".jsonl")
+            if lines.is_file():
+                with lines.open("rb") as file:
+                    longest = max(longest, sum(1 for line in file if line.strip()) // TICKS_PER_STEP)
             if longest >= steps:
                 return
     raise ClipError(
@@ -113,10 +118,7 @@ def check_length(folders: Sequence[Path], steps: int) -> None:
 
 def parse_line(text: str, path: Path, number: int) -> dict[str, Any]:
     """One line of JSON. ClipError with file and line for bad JSON (also for Python-dict text: never eval'ed)."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ClipError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from None
+    value = parse_json(text, f"{path}:{number}", ClipError)
     if not isinstance(value, dict) or "mouse" not in value or "keyboard" not in value:
         raise ClipError(f'{path}:{number}: a VPT line is an object with "mouse" and "keyboard"')
     return value
@@ -124,44 +126,45 @@ def parse_line(text: str, path: Path, number: int) -> dict[str, Any]:
 
 def _ticks(path: Path) -> Iterator[_Tick]:
     stuck = False
-    with path.open(encoding="utf-8") as lines:
-        for number, text in enumerate(lines, 1):
-            if not text.strip():
-                continue
-            line = parse_line(text, path, number)
-            try:
-                mouse, keys = line["mouse"], line["keyboard"]["keys"]
-                pressed = {int(button) for button in mouse["buttons"]}
-                fresh = {int(button) for button in mouse.get("newButtons", ())}
-                dx, dy = float(mouse["dx"]), float(mouse["dy"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise ClipError(f"{path}:{number}: bad mouse or keyboard entry ({error!r})") from None
-            # The left button that starts a recording can stay "pressed" until it is really pressed.
-            if number == 1 and fresh == {0}:
-                stuck = True
-            elif stuck and 0 in fresh:
-                stuck = False
-            if stuck:
-                pressed.discard(0)
-            buttons = {MOUSE_BUTTONS[b] for b in pressed if b in MOUSE_BUTTONS} | {KEYS[k] for k in keys if k in KEYS}
-            hotbar = int(line["hotbar"]) if line.get("hotbar") is not None else None
-            yield _Tick(frozenset(buttons), dx, dy, hotbar, bool(line.get("isGuiOpen")), LUANTI_KEY in line)
+    for number, text in read_lines(path, ClipError):
+        line = Fields(parse_line(text, path, number), f"{path}:{number}", ClipError)
+        mouse, keys = line.inner("mouse"), line.inner("keyboard").texts("keys")
+        pressed = set(mouse.whole_numbers("buttons"))
+        fresh = set(mouse.whole_numbers("newButtons")) if "newButtons" in mouse.values else set[int]()
+        dx, dy = (mouse.number(axis, -MAX_TICK_PIXELS, MAX_TICK_PIXELS) for axis in ("dx", "dy"))
+        hotbar = line.whole("hotbar", 0, HOTBAR_SLOTS - 1) if line.values.get("hotbar") is not None else None
+        # The left button that starts a recording can stay "pressed" until it is really pressed.
+        if number == 1 and fresh == {0}:
+            stuck = True
+        elif stuck and 0 in fresh:
+            stuck = False
+        if stuck:
+            pressed.discard(0)
+        buttons = {MOUSE_BUTTONS[b] for b in pressed if b in MOUSE_BUTTONS} | {KEYS[k] for k in keys if k in KEYS}
+        yield _Tick(frozenset(buttons), dx, dy, hotbar, line.flag("isGuiOpen"), LUANTI_KEY in line.values, number)
 
 
-def _with_wheel(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
-    """A hotbar slot that changes without its key (the wheel) becomes a press of that slot's key."""
-    previous: _Tick | None = None
-    for tick in ticks:
-        if previous is not None:
-            slot = f"hotbar.{tick.hotbar + 1}" if tick.hotbar is not None else None
-            changed = previous.hotbar is not None and tick.hotbar is not None and tick.hotbar != previous.hotbar
-            by_key = any(button.startswith("hotbar.") for button in previous.buttons)
-            if changed and not by_key and slot is not None:
-                previous = replace(previous, buttons=previous.buttons | {slot})
-            yield previous
-        previous = tick
-    if previous is not None:
-        yield previous
+def _with_slots(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
+    """At most one hotbar key a tick: that of the slot which the tick selects.
+
+    A slot that changes without its key (the wheel) becomes a press of that key, and a key that is still down after
+    another slot was chosen selects nothing. What the clip says of the slots goes before what it says of the keys.
+    """
+    before, chosen = frozenset[str](), ""
+    for tick, following in pairwise(chain(ticks, (None,))):
+        assert tick is not None, "only the last one has nothing after it"
+        down = tick.buttons & HOTBAR
+        fresh = down - before
+        slot = following.hotbar if following is not None else None
+        own = f"hotbar.{slot + 1}" if slot is not None else ""
+        changed = bool(own) and tick.hotbar is not None and slot != tick.hotbar
+        if changed:
+            chosen = own
+        elif fresh:  # of several at once, nobody knows the last one: the slot that is selected already, or any
+            chosen = own if own in fresh else max(fresh)
+        selects = {chosen} if changed or chosen in down else set()
+        before = down
+        yield replace(tick, buttons=(tick.buttons - HOTBAR) | selects)
 
 
 def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
@@ -174,12 +177,15 @@ def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
 
 
 def _read_ticks(path: Path) -> Iterator[_Tick]:
-    return _with_late_clicks(_with_wheel(_ticks(path)))
+    return _with_late_clicks(_with_slots(_ticks(path)))
 
 
 def fold(ticks: list[_Tick]) -> Action:
-    """Ticks -> one action: mouse motion summed, buttons held in any tick."""
+    """Ticks -> one action: mouse motion summed, buttons held in any tick, and of the hotbar's slots the last one."""
     buttons = frozenset().union(*(tick.buttons for tick in ticks))
+    slots = [tick.buttons & HOTBAR for tick in ticks if tick.buttons & HOTBAR]
+    if slots:
+        buttons = (buttons - HOTBAR) | slots[-1]
     pitch = sum(tick.dy for tick in ticks) * DEGREES_PER_PIXEL
     yaw = sum(tick.dx for tick in ticks) * DEGREES_PER_PIXEL
     return Action(buttons, pitch, yaw)
@@ -225,9 +231,13 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
     before = Inputs()
     for taken in actions:
         action = taken or NO_ACTION
+        slots = action.buttons & HOTBAR
+        if len(slots) > 1:  # of an old recording: nobody knows the last one, and the model was told none
+            slots = frozenset[str]()
+        held = (action.buttons - HOTBAR) | slots
         now = Inputs(
-            frozenset(key_of[name] for name in action.buttons if name in key_of),
-            frozenset(mouse_of[name] for name in action.buttons if name in mouse_of),
+            frozenset(key_of[name] for name in held if name in key_of),
+            frozenset(mouse_of[name] for name in held if name in mouse_of),
         )
         for part in range(TICKS_PER_STEP):
             dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
@@ -240,65 +250,115 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
                     "milli": tick * 1000 // TICKS_PER_SECOND,
                 }
             )
-            pressed = [int(name.removeprefix("hotbar.")) - 1 for name in action.buttons if name.startswith("hotbar.")]
-            hotbar = min(pressed) if pressed else hotbar
+            for name in slots:
+                hotbar = int(name.removeprefix("hotbar.")) - 1
             before = now
             tick += 1
 
 
 def read_actions(path: Path) -> list[Action]:
-    """All 10 Hz actions of a `<id>.jsonl` (small: text only). Used to play a recorded input back."""
+    """All 10 Hz actions of a `<id>.jsonl` (small: text only). Used to play a recorded input back.
+
+    ClipError with file and line for a bad line, or for a camera move of more than MAX_TURN degrees a step.
+    """
     ticks = list(_read_ticks(path))
-    return [fold(ticks[i : i + TICKS_PER_STEP]) for i in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP)]
+    actions = []
+    for first in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP):
+        action = fold(ticks[first : first + TICKS_PER_STEP])
+        if turned_too_far(action):
+            raise ClipError(
+                f"{path}:{ticks[first].line}: the camera moves by {action.pitch:.1f}, {action.yaw:.1f} degrees in a "
+                f"step; at most {MAX_TURN:g} can be played"
+            )
+        actions.append(action)
+    return actions
 
 
-def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
-    """Streams a clip's 10 Hz steps, frames reduced to (height, width) by area averaging.
+def turned_too_far(action: Action) -> bool:
+    return max(abs(action.pitch), abs(action.yaw)) > MAX_TURN + 1e-6  # pixels times degrees a pixel: rounded
 
-    path: the mp4; its jsonl lies beside it. Raises ClipError for an unreadable video, one smaller than
-    asked, bad JSON (file and line), or lines and frames that differ by more than MAX_MISSING_TICKS.
+
+def within_reach(action: Action) -> Action:
+    """The same with a camera move of at most MAX_TURN degrees."""
+    pitch, yaw = (max(-MAX_TURN, min(MAX_TURN, angle)) for angle in (action.pitch, action.yaw))
+    return replace(action, pitch=pitch, yaw=yaw)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipPlan:
+    """A clip that can be used, before any picture but the first is decoded. size: (height, width) of its frames; steps:
+    (first tick, action, segment) of each; notes: what is not read as it stands, without the clip's name."""
+
+    video: Video
+    size: tuple[int, int]
+    steps: tuple[tuple[int, Action, int], ...]
+    notes: tuple[str, ...]
+
+
+def plan_clip(path: Path, height: int, width: int) -> ClipPlan:
+    """All that can be told of a clip without decoding it; frames are to be (height, width).
+
+    path: the mp4; its jsonl lies beside it. Raises ClipError for an unreadable video, one smaller than asked or of
+    fewer pictures than steps, a bad line (file and line), or lines and video that differ by more than
+    MAX_MISSING_TICKS.
     """
     lines = path.with_suffix(".jsonl")
     if not lines.is_file():
         raise ClipError(f"{path} has no {lines.name} beside it")
-    ticks = _read_ticks(lines)
-    try:
-        container = av.open(str(path))
-    except (FFmpegError, OSError) as error:
-        raise ClipError(f"{path}: not a readable video ({error})") from None
-    with container:
-        if not container.streams.video:
-            raise ClipError(f"{path}: has no video stream")
-        stream = container.streams.video[0]
-        if stream.width < width or stream.height < height:
-            raise ClipError(f"{path}: {stream.width}x{stream.height} px is smaller than the {width}x{height} asked for")
-        pending: list[_Tick] = []
-        picture: av.VideoFrame | None = None
-        frames, used, segment, in_gui, yielded = 0, 0, 0, False, False
-        try:
-            for picture_now in container.decode(stream):
-                frames += 1
-                tick = next(ticks, None)
-                if tick is None:
-                    continue
-                used += 1
-                if tick.gui:  # the step is dropped, and play after it is a new segment
-                    pending, in_gui = [], True
-                    continue
-                if in_gui:
-                    in_gui, segment = False, segment + (1 if yielded else 0)
-                if not pending:
-                    picture = picture_now
-                pending.append(tick)
-                if len(pending) == TICKS_PER_STEP:
-                    assert picture is not None, "a step has its first tick's frame"
-                    frame = picture.reformat(width, height, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
-                    yield ClipStep(np.ascontiguousarray(frame, np.uint8), fold(pending), segment)
-                    yielded, pending = True, []
-        except FFmpegError as error:
-            raise ClipError(f"{path}: the video breaks off after {frames} frames ({error})") from None
-        spare = sum(1 for _ in ticks)
-    if frames - used > MAX_MISSING_TICKS or spare > MAX_MISSING_TICKS:
+    ticks = list(_read_ticks(lines))
+    video = open_video(path)
+    fit = fit_to(video, height, width)
+    if abs(video.ticks - len(ticks)) > MAX_MISSING_TICKS:
         raise ClipError(
-            f"{path}: {frames} frames but {used + spare} lines in {lines.name}; they may differ by {MAX_MISSING_TICKS}"
+            f"{path}: {video.frames} frames but {len(ticks)} lines in {lines.name} ({video.ticks / TICKS_PER_SECOND:g} "
+            f"and {len(ticks) / TICKS_PER_SECOND:g} s): they may differ by {MAX_MISSING_TICKS / TICKS_PER_SECOND:g} s"
         )
+    steps = _steps(ticks[: video.ticks])
+    notes = []
+    if abs(video.rate / TICKS_PER_SECOND - 1) > RATE_NOTED:
+        notes.append(f"{video.rate:.3g} pictures a second, taken by their times at {TICKS_PER_SECOND}")
+    if video.gaps:
+        notes.append("pauses in the pictures, whose steps are left out")
+    if fit.cropped:
+        notes.append(f"{video.width}x{video.height} px, cut around the centre to the shape of {width}x{height}")
+    if any(turned_too_far(action) for _, action, _ in steps):
+        notes.append(f"camera moves over {MAX_TURN:g} degrees a step, cut to that")
+    reached = tuple((tick, within_reach(action), segment) for tick, action, segment in steps)
+    return ClipPlan(video, (height, width), reached, tuple(notes))
+
+
+def _steps(ticks: Sequence[_Tick]) -> list[tuple[int, Action, int]]:
+    """Pairs of ticks -> (first tick, action, segment). Ticks with a GUI are left out, and cut the clip."""
+    steps: list[tuple[int, Action, int]] = []
+    pending: list[_Tick] = []
+    segment, in_gui = 0, False
+    for number, tick in enumerate(ticks):
+        if tick.gui:  # the step is dropped, and play after it is a new segment
+            pending, in_gui = [], True
+            continue
+        if in_gui:
+            in_gui, segment = False, segment + (1 if steps else 0)
+        pending.append(tick)
+        if len(pending) == TICKS_PER_STEP:
+            steps.append((number - TICKS_PER_STEP + 1, fold(pending), segment))
+            pending = []
+    return steps
+
+
+def read_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
+    """Streams a clip's 10 Hz steps, frames reduced to (height, width) by area averaging: of each step, the picture that
+    the video shows when it begins. ClipError as plan_clip, and where the video breaks off."""
+    return read_plan(plan_clip(path, height, width))
+
+
+def read_plan(plan: ClipPlan) -> Iterator[ClipStep]:
+    """The steps of a clip that was looked at. ClipError where the video breaks off."""
+    fit = fit_to(plan.video, *plan.size)
+    pauses, paused = 0, False
+    shown = pictures(plan.video, (tick for tick, _, _ in plan.steps))
+    for picture, (_, action, segment) in zip(shown, plan.steps, strict=True):
+        if picture is None:
+            paused = True
+            continue
+        pauses, paused = pauses + paused, False
+        yield ClipStep(fitted(picture, plan.video, fit, *plan.size), action, segment + pauses)

@@ -63,19 +63,34 @@ class HotbarLine:
     slots: int
 
 
+SLOT_SHOWN_STEPS = 2  # after the step that chooses a slot, the picture may take these to show it
 # Read off recorded frames of 192 x 112; it gives the slot that the game itself logged on 8,998 of 9,000 others.
+SELECTED_CONTRAST = 25.0  # grey levels over the next lightest slot: 36 at least in play, whose others differ by 42
 FRAME_PIXELS = 2  # of a slot's frame, at 192 x 112
 HOTBAR_LINES = {"luanti": HotbarLine(0.1578, 0.0756, 0.0807, 0.973, 0.991, 9)}
 
 
 def read_slot(frames: NDArray[np.uint8], hud: str = "luanti") -> NDArray[np.int64]:
     """The selected hotbar slot, from 0, of each frame. frames: uint8 (N, H, W, 3)."""
+    return _slot_light(frames, hud).argmax(1)
+
+
+def shown_slot(frame: NDArray[np.uint8], hud: str = "luanti") -> int | None:
+    """The selected hotbar slot, from 0, of a frame uint8 (H, W, 3); None where none stands out: a picture of something
+    else has no hotbar."""
+    light = _slot_light(frame[None], hud)[0]
+    *others, selected = np.sort(light)
+    enough = max(SELECTED_CONTRAST, (others[-1] - others[0]) / 2)
+    return int(light.argmax()) if selected - others[-1] >= enough else None
+
+
+def _slot_light(frames: NDArray[np.uint8], hud: str) -> NDArray[np.float32]:
+    """How light the line below each slot is: (N, slots), 0..255."""
     H, W = frames.shape[1:3]
     line = HOTBAR_LINES[hud]
     rows = frames[:, round(line.top * H) : round(line.bottom * H)].astype(np.float32).mean((1, 3))  # (N, W)
     lefts = [(line.left + slot * line.pitch) * W for slot in range(line.slots)]
-    light = [rows[:, round(left) : round(left + line.width * W)].mean(1) for left in lefts]
-    return np.stack(light, 1).argmax(1)
+    return np.stack([rows[:, round(left) : round(left + line.width * W)].mean(1) for left in lefts], 1)
 
 
 def slot_icons(frames: NDArray[np.uint8], hud: str = "luanti") -> NDArray[np.float32]:

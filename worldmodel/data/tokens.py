@@ -7,7 +7,6 @@ atomically; a killed build goes on. Tokens of another tokenizer are refused.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from tqdm import tqdm
 
 from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
-from worldmodel.data.clips import ClipError
-from worldmodel.data.frames import STORE_FORMAT, StoredClip, write_json
+from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
+from worldmodel.data.locking import building, unfinished
 from worldmodel.data.outline import outlined
 from worldmodel.data.windows import Windows
+from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 
 MIN_LINED = 0.03  # of a recording's frames with outlined patches; less is something else that is white
@@ -43,7 +43,7 @@ class TokenClip:
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = unfinished(path)
     with temporary.open("wb") as file:
         np.save(file, array)
     os.replace(temporary, path)
@@ -64,18 +64,37 @@ def build_token_store(
     outlines: whether to find the outlined patches too; bf16: several times as fast where the processor has bf16 units,
     for 1 to 2% of the tokens another code (a near one).
     """
-    out.mkdir(parents=True, exist_ok=True)
-    actions = config.action_tokenizer()
     want = {
         "format": STORE_FORMAT,
         "tokenizer": module_hash(tokenizer),
         "legacy_camera": config.legacy_camera,
         "bf16": bf16,
     }
-    manifest = out / "manifest.json"
-    if manifest.exists() and json.loads(manifest.read_text()) != want:
-        raise ClipError(f"{out} holds tokens of another tokenizer or precision: delete it, or give another folder")
-    write_json(manifest, want)
+    with building(out):
+        check_manifest(out, want, "tokens of another tokenizer or precision,")
+        _encode(clips, tokenizer, config.action_tokenizer(), out, device, bf16)
+        if outlines:
+            _find_outlines(clips, tokenizer, out)
+    return [
+        TokenClip(
+            clip.name,
+            np.load(out / f"{clip.name}.tokens.npy", mmap_mode="r", allow_pickle=False),
+            np.load(out / f"{clip.name}.actions.npy", allow_pickle=False),
+            np.load(out / f"{clip.name}.segments.npy", allow_pickle=False),
+            np.load(out / f"{clip.name}.outlined.npy", allow_pickle=False) if outlines else None,
+        )
+        for clip in clips
+    ]
+
+
+def _encode(
+    clips: Sequence[StoredClip],
+    tokenizer: ImageTokenizer,
+    actions: ActionTokenizer,
+    out: Path,
+    device: torch.device,
+    bf16: bool,
+) -> None:
     todo = [clip for clip in clips if not (out / f"{clip.name}.segments.npy").exists()]
     with tqdm(total=sum(len(clip.frames) for clip in todo), desc="encoding frames", unit="frame") as bar:
         for clip in todo:
@@ -91,18 +110,6 @@ def build_token_store(
                 out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()])
             )
             save_array(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
-    if outlines:
-        _find_outlines(clips, tokenizer, out)
-    return [
-        TokenClip(
-            clip.name,
-            np.load(out / f"{clip.name}.tokens.npy", mmap_mode="r", allow_pickle=False),
-            np.load(out / f"{clip.name}.actions.npy", allow_pickle=False),
-            np.load(out / f"{clip.name}.segments.npy", allow_pickle=False),
-            np.load(out / f"{clip.name}.outlined.npy", allow_pickle=False) if outlines else None,
-        )
-        for clip in clips
-    ]
 
 
 def _find_outlines(clips: Sequence[StoredClip], tokenizer: ImageTokenizer, out: Path) -> None:

@@ -127,7 +127,8 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "kernels": getattr(engine.decoder, "kernels", None),
         "order": config.order,
         "passes": config.decode_order().passes,
-        "context_frames": config.transformer.window,
+        "context_frames": config.transformer.attended,
+        "context_offsets": config.transformer.offsets,
         "context": "filled with random keys and values" if filled else f"rolled {ROLLS} times by playing",
         **_summary(seconds[engine.name]),
         "load_s": round(loaded, 2),
@@ -216,9 +217,9 @@ def fill_context(decoder: FrameDecoder, rng: np.random.Generator) -> None:
     backend.keys.normal_()
     backend.values.normal_()
     decoder.block = ROLLS * decoder.window - 1
-    decoder.visible[: decoder.window * decoder.layout.length] = True
+    decoder.written[: decoder.window * decoder.layout.length] = True
     current = decoder.block % decoder.window * decoder.layout.length
-    decoder.visible[current + decoder.layout.image : current + decoder.layout.length] = False
+    decoder.written[current + decoder.layout.image : current + decoder.layout.length] = False
     decoder.frames = [_tokens(decoder, rng) for _ in range(decoder.window)]
 
 

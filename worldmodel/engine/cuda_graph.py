@@ -249,5 +249,7 @@ class GraphDecoder:
             *(step.idle, step.table, step.place, step.no_previous, step.norm, self.host_tokens),
             *step.tokenizer.parameters(),
         )
-        scales = [scale for scale in (step.ring.key_scales, step.ring.value_scales) if scale is not None]
-        return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in (*tensors, *scales))
+        gathered = step.ring.gathered
+        optional = (step.ring.key_scales, step.ring.value_scales, gathered and gathered.entries)
+        held = [*tensors, *(tensor for tensor in optional if tensor is not None)]
+        return tuple((t.data_ptr(), tuple(t.shape), t.dtype, t.device) for t in held)

@@ -24,7 +24,8 @@ Array = NDArray[np.float32]
 
 
 def ring_entries(model: VisualActionTransformer, guided: bool = True) -> int:
-    """Of a backend's ring: `window` blocks, and one for the lane of guided frames in which nothing is done."""
+    """Of a backend's ring: `window` blocks, so that the oldest that is attended to is there, and one for the lane of
+    guided frames in which nothing is done."""
     return (model.config.transformer.window + guided) * model.layout.length
 
 
@@ -163,19 +164,21 @@ def _run_lanes(backend: Backend, shares: list[_Share]) -> Array:
 
 
 class FrameDecoder:
-    """Ring cache over frames: constant memory and cost for ever; exactly what sliding-window training computed.
+    """Ring cache over frames: constant memory and cost for ever; exactly what training with these offsets computed.
 
-    Block b of the session lies in ring slot b % window. `frames` holds the last frames; with the actions between them
-    the cache can be rebuilt (`open`). A guided frame (see Work) is decoded in two lanes, as rows of the same
-    passes: the action's, and that of the action it is guided away from, whose keys lie in a block of their own behind
-    the ring and are forgotten after it.
+    Block b of the session lies in ring slot b % window; the passes of a frame attend to the blocks that its offsets
+    reach. `frames` holds the last `window` frames; with the actions between them the cache can be rebuilt (`open`). A
+    guided frame (see Work) is decoded in two lanes, as rows of the same passes: the action's, and that of the action it
+    is guided away from, whose keys lie in a block of their own behind the ring and are forgotten after it.
     """
 
     def __init__(self, config: WorldModelConfig, tables: Inputs, backend: Backend) -> None:
         self.config, self.tables, self.backend = config, tables, backend
         self.layout = BlockLayout(config.decode_order())
         self.window = config.transformer.window
-        self.visible = np.zeros(backend.ring, np.bool_)
+        self.written = np.zeros(backend.ring, np.bool_)
+        self._slot_of = np.arange(backend.ring) // self.layout.length
+        self._attended = np.isin(np.arange(self.window), (0, *config.transformer.offsets))  # by age in blocks
         self._work = Work(config)
         # Which keys a pass sees in its own rows: the outro sees itself, group 0 sees itself and the outro.
         outro, first = self.layout.outro, len(self.layout.order.groups[0])
@@ -197,7 +200,7 @@ class FrameDecoder:
         """
         if len(frames) < 1 or len(actions) != len(frames) - 1:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
-        self.visible[:] = False
+        self.written[:] = False
         self.block = -1
         self.frames = []
         self._work.open(actions)
@@ -223,15 +226,16 @@ class FrameDecoder:
         scores: list[Array] = []
         sampler, other = self._work.draw(action, sampler)
         guided = other is not None
-        assert not guided or len(self.visible) > self.window * layout.length, f"{self.backend.name} has one lane"
+        assert not guided or len(self.written) > self.window * layout.length, f"{self.backend.name} has one lane"
         ending = slice(layout.image, layout.length)
         ending_angles = self._angles(ending)
-        before = np.broadcast_to(self.visible.copy(), (layout.outro, len(self.visible)))  # with the frame that leaves
+        before = np.broadcast_to(self._visible(), (layout.outro, len(self.written)))  # with the frame that leaves
         first = [self._slots(ending, lane) for lane in range(1 + guided)]
         self._begin()
-        lanes = [_Lane(action, self.visible)]
+        lanes = [_Lane(action, self._visible())]
         if other is not None:
-            lanes.append(_Lane(other, self.visible.copy()))
+            lanes.append(_Lane(other, self._visible()))
+        self.written[first[0]] = self.written[self._slots(slice(0, layout.image))] = True  # once the passes are through
         for index, part in enumerate(layout.group_slots):
             angles = self._angles(part)
             shares = []
@@ -264,7 +268,11 @@ class FrameDecoder:
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""
         self.block += 1
-        self.visible[self._slots(slice(0, self.layout.length))] = False
+        self.written[self._slots(slice(0, self.layout.length))] = False
+
+    def _visible(self) -> NDArray[np.bool_]:
+        """(ring,) the written entries of the current block and of those that it attends to."""
+        return self.written & self._attended[(self.block - self._slot_of) % self.window]
 
     def _finish(self, action: Tokens) -> None:
         """Writes the current block's outro on its own (while a context is opened)."""
@@ -285,7 +293,7 @@ class FrameDecoder:
 
     def _run(self, x: Array, part: slice, own: NDArray[np.bool_], logits: slice) -> Array:
         slots = self._slots(part)
-        past = np.broadcast_to(self.visible, (len(x), len(self.visible)))
+        past = np.broadcast_to(self._visible(), (len(x), len(self.written)))
         out = self.backend.run(x, *self._angles(part), past, own, [slots], logits)
-        self.visible[slots] = True
+        self.written[slots] = True
         return out

@@ -66,8 +66,8 @@ class KernelOps(LibraryOps):
     def attention(self, q: Tensor, ring: Ring, layer: int, bias: Tensor | None, stop: int, outro: int) -> Tensor:
         if "attention" not in self.use:
             return super().attention(q, ring, layer, bias, stop, outro)
-        entries = _entries(ring, layer)
-        return operations.attention(self.launch, q, entries, ring.block, ring.length, ring.window, stop, outro)
+        entries, frames = _entries(ring, layer), None if ring.gathered is None else ring.gathered.read_by(outro)
+        return operations.attention(self.launch, q, entries, ring.block, ring.length, ring.window, stop, outro, frames)
 
     def swiglu(self, gate_up: Tensor) -> Tensor:
         return operations.swiglu(self.launch, gate_up) if "swiglu" in self.use else super().swiglu(gate_up)

@@ -44,13 +44,18 @@ def _linear(x: Node, weight: torch.Tensor) -> Node:
 def pass_widths(layout: BlockLayout) -> tuple[int, ...]:
     """Compiled widths: the widest inner group, the first pass of a frame, and a whole block (prefill)."""
     groups = layout.order.groups
-    return tuple(sorted({max(map(len, groups)), layout.outro + len(groups[0]), layout.length}))
+    return tuple(sorted({max(map(len, groups)), first_widths(layout)[0], layout.length}))
+
+
+def first_widths(layout: BlockLayout) -> tuple[int, int]:
+    """Widths of a frame's first pass, which also holds the last rows of the frame before: with one lane, and two."""
+    width = layout.outro + len(layout.order.groups[0])
+    return width, 2 * width
 
 
 def guided_widths(layout: BlockLayout) -> tuple[int, ...]:
     """Widths of the passes of two lanes: a frame's inner ones and its first."""
-    groups = layout.order.groups
-    return (2 * max(map(len, groups)), 2 * (layout.outro + len(groups[0])))
+    return 2 * max(map(len, layout.order.groups)), first_widths(layout)[1]
 
 
 def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvino.Model:

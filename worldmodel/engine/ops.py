@@ -44,11 +44,11 @@ class LibraryOps:
         query heads that share a key head are packed as rows."""
         assert bias is not None, "the library's attention needs the mask"
         n, H, D = q.shape
-        kv, entries = ring.keys.shape[1], ring.keys.shape[2]
-        G, S = H // kv, entries // CHUNK
+        kv, positions = ring.keys.shape[1], bias.shape[1]
+        G, S = H // kv, positions // CHUNK
         rows = q.view(n, kv, G, D).permute(1, 2, 0, 3).reshape(kv, 1, G * n, D) * D**-0.5
-        keys, values = (part.view(kv, S, CHUNK, D) for part in ring.read(layer))
-        # (rows or 1, entries) -> (S, G n or 1, CHUNK)
+        keys, values = (part.view(kv, S, CHUNK, D) for part in ring.read(layer, positions))
+        # (rows or 1, positions) -> (S, G n or 1, CHUNK)
         mask = bias.view(len(bias), S, CHUNK).transpose(0, 1)
         if len(bias) > 1:
             mask = mask.repeat(1, G, 1)

@@ -75,14 +75,15 @@ def pass_costs(config: WorldModelConfig, weight_bytes: float, cache_bytes: float
     t, layout = config.transformer, BlockLayout(config.decode_order())
     head = config.image_tokenizer.codebook_size * t.hidden
     layers = t.layers * t.hidden * (2 * (t.heads + t.kv_heads) * t.head_dim + 3 * t.mlp)
-    context = t.window * layout.length
-    cache = context * 2 * t.layers * t.kv_heads * t.head_dim
+    context = t.attended * layout.length
+    cached = layout.length * 2 * t.layers * t.kv_heads * t.head_dim  # numbers of a frame
     costs = []
     for index, part in enumerate(layout.group_slots):
         group = part.stop - part.start
         rows = group + (layout.outro if index == 0 else 0)
         flops = 2 * (layers * rows + head * group) + 4 * rows * context * t.heads * t.head_dim * t.layers
-        costs.append(PassCost((layers + head) * weight_bytes + cache * cache_bytes, flops))
+        frames = t.attended if index else len(t.first_offsets)
+        costs.append(PassCost((layers + head) * weight_bytes + frames * cached * cache_bytes, flops))
     return costs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from worldmodel.checkpoint import SHORT_HASH
 from worldmodel.evaluation.tally import MODEL, REAL, RECONSTRUCTED, REPEAT, SHUFFLED
+from worldmodel.parsing import read_json
 from worldmodel.types import WorldModelError
 
 SCORES = "scores.json"
@@ -34,7 +34,7 @@ def read_scores(folder: Path) -> dict[str, Any]:
     path = folder / SCORES
     if not path.is_file():
         raise WorldModelError(f"{folder} holds no evaluation ({SCORES}): scripts/evaluate.py --out {folder} makes one")
-    scores = json.loads(path.read_text())
+    scores = read_json(path)
     if not isinstance(scores, dict) or "following" not in scores:
         raise WorldModelError(f"{path} is not of scripts/evaluate.py")
     return scores

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from worldmodel.data.hud import HOTBAR_LINES, read_slot
+from worldmodel.data.hud import HOTBAR_LINES, SLOT_SHOWN_STEPS, read_slot
 from worldmodel.types import NO_ACTION, Action, World
-
-STEPS_AFTER = 2  # the key is down for one step; the picture may take these to show it
 
 
 def slots_followed(world: World, starts: Sequence[int], hud: str = "luanti") -> list[bool]:
@@ -21,7 +19,7 @@ def slots_followed(world: World, starts: Sequence[int], hud: str = "luanti") -> 
                 continue
             world.reset(start)
             step = world.step(Action(frozenset({f"hotbar.{slot + 1}"})))
-            for _ in range(STEPS_AFTER):
+            for _ in range(SLOT_SHOWN_STEPS):
                 step = world.step(NO_ACTION)
             hits.append(int(read_slot(step.frame[None], hud)[0]) == slot)
     return hits

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -24,10 +25,11 @@ from worldmodel.checkpoint import (
     CheckpointError,
     config_from_dict,
     config_to_dict,
-    load_weights,
+    load_module,
     read_config,
     write_checkpoint,
 )
+from worldmodel.checks import ConfigError, Within, check_fields
 from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_BINS
 from worldmodel.types import BUTTONS, WorldModelError
 
@@ -40,28 +42,34 @@ ACROSS = 4  # and across it, for both
 REACH = (14, 2)  # coarse displacements compared along and across: 56 and 16 pixels
 FINE_REACH = (5, 1)  # fine ones: 10 and 8 pixels
 REGIONS = (3, 4)  # down and across: where the regions are before they are learned
+NORM_GROUPS = 8
 CHANGE_GAIN = 3.0  # neighbouring frames differ little: brings their differences to the size of the frames
 
 
 @dataclass(frozen=True, slots=True)
 class IDMConfig:
-    """height, width: pixels of the frames; around: transitions seen before and after the one that is read; channels:
-    of the edges that are correlated, and of two resolutions beside them; pair: size of a transition's vector;
-    features: size of the vector behind the heads."""
+    """The model that reads actions from frames."""
 
-    height: int = 112
-    width: int = 192
-    around: int = 2
-    channels: tuple[int, int, int] = (12, 96, 160)
-    pair: int = 256
-    features: int = 384
+    height: Annotated[int, Within(SHRINK * CELL, 1024)] = 112
+    """Height of the frames in pixels."""
+    width: Annotated[int, Within(SHRINK * CELL, 1024)] = 192
+    """Width of the frames in pixels."""
+    around: Annotated[int, Within(0, 64)] = 2
+    """Transitions seen before and after the one that is read."""
+    channels: Annotated[tuple[int, int, int], Within(1, 4096)] = (12, 96, 160)
+    """Channels of the edges that are correlated, and of two resolutions beside them (multiples of 8)."""
+    pair: Annotated[int, Within(1, 16384)] = 256
+    """Size of a transition's vector."""
+    features: Annotated[int, Within(1, 16384)] = 384
+    """Size of the vector behind the heads."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         side = SHRINK * CELL
         if self.height % side or self.width % side:
-            raise ValueError(f"height and width must be multiples of {side}, got {self.height}x{self.width}")
-        if self.around < 0:
-            raise ValueError(f"around counts transitions, got {self.around}")
+            raise ConfigError(f"height and width must be multiples of {side}, got {self.height}x{self.width}")
+        if any(number % NORM_GROUPS for number in self.channels[1:]):
+            raise ConfigError(f"the last two channels must be multiples of {NORM_GROUPS}, got {self.channels}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +104,7 @@ class Block(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(8, channels)
+        self.norm = nn.GroupNorm(NORM_GROUPS, channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
 
@@ -132,9 +140,10 @@ class Motion(nn.Module):
         rows, columns = REGIONS
         places = height // ACROSS, width // COARSE, width
         regions = torch.zeros(rows, columns, places[0], places[2])
-        for y, ys in enumerate(torch.arange(places[0]).chunk(rows)):
-            for x, xs in enumerate(torch.arange(width).chunk(columns)):
-                regions[y, x, ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = 1.0
+        cpu = torch.device("cpu")  # also where the module is on the meta device
+        for y, ys in enumerate(torch.arange(places[0], device=cpu).chunk(rows)):
+            for x, xs in enumerate(torch.arange(width, device=cpu).chunk(columns)):
+                regions[y, x, int(ys[0]) : int(ys[-1]) + 1, int(xs[0]) : int(xs[-1]) + 1] = 1.0
         fine = regions.flatten(0, 1)
         self.coarse_regions = nn.Parameter(F.avg_pool2d(fine, (1, COARSE)))
         self.fine_regions = nn.Parameter(fine)
@@ -243,6 +252,6 @@ def load_idm(folder: Path = PRETRAINED_IDM, device: str | torch.device = "cpu") 
     config = read_config(folder)
     if "idm" not in config:
         raise CheckpointError(f"{folder} holds no inverse dynamics model: scripts/train_idm.py makes one")
-    model = InverseDynamicsModel(config_from_dict(IDMConfig, config["idm"], str(folder)))
-    load_weights(folder, "idm", model)
-    return model.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    read = config_from_dict(IDMConfig, config["idm"], str(folder))
+    model = load_module(folder, "idm", lambda: InverseDynamicsModel(read))
+    return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

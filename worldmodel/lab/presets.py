@@ -1,5 +1,5 @@
-"""The presets: one row a published idea, over the parts of this package. `about` says which paper, what is kept, and what
-is left out and why; `reading` marks those that are a reading of a paper for a game, not the paper."""
+"""The presets: one row a published idea, over the parts of this package. `about` says which paper, what is kept, and
+what is left out and why; `reading` marks those that are a reading of a paper for a game, not the paper."""
 
 from __future__ import annotations
 
@@ -40,17 +40,18 @@ def _vq(size: int, dim: int) -> SubCode:
 
 PRESETS: dict[str, Variant] = {
     BASELINE: Variant(
-        """MineWorld (2504.08388) as nano has it: one token for 16x16 pixels, 84 a frame, one softmax of 4096, diagonal
-        decoding. FSQ (2309.15505) in place of its VQ, and no pretrained tokenizer: none can be had here."""
+        """MineWorld (2504.08388) as nano has it: one token for 16x16 pixels, 84 a frame, one softmax of 4096,
+        diagonal decoding. FSQ (2309.15505) in place of its VQ, and no pretrained tokenizer: none can be had here."""
     ),
     "unperturbed": Variant(
-        """VTBench's question (2505.13439), what do reconstruction and detail alone say: the baseline without any wrong
-        token in training. Its columns are taken, its web pictures and GPT judge are not.""",
+        """VTBench's question (2505.13439), what do reconstruction and detail alone say: the baseline without any
+        wrong token in training. Its columns are taken, its web pictures and GPT judge are not.""",
         objectives=Objectives(perturb="none"),
     ),
     "robusttok": Variant(
-        """RobustTok (2503.08354): wrong tokens in training, ramped in, after the quantiser. Drawn from a prior that is
-        trained along, not from near codes: those are not the mistakes that a model makes. No DINO in its encoder.""",
+        """RobustTok (2503.08354): wrong tokens in training, ramped in, after the quantiser. Drawn from a prior that
+        is trained along, not from near codes: those are not the mistakes that a model makes. No DINO in its
+        encoder.""",
         objectives=Objectives(perturb="prior"),
     ),
     "robusttok-half": Variant(
@@ -58,12 +59,12 @@ PRESETS: dict[str, Variant] = {
         objectives=Objectives(perturb="prior", perturb_rate=0.5),
     ),
     "parti": Variant(
-        """ViT-VQGAN's codes as in Parti (2206.10789): 4096 learned codes of 8 numbers on the unit sphere, EMA, dead ones
-        revived. Convolutions in place of its ViT, no discriminator: 600 steps are too few for one.""",
+        """ViT-VQGAN's codes as in Parti (2206.10789): 4096 learned codes of 8 numbers on the unit sphere, EMA, dead
+        ones revived. Convolutions in place of its ViT, no discriminator: 600 steps are too few for one.""",
         tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
     ),
     "vitok-encoder-small": Variant(
-        """ViTok (2501.09755): a quarter of the encoder; they find that its size gains nothing. Convolutions, not ViT.""",
+        """ViTok (2501.09755): a quarter of the encoder; they find that its size gains nothing. No ViT here.""",
         tokenizer=TokenizerParts(encoder_channels=(64, 128), encoder_blocks=(1, 1)),
     ),
     "vitok-encoder-large": Variant(
@@ -87,8 +88,8 @@ PRESETS: dict[str, Variant] = {
         tokenizer=TokenizerParts(codes=_fsq(8, 8, 16, 16)),
     ),
     "elm-greedy": Variant(
-        """ELM (2410.16257): image tokens are more random than text, so sampling decides. The baseline's weights, always
-        the likeliest code. Its classifier-free guidance is left out: it needs a second lane.""",
+        """ELM (2410.16257): image tokens are more random than text, so sampling decides. The baseline's weights,
+        always the likeliest code. Its classifier-free guidance is left out: it needs a second lane.""",
         sampler=Sampler(temperature=0.0, top_p=1.0),
     ),
     "elm-all": Variant(
@@ -100,8 +101,8 @@ PRESETS: dict[str, Variant] = {
         sampler=Sampler(temperature=0.9, top_k=64, top_p=1.0),
     ),
     "xar": Variant(
-        """xAR (2502.20388): learning from noisy contexts, each frame told how noisy it is, so that play can say "not at
-        all". Near codes in place of its Gaussian noise, and not its sampler of 40 to 50 steps.""",
+        """xAR (2502.20388): learning from noisy contexts, each frame told how noisy it is, so that play can say "not
+        at all". Near codes in place of its Gaussian noise, and not its sampler of 40 to 50 steps.""",
         noise_told=True,
         reading=True,
     ),
@@ -122,15 +123,15 @@ PRESETS: dict[str, Variant] = {
         head="chained",
     ),
     "fqgan": Variant(
-        """FQGAN (2411.16681): two codebooks of 1024 that look at latents of their own, kept orthogonal, two heads. The
-        second is chained to the first. No CLIP or DINO to tell them what to look at, no discriminator.""",
+        """FQGAN (2411.16681): two codebooks of 1024 that look at latents of their own, kept orthogonal, two heads.
+        The second is chained to the first. No CLIP or DINO to tell them what to look at, no discriminator.""",
         tokenizer=TokenizerParts(codes=(_vq(1024, 8), _vq(1024, 8)), orthogonal=0.1),
         head="chained",
     ),
     "previous": Variant(
-        """TexTok (2412.05796), OmniTokenizer (2406.09399) and PVC (2412.09613), read for a game: the decoder also sees the
-        last frame's codes and the action, dropped for 20% of the frames. The encoder sees one frame, so that a token
-        never depends on a past that play has made otherwise.""",
+        """TexTok (2412.05796), OmniTokenizer (2406.09399) and PVC (2412.09613), read for a game: the decoder also
+        sees the last frame's codes and the action, dropped for 20% of the frames. The encoder sees one frame, so
+        that a token never depends on a past that play has made otherwise.""",
         tokenizer=TokenizerParts(previous=True),
         reading=True,
     ),
@@ -141,14 +142,14 @@ PRESETS: dict[str, Variant] = {
         reading=True,
     ),
     "larp": Variant(
-        """LARP (2410.21264): a prior trained along, whose loss (weight 0.06) the encoder feels through the prior's inputs.
-        The grid in place of its queries, no stochastic choice of codes, no scheduled sampling, and no second phase for
-        the decoder alone.""",
+        """LARP (2410.21264): a prior trained along, whose loss (weight 0.06) the encoder feels through the prior's
+        inputs. The grid in place of its queries, no stochastic choice of codes, no scheduled sampling, and no
+        second phase for the decoder alone.""",
         objectives=Objectives(prior_weight=0.06),
     ),
     "gigatok": Variant(
-        """GigaTok (2504.08736): the decoder's features are aligned (weight 0.5) with a network that understands: here the
-        inverse dynamics model's map, in place of DINOv2. Not its size: a game's decoder must be quick.""",
+        """GigaTok (2504.08736): the decoder's features are aligned (weight 0.5) with a network that understands: here
+        the inverse dynamics model's map, in place of DINOv2. Not its size: a game's decoder must be quick.""",
         objectives=Objectives(align=0.5),
         reading=True,
     ),
@@ -158,28 +159,28 @@ PRESETS: dict[str, Variant] = {
         reading=True,
     ),
     "bsq": Variant(
-        """BSQ (2406.07548) with the bit heads of Instella-T2I (2506.21022) and Binary Latent Diffusion (2304.04820): 16
-        signs on a sphere, all predicted at once. Their diffusion over bits is left out: it takes many passes.""",
+        """BSQ (2406.07548) with the bit heads of Instella-T2I (2506.21022) and Binary Latent Diffusion (2304.04820):
+        16 signs on a sphere, all predicted at once. Their diffusion over bits is left out: it takes many passes.""",
         tokenizer=TokenizerParts(codes=(SubCode(bits=16),)),
         head="bits",
     ),
     "titok": Variant(
-        """TiTok (2406.07550): 84 tokens of no place, read by learned queries. One phase of training, no proxy codes.""",
+        """TiTok (2406.07550): 84 tokens of no place, read by learned queries. One phase, no proxy codes.""",
         tokenizer=TokenizerParts(queries=84, grid=False),
     ),
     "one-d-piece": Variant(
-        """One-D-Piece (2501.10064), FlexTok (2502.13967): as titok, the tail dropped in training, so that the first tokens
-        say most. FlexTok's flow decoder is left out: many passes.""",
+        """One-D-Piece (2501.10064), FlexTok (2502.13967): as titok, the tail dropped in training, so that the first
+        tokens say most. FlexTok's flow decoder is left out: many passes.""",
         tokenizer=TokenizerParts(queries=84, grid=False, tail_drop=True),
     ),
     "hita": Variant(
-        """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128, and
-        no causal transformer in the decoder.""",
+        """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128,
+        and no causal transformer in the decoder.""",
         tokenizer=TokenizerParts(queries=12),
     ),
     "next-scale": Variant(
-        """VAR (2404.02905) and FlowAR (2412.15205): maps of 2x6 and 4x6 before that of 7x12. Read from one feature map, not
-        as residuals, the finer ones dropped in training so that the coarse ones say what is coarse.""",
+        """VAR (2404.02905) and FlowAR (2412.15205): maps of 2x6 and 4x6 before that of 7x12. Read from one feature
+        map, not as residuals, the finer ones dropped in training so that the coarse ones say what is coarse.""",
         tokenizer=TokenizerParts(scales=((2, 6), (4, 6)), tail_drop=True),
         reading=True,
     ),

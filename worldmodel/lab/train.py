@@ -66,9 +66,8 @@ class Objectives:
 @dataclass(frozen=True, slots=True)
 class Budget:
     """Steps and batches of the trainings; how much they are made of, and what is scored: so many clips, of each so many
-    steps; rollouts (`episodes` of
-    episode_frames after `context`), and stretches that look away (at most away_steps long); save_minutes: the most that
-    a killed run loses."""
+    steps; rollouts (`episodes` of episode_frames after `context`), and stretches that look away (at most away_steps
+    long); save_minutes: the most that a killed run loses."""
 
     tokenizer_steps: int = 600
     tokenizer_batch: int = 16

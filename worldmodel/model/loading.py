@@ -16,7 +16,7 @@ from worldmodel.checkpoint import (
     CheckpointError,
     config_from_dict,
     config_to_dict,
-    load_weights,
+    load_module,
     read_config,
     tokenizer_hash,
     write_checkpoint,
@@ -59,14 +59,13 @@ def load_tokenizer(folder: Path, known: str = "") -> ImageTokenizer:
         tokenizer_config = config_from_dict(ImageTokenizerConfig, config["image_tokenizer"], str(folder))
     else:
         raise CheckpointError(f"{folder}: its config.json describes no image tokenizer")
-    tokenizer = ImageTokenizer(tokenizer_config)
-    load_weights(folder, "tokenizer", tokenizer)
+    tokenizer = load_module(folder, "tokenizer", lambda: ImageTokenizer(tokenizer_config))
     if known and known != tokenizer_hash(tokenizer):
         raise CheckpointError(
             f"the recording was made with another image tokenizer ({known[:12]}) than that of {folder}: "
             "it needs the checkpoint that it was made with (--world)"
         )
-    return tokenizer.eval().requires_grad_(False)
+    return tokenizer
 
 
 def load_config(folder: Path) -> WorldModelConfig:
@@ -84,9 +83,7 @@ def load_sampler(folder: Path) -> Sampler:
 def load_world_model(folder: Path) -> WorldModel:
     config = load_config(folder)
     tokenizer = load_tokenizer(folder)
-    transformer = VisualActionTransformer(config)
-    load_weights(folder, "transformer", transformer)
-    return WorldModel(config, tokenizer, transformer.eval().requires_grad_(False))
+    return WorldModel(config, tokenizer, load_module(folder, "transformer", lambda: VisualActionTransformer(config)))
 
 
 def save_world_model(

@@ -190,7 +190,7 @@ class VisualActionTransformer(nn.Module):
         return self.lm_head(hidden)
 
     def forward(self, tokens: Tensor, actions: Tensor, first: int = 1) -> Tensor:
-        """Training pass over whole clips with the sliding window of `window` frames.
+        """Training pass over whole clips: each frame attends to those that its `offsets` reach.
 
         tokens: (B, T, places) int64; actions: (B, T, 11) int64. Returns logits (B, T - first, image, codes) of
         frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s].
@@ -209,26 +209,27 @@ class VisualActionTransformer(nn.Module):
 
 
 class WindowAttention:
-    """Attention over whole clips: each block sees the `window` - 1 blocks before it and itself, by rank.
+    """Attention over whole clips: each block sees the blocks that lie `offsets` before it, and itself, by rank.
 
-    Each block's keys are gathered from its window only, so that the cost grows with T * window.
+    Each block's keys are gathered from those only, so that the cost grows with T * (the number of offsets).
     """
 
     def __init__(self, model: VisualActionTransformer, frames: int, device: torch.device) -> None:
-        self.window = min(model.config.transformer.window, frames)
+        offsets = [offset for offset in model.config.transformer.offsets if offset < frames]
+        self.attended = len(offsets) + 1
         self.frames, self.length = frames, model.layout.length
         self.groups = model.config.transformer.heads // model.config.transformer.kv_heads
         own = torch.from_numpy(model.layout.mask).to(device)
-        index = torch.arange(frames, device=device)[:, None] + torch.arange(1 - self.window, 1, device=device)
-        exists = (index >= 0).repeat_interleave(self.length, 1)  # (T, window * L)
-        past = torch.ones(self.length, (self.window - 1) * self.length, dtype=torch.bool, device=device)
+        index = torch.arange(frames, device=device)[:, None] - torch.tensor([*reversed(offsets), 0], device=device)
+        exists = (index >= 0).repeat_interleave(self.length, 1)  # (T, attended * L)
+        past = torch.ones(self.length, len(offsets) * self.length, dtype=torch.bool, device=device)
         seen = exists[:, None, :] & torch.cat([past, own], 1)[None]
-        self.bias = torch.zeros(seen.shape, device=device).masked_fill(~seen, -1e9)  # (T, L, window * L)
+        self.bias = torch.zeros(seen.shape, device=device).masked_fill(~seen, -1e9)  # (T, L, attended * L)
         self.index = index.clamp_min(0)
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         B, _, H, D = q.shape
-        T, L, W, G = self.frames, self.length, self.window, self.groups
+        T, L, W, G = self.frames, self.length, self.attended, self.groups
         # Query heads that share a key head are packed as rows: (B*T, Hkv, G*L, D).
         q = q.view(B * T, L, H // G, G, D).permute(0, 2, 3, 1, 4).reshape(B * T, H // G, G * L, D)
 

@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.config import ImageTokenizerConfig
+from worldmodel.config import NORM_GROUPS, ImageTokenizerConfig
 from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, VectorQuantizer
-
-NORM_GROUPS = 8
 
 
 class ResidualBlock(nn.Module):

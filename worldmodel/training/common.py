@@ -86,10 +86,11 @@ def main_with_errors(main: Callable[[Any], bool | None], arguments: type, extra:
 
     Exit code 3 if `main` returns False: stopped early, the same command goes on. extra: see require_extra.
     """
+    about = (sys.modules[main.__module__].__doc__ or "").partition("\n\n")[0]
     try:
         if extra:
             require_extra()
-        if main(tyro.cli(arguments)) is False:
+        if main(tyro.cli(arguments, description=about)) is False:
             sys.exit(TO_BE_CONTINUED)
     except WorldModelError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import stored_parameters, weights_hash
+from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, stored_parameters, weights_hash
+from worldmodel.data.hud import HOTBAR_LINES
 from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
 from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
+FOLDERS_ABOVE = 3  # a recording, in which its checkpoint is looked for
+SHOWN_NAME = 60  # characters of a world's name in a sentence
 
 
 def find_checkpoint(name: str) -> Path:
     """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
     shipped = PRETRAINED / name
-    if "/" not in name and "\\" not in name and shipped.is_dir():
+    if "/" not in name and "\\" not in name and os.path.isdir(shipped):
         return shipped
-    if Path(name).is_dir():
+    if os.path.isdir(name):  # Path's own raises for too long a name
         return Path(name)
     known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
     raise WorldModelError(
@@ -32,12 +39,48 @@ def find_checkpoint(name: str) -> Path:
     )
 
 
-def find_recorded(checkpoint: str, world: str) -> Path:
-    """A recording's checkpoint and world -> the folder. WorldModelError if it is nowhere: it has moved."""
-    for name in (checkpoint, world):
-        if Path(name).is_dir():
-            return Path(name)
-    return find_checkpoint(world)
+def find_recorded(checkpoint: str, world: str, weights: str = "", near: Path | None = None) -> Path:
+    """The folder of a recording's checkpoint: one whose weights are the recorded ones goes before one of the same name.
+
+    checkpoint, world, weights: of its header; near: the recording. Looked at are: where older recordings say it was,
+    the shipped worlds, and folders of that name in the current folder, beside the recording and up to three folders
+    above it, and in any folder of those. WorldModelError if it is nowhere: it has moved, or was never here.
+    """
+    first: Path | None = None
+    for folder in _of_name(checkpoint, world, near):
+        if not weights or weights_hash(folder) == weights:
+            return folder
+        first = first or folder
+    if first is not None:
+        return first
+    name = world if len(world) <= SHOWN_NAME else f"{world[: SHOWN_NAME - 3]}..."
+    raise WorldModelError(
+        f"no world {name!r} with the weights {weights[:SHORT_HASH] or 'of the recording'}, here or near the recording: "
+        "give its folder with --world"
+    )
+
+
+def _of_name(checkpoint: str, world: str, near: Path | None) -> Iterator[Path]:
+    """Checkpoint folders that a recording may mean, likelier ones first."""
+    last = re.split(r"[\\/]", checkpoint)[-1]
+    names = [name for name in dict.fromkeys((last, world)) if re.fullmatch(r"[^\\/]+", name) and name.strip(".")]
+    around = near.resolve().parents[: FOLDERS_ABOVE + 1] if near is not None else ()
+    roots = dict.fromkeys((Path.cwd(), *around))
+    places = (
+        *([Path(checkpoint)] if last != checkpoint else []),
+        *(PRETRAINED / name for name in names),
+        *(root / name for root in roots for name in names),
+    )
+    yield from filter(_is_checkpoint, places)
+    for root in roots:
+        for name in names:
+            with contextlib.suppress(OSError):  # a folder that may not be read
+                yield from filter(_is_checkpoint, (Path(entry) / name for entry in os.scandir(root) if entry.is_dir()))
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    # os.path's: a recording can name anything, and to Path's own, too long a name or one with a NUL is an error.
+    return os.path.isfile(folder / CONFIG_FILE) and os.path.isfile(folder / WEIGHTS_FILE)
 
 
 class NeuralWorld:
@@ -60,6 +103,7 @@ class NeuralWorld:
         self.scenes = load_starts(folder, config)
         self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
         self.tick_rate = config.tick_rate
+        self.hud = config.game if config.game in HOTBAR_LINES else None  # whose hotbar its pictures show
         self.actions = config.action_tokenizer()
         engine = build_engine(self.model, self.device, options)
         self.notices = (*notices, *engine.notices)

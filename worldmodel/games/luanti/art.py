@@ -3,7 +3,7 @@
 A small world model sees 192 x 112 pixels through a tokenizer of a few bits a patch, so that every kind of block is told
 by hue, lightness and one large mark, and the grid of the world by two tones: the faces of a cube are laid out in world
 coordinates (Luanti's `align_style = "world"`), 2 x 2 nodes to a texture, light and dark in turns. Lines at every edge
-show the grid too, but cost a tokenizer more (worldmodel/pretrained/nano/README.md has the table).
+show the grid too, but cost a tokenizer more (README.md has the table).
 
 It knows pictures and names of files; `write_pack` puts them where the game looks. Ours, under the MIT licence.
 """
@@ -35,23 +35,21 @@ class Style:
     darker edge in pixels of SIDE; edge_shade: brightness there; mark_shade: brightness of marks (over 1: lighter);
     highlight: how the block in reach is shown, one of Luanti's node_highlighting; filtered: mip maps and filters."""
 
-    checker: float = 0.16
-    edge: float = 2.0
-    edge_shade: float = 0.86
+    checker: float = 0.28
+    edge: float = 0.0
+    edge_shade: float = 1.0
     mark_shade: float = 0.72
     highlight: str = "none"
     filtered: bool = True
 
 
-# Tried side by side (worldmodel/pretrained/nano/README.md); "bold" is the one that is used.
+# Tried side by side (README.md has the table); "bold" is the one that is used.
 STYLES = {
     "bold": Style(),
+    "soft": Style(checker=0.16, edge=2.0, edge_shade=0.86),
     "lines": Style(checker=0.0, edge=3.0, edge_shade=0.62),
-    "contrast": Style(checker=0.28, edge=0.0),
     "halo": Style(highlight="halo"),
 }
-
-
 DEFAULT_STYLE = "bold"
 
 

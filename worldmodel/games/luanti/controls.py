@@ -74,6 +74,15 @@ def next_slot(slot: int, before: Controls, now: Controls) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Of a node, in nodes, y upwards."""
+
+    x: float
+    y: float
+    z: float
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A node that the player dug or placed. kind: "dig" or "place"; x, y, z: in nodes."""
 
@@ -86,10 +95,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
-    """The node that the crosshair points at; at: its x, y, z, in nodes."""
+    """The node that the crosshair points at."""
 
     node: str
-    at: tuple[float, float, float]
+    at: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +108,8 @@ class GameState:
     clock: seconds of game time; ready: the world around the player is there; x, y, z: the player's feet in nodes, y
     upwards; yaw, pitch: degrees, right and down positive, yaw 0..360, 0 looks along +z and 90 along +x; slot: hotbar
     slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; pointed: the node at the crosshair, if
-    one is in reach; events: those since the state before.
+    one is in reach; walled: whether something as high as the eyes fills the view; tree: the nearest trunk, if one is
+    within ten nodes; events: those since the state before.
     """
 
     clock: float = 0.0
@@ -113,6 +123,8 @@ class GameState:
     wet: int = 0
     light: int = 15
     pointed: Pointed | None = None
+    walled: bool = False
+    tree: Position | None = None
     events: tuple[Event, ...] = field(default=())
 
 
@@ -120,12 +132,14 @@ def parse_state(line: str) -> GameState:
     """One line of the mod's log. A line it cannot read is a bug of mod.lua, so errors are left as they come."""
     values: dict[str, Any] = json.loads(line)
     events = tuple(Event(**event) for event in values.pop("events", None) or ())
+    tree = values.pop("tree", None)
     for name in ("slot", "wet", "light"):
         values[name] = int(values[name])  # Lua's numbers are all floats
     pointed = values.pop("pointed", None)
     return GameState(
         **values,
-        pointed=Pointed(pointed["node"], (pointed["x"], pointed["y"], pointed["z"])) if pointed else None,
+        pointed=Pointed(pointed["node"], Position(**{axis: pointed[axis] for axis in "xyz"})) if pointed else None,
+        tree=Position(**tree) if tree else None,
         events=events,
     )
 

@@ -39,7 +39,7 @@ from worldmodel.games.luanti.controls import (
     parse_state,
 )
 from worldmodel.games.luanti.display import Display
-from worldmodel.games.luanti.presets import PRESETS, SETTINGS, Preset
+from worldmodel.games.luanti.presets import DEFAULT_LAND, PRESETS, SETTINGS, Preset
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
 TICK_SECONDS = 1 / TICKS_PER_SECOND
@@ -82,7 +82,7 @@ class GameOptions:
     width: int = 384
     height: int = 224
     map_seed: int = 0
-    preset: str = "mixed"
+    preset: str = DEFAULT_LAND
     viewing_range: int = 40
     render_threads: int | None = None
     style: str = DEFAULT_STYLE

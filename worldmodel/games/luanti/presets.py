@@ -1,4 +1,4 @@
-"""The game's worlds and settings, in one table. Data only.
+"""The game's worlds and settings, in one table.
 
 Lands of our own (mod/lands.lua) in our own art (art.py), and the game's own land in the game's own art.
 """
@@ -6,6 +6,8 @@ Lands of our own (mod/lands.lua) in our own art (art.py), and the game's own lan
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+from worldmodel.types import WorldModelError
 
 TOOL_SLOTS = (0, 1, 2)
 BLOCK_SLOTS = (3, 4, 5, 6, 7, 8)
@@ -78,6 +80,21 @@ PRESETS: dict[str, Preset] = {
     ),
     "default": Preset(settings=_STOCK_ART),
 }
+
+GAME = "luanti"  # the world's name; "luanti:LAND" is one of PRESETS
+DEFAULT_LAND = LANDS[0]
+
+
+def land_of(world: str) -> str | None:
+    """ "luanti" or "luanti:LAND" -> the preset's name; None for a name of another world. WorldModelError for an
+    unknown land."""
+    game, _, land = world.partition(":")
+    if game != GAME:
+        return None
+    if land and land not in PRESETS:
+        raise WorldModelError(f"the real game has no land {land!r}; known are {', '.join(PRESETS)}")
+    return land or DEFAULT_LAND
+
 
 KEYMAP = {
     "keymap_forward": "KEY_KEY_W",

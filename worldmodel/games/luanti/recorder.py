@@ -46,6 +46,7 @@ from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import TICK_SECONDS, GameOptions, LuantiGame
 from worldmodel.games.luanti.hands import PlayerOptions
 from worldmodel.games.luanti.player import USUAL, Player
+from worldmodel.games.luanti.presets import DEFAULT_LAND
 from worldmodel.games.luanti.world import derive_map_seed
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
@@ -67,7 +68,7 @@ class RecordingOptions:
     clips: int = 1
     frames: int = 3000
     seed: int = 0
-    preset: str = "mixed"
+    preset: str = DEFAULT_LAND
     style: str = DEFAULT_STYLE
     width: int = 384
     height: int = 224
@@ -186,7 +187,7 @@ class LineMaker:
             "zpos": round(state.z, 3),
             "tick": round(state.clock / TICK_SECONDS),
             "milli": round(1000 * (self._began + tick * TICK_SECONDS)),
-            "pointed": [state.pointed.node, *map(round, state.pointed.at)] if state.pointed else None,
+            "pointed": _pointed(state),
             "light": state.light,
             "wet": state.wet,
             "events": [f"{event.kind} {event.node}" for event in state.events],
@@ -196,6 +197,14 @@ class LineMaker:
         self._pitch += controls.dy * DEGREES_PER_PIXEL
         self._before = controls
         return line
+
+
+def _pointed(state: GameState) -> list[str | int] | None:
+    """[node, x, y, z]."""
+    if state.pointed is None:
+        return None
+    at = state.pointed.at
+    return [state.pointed.node, round(at.x), round(at.y), round(at.z)]
 
 
 def _inputs(controls: Controls) -> Inputs:

@@ -16,22 +16,10 @@ from av.video.reformatter import Interpolation
 from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP
 from worldmodel.games.luanti.controls import ActionMapper
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
-from worldmodel.games.luanti.presets import PRESETS
+from worldmodel.games.luanti.presets import DEFAULT_LAND, GAME
 from worldmodel.types import Action, Frame, Step, WorldModelError
 
 DEFAULT_OPTIONS = GameOptions()
-NAME = "luanti"
-
-
-def game_options(name: str) -> GameOptions | None:
-    """ "luanti" or "luanti:LAND" -> options of that land; None for a name of another world. WorldModelError for a land
-    that there is not."""
-    game, _, land = name.partition(":")
-    if game != NAME:
-        return None
-    if land and land not in PRESETS:
-        raise WorldModelError(f"the real game has no land {land!r}; there are {', '.join(PRESETS)}")
-    return replace(DEFAULT_OPTIONS, preset=land) if land else DEFAULT_OPTIONS
 
 
 def derive_map_seed(*parts: int | str) -> int:
@@ -61,7 +49,7 @@ class LuantiWorld:
             raise ValueError(f"frame_shape {frame_shape} must be within the game's {(options.height, options.width)}")
         if starts < 1:
             raise ValueError(f"starts must be at least 1, got {starts}")
-        self.name = NAME if options.preset == DEFAULT_OPTIONS.preset else f"{NAME}:{options.preset}"
+        self.name = GAME if options.preset == DEFAULT_LAND else f"{GAME}:{options.preset}"
         self.frame_shape = frame_shape
         self.tick_rate = TICKS_PER_SECOND / TICKS_PER_STEP
         self.starts = starts

@@ -140,6 +140,25 @@ end
 
 local pipe = assert(io.open(minetest.get_worldpath() .. "/state.pipe", "w"))
 local clock, refilled = 0, 0
+local TREE_STEPS, TREE_RADIUS = 10, 10 -- server steps between two searches for a tree; nodes
+local WALL_NODES, WALL_TURNS = 2, { -0.4, 0, 0.4 } -- how near a wall is, and the turns (in radians) that must all meet it
+local steps, tree = 0, nil
+
+-- Whether something as high as the eyes fills the view, whichever way up or down that looks.
+local function is_walled(player)
+  local eye = vector.offset(player:get_pos(), 0, 1.6, 0)
+  for _, turn in ipairs(WALL_TURNS) do
+    local yaw, hit = player:get_look_horizontal() + turn, false
+    local reach = vector.offset(eye, -WALL_NODES * math.sin(yaw), 0, WALL_NODES * math.cos(yaw))
+    for thing in minetest.raycast(eye, reach, false, false) do
+      local definition = minetest.registered_nodes[minetest.get_node(thing.under).name]
+      hit = hit or not definition or definition.walkable
+    end
+    if not hit then return false end
+  end
+  return true
+end
+
 minetest.register_globalstep(function(dtime)
   clock = clock + dtime
   local player = minetest.get_connected_players()[1]
@@ -153,6 +172,8 @@ minetest.register_globalstep(function(dtime)
   if player:get_physics_override().speed ~= speed then player:set_physics_override({ speed = speed }) end
 
   local pos = player:get_pos()
+  if steps % TREE_STEPS == 0 then tree = minetest.find_node_near(pos, TREE_RADIUS, { "group:tree" }) end
+  steps = steps + 1
   local head = vector.offset(pos, 0, 1.5, 0)
   local feet = vector.offset(pos, 0, 0.3, 0)
   local function is_water(at) return minetest.get_item_group(minetest.get_node(at).name, "water") > 0 end
@@ -168,6 +189,8 @@ minetest.register_globalstep(function(dtime)
     wet = is_water(head) and 2 or is_water(feet) and 1 or 0,
     light = minetest.get_node_light(head, 0.5) or 15,
     pointed = pointed(player, vector.offset(pos, 0, player:get_properties().eye_height, 0)),
+    walled = is_walled(player),
+    tree = tree and { x = tree.x, y = tree.y, z = tree.z },
     events = #events > 0 and events or nil,
   }), "\n")
   pipe:flush()

@@ -15,7 +15,7 @@ local SOFT = true -- a node that gives way to what is there
 local LANDS = {
   meadow = { base = 7, roll = 2.2, at = { 0.0, 0.0 }, sights = { flowers = 30, tree = 13, grass = 16, bush = 7, aspen = 4, outcrop = 3, pillar = 3, ruin = 2 } },
   forest = { base = 8, roll = 2.6, at = { 0.15, 0.75 }, sights = { tree = 46, aspen = 18, bush = 8, flowers = 10, outcrop = 3, pillar = 2, ruin = 2 } },
-  shore = { base = 1.8, roll = 2.8, at = { 0.75, -0.1 }, sights = { cactus = 16, aspen = 5, grass = 5, outcrop = 5, pillar = 5, ruin = 4 } },
+  shore = { base = 0.9, roll = 3.0, at = { 0.75, -0.1 }, sights = { cactus = 16, aspen = 5, grass = 5, outcrop = 5, pillar = 5, ruin = 4 } },
   hills = { base = 13, roll = 6.0, at = { -0.1, -0.75 }, sights = { outcrop = 14, pine = 12, flowers = 10, pillar = 4, ruin = 3 } },
   snow = { base = 8, roll = 3.4, at = { -0.8, 0.15 }, sights = { pine = 30, outcrop = 7, bush = 3, pillar = 4, ruin = 3 } },
 }

@@ -1,0 +1,85 @@
+"""How the command ends before its time: a signal, a reader that has gone, a device that is full."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from client.options import Play, check
+from worldmodel.games.luanti.presets import DEFAULT_LAND, land_of
+from worldmodel.types import WorldModelError
+
+ROOT = Path(__file__).resolve().parent.parent
+DOORS = (["-m", "client"], ["-m", "worldmodel"])
+
+
+def command(*arguments: str, **options: object) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_version_is_told(door):
+    told, errors = (process := command(*door, "--version")).communicate()
+    assert (process.returncode, errors) == (0, "")
+    assert told.startswith("worldmodel 0.")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_play_with_the_report_of_what_was_played(tiny_folder, tmp_path, number):
+    report = tmp_path / "report.json"
+    walk = tmp_path / "walk.wms"
+    process = command(
+        *DOORS[0], "play", "--world", str(tiny_folder), "--headless", "--frames", "100000", "--actions", "random",
+        "--engine", "eager", "--record", str(walk), "--report", str(report),
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while (not walk.exists() or walk.stat().st_size < 20_000) and time.monotonic() < deadline:  # it plays
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + number, errors
+    assert "Traceback" not in errors
+    assert 0 < json.loads(report.read_text())["frames"] < 100_000
+    checked = command(*DOORS[0], "replay", str(walk), "--verify", "--engine", "eager")
+    told, errors = checked.communicate(timeout=300)
+    assert checked.returncode == 0, told + errors
+
+
+def test_a_reader_that_has_gone_is_no_failure():
+    process = command(*DOORS[0], "play", "--help")
+    process.stdout.close()
+    process.wait(60)
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_an_output_that_cannot_be_written_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, *DOORS[0], "--version"],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert done.stderr.count("\n") == 1
+    assert "standard output cannot be written" in done.stderr
+
+
+def test_a_land_is_a_world_and_an_unknown_one_is_named_before_anything_starts():
+    assert land_of("luanti") == DEFAULT_LAND
+    assert land_of("luanti:snow") == "snow"
+    assert land_of("nano") is None
+    with pytest.raises(WorldModelError, match="no land 'moon'; known are mixed, meadow"):
+        check(Play(world="luanti:moon"))
+    with pytest.raises(WorldModelError, match="--temperature"):
+        check(Play(world="luanti:snow", temperature=0.5, headless=True))

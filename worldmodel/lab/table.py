@@ -1,0 +1,159 @@
+"""The rows of the laboratory as tables and plots. The noise is that of the baseline's seeds: inside it is a tie."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldmodel.evaluation.comparison import markdown
+from worldmodel.lab.presets import BASELINE, PRESETS
+from worldmodel.types import WorldModelError
+
+DRAWN_SHARES = (0.05, 0.2, 0.5)  # of the tokens, drawn from the prior
+KEPT_SHARES = (0.25, 0.5, 0.75)  # of the tokens, the rest missing
+CONFIDENCE = 0.9  # of the noise of one seed (Student's t over the baseline's seeds)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """name: key of the columns; show: format; better: 1 or -1 where more or less of it is better, 0 if neither."""
+
+    name: str
+    title: str
+    show: str = ".2f"
+    better: int = 1
+
+
+TABLES: dict[str, tuple[Column, ...]] = {
+    "Pictures": (
+        Column("psnr", "PSNR, dB"),
+        Column("ssim", "SSIM", ".3f"),
+        Column("sharpness_kept", "sharpness kept", ".2f"),
+        Column("slots_read", "slot read", ".3f"),
+        Column("items_read", "item read", ".3f"),
+        Column("glyphs_small", "digits of 3 to 5 px read"),
+        Column("glyphs_large", "of 6 to 10 px"),
+        Column("f1_reconstructed", "F1 on reconstructions", ".3f"),
+        Column("decoder_ms", "decoder, ms", ".1f", -1),
+    ),
+    "Codes": (
+        Column("bits", "bits a frame, stored", ".0f", 0),
+        Column("bits_prior", "under the prior", ".0f", -1),
+        *(Column(f"psnr_drawn_{share:.0%}", f"PSNR, {share:.0%} drawn") for share in DRAWN_SHARES),
+        *(Column(f"psnr_kept_{share:.0%}", f"PSNR, {share:.0%} kept") for share in KEPT_SHARES),
+        Column("flicker", "flicker", ".3f", -1),
+        Column("perplexity", "perplexity", ".0f", 0),
+        Column("zipf_slope", "Zipf slope", ".2f", 0),
+    ),
+    "World": (
+        Column("bits_world", "bits a frame", ".0f", -1),
+        Column("rollout_psnr", "rollout PSNR, dB"),
+        Column("rollout_over_repeat", "over repeating"),
+        Column("f1_rollouts", "F1 on rollouts", ".3f"),
+        Column("frechet", "Fréchet distance", ".2f", -1),
+        Column("away_psnr", "after looking away, dB"),
+        Column("passes", "passes", ".0f", -1),
+    ),
+}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """WorldModelError if there are no results."""
+    if not path.is_file():
+        raise WorldModelError(f"{path} is not there: scripts/lab.py run {BASELINE} makes it")
+    return json.loads(path.read_text())
+
+
+def values_of(rows: Sequence[dict[str, Any]], preset: str, column: str) -> list[float]:
+    """A preset's values of a column, one a seed; those that are empty are left out."""
+    found = [row["columns"].get(column) for row in rows if row["preset"] == preset]
+    return [value for value in found if value is not None]
+
+
+def noise(values: Sequence[float], others: int = 1) -> float | None:
+    """How far the mean of `others` seeds may lie from that of these seeds by chance alone: half the prediction interval
+    of CONFIDENCE. None for a single seed."""
+    from scipy.stats import t
+
+    n = len(values)
+    if n < 2:
+        return None
+    return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 / n + 1 / others))
+
+
+def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
+    """A value and what it is against the baseline's: "tie", or the difference, in bold where it is better."""
+    values, base = (values_of(rows, name, column.name) for name in (preset, BASELINE))
+    if not values:
+        return "-"
+    mean, bar = float(np.mean(values)), noise(base, len(values))
+    shown = format(mean, column.show)
+    if preset == BASELINE:
+        return shown if bar is None else f"{shown} ± {bar:{column.show}}"
+    if bar is None or not column.better:
+        return shown
+    difference = mean - float(np.mean(base))
+    if abs(difference) <= bar:
+        return f"{shown} tie"
+    told = f"{difference:+{column.show}}"
+    return f"{shown} **{told}**" if difference * column.better > 0 else f"{shown} {told}"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a table for each of TABLES, of the rows that were measured like the last baseline."""
+    benches = [row["bench"] for row in rows if row["preset"] == BASELINE]
+    if not benches:
+        raise WorldModelError(f"the results hold no baseline to compare with: scripts/lab.py run {BASELINE}")
+    same = [row for row in rows if row["bench"] == benches[-1]]
+    seeds, left_out = sum(row["preset"] == BASELINE for row in same), len(rows) - len(same)
+    names = [name for name in PRESETS if any(row["preset"] == name for row in same)]
+    budget = same[-1]["budget"]
+    text = [
+        f"{budget['tokenizer_steps']} tokenizer and {budget['world_steps']} world steps from scratch; the baseline has "
+        f"{seeds} seeds, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie"
+        + (f"; {left_out} rows of other data or budgets are left out." if left_out else ".")
+    ]
+    for title, columns in TABLES.items():
+        head = (title, *(column.title for column in columns))
+        lines = [
+            (
+                f"{name} (a reading)" if PRESETS[name].reading else name,
+                *(cell(same, name, column) for column in columns),
+            )
+            for name in names
+        ]
+        text.append(markdown(head, lines))
+    return "\n\n".join(text)
+
+
+PLOTS = (("bits_prior", "psnr"), ("psnr_drawn_20%", "psnr"), ("bits_world", "rollout_psnr"), ("psnr", "rollout_psnr"))
+
+
+def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """A point a preset, for some pairs of columns; the baseline with its noise."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib.figure import Figure
+
+    titles = {column.name: f"{group}: {column.title}" for group, columns in TABLES.items() for column in columns}
+    figure = Figure(figsize=(14, 10), layout="constrained")
+    for axes, names in zip(figure.subplots(2, 2).flat, PLOTS, strict=True):
+        for preset in dict.fromkeys(row["preset"] for row in rows):
+            x, y = (values_of(rows, preset, name) for name in names)
+            if not x or not y:
+                continue
+            bars = [noise(v) if preset == BASELINE else None for v in (x, y)]
+            axes.errorbar(np.mean(x), np.mean(y), xerr=bars[0], yerr=bars[1], marker="o", capsize=3)
+            axes.annotate(preset, (float(np.mean(x)), float(np.mean(y))), fontsize=7)
+        axes.set_xlabel(titles[names[0]])
+        axes.set_ylabel(titles[names[1]])
+        axes.grid(alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
