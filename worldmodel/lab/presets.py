@@ -68,7 +68,7 @@ PRESETS: dict[str, Variant] = {
         tokenizer=TokenizerParts(encoder_channels=(64, 128), encoder_blocks=(1, 1)),
     ),
     "vitok-encoder-large": Variant(
-        """ViTok (2501.09755): twice the encoder.""",
+        """ViTok (2501.09755): twice the encoder. Convolutions, no ViT.""",
         tokenizer=TokenizerParts(encoder_channels=(192, 384), encoder_blocks=(2, 2)),
     ),
     "vitok-decoder-small": Variant(
@@ -76,7 +76,7 @@ PRESETS: dict[str, Variant] = {
         tokenizer=TokenizerParts(decoder_channels=(128, 64), decoder_blocks=(3, 1)),
     ),
     "vitok-decoder-large": Variant(
-        """ViTok (2501.09755): twice the decoder.""",
+        """ViTok (2501.09755): twice the decoder. Convolutions, no ViT.""",
         tokenizer=TokenizerParts(decoder_channels=(384, 192), decoder_blocks=(4, 2)),
     ),
     "vitok-10-bits": Variant(
