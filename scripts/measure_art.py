@@ -4,8 +4,8 @@
 
 For each style ("stock": the game's own art and land): records scripted play, trains an image tokenizer and an inverse
 dynamics model for a few minutes each, and scores them on clips of other seeds. Leaves OUT/STYLE/sheet.png (recorded
-frames above their reconstructions) and scores.json, and OUT/art.json with all of them. Started again, it goes on where
-it stopped.
+frames above their reconstructions) and scores.json, OUT/art.json with all of them, and OUT/styles.jpg, a pair of rows a
+style. Started again, it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
@@ -129,6 +130,8 @@ def main(args: Arguments) -> None:
             flush=True,
         )
     found = {style: json.loads((args.out / style / "scores.json").read_text()) for style in args.styles}
+    sheets = [np.asarray(Image.open(args.out / style / "sheet.png").convert("RGB")) for style in args.styles]
+    Image.fromarray(np.concatenate(sheets)).save(args.out / "styles.jpg", quality=85)
     write_json(args.out / "art.json", {"settings": asdict(args), "styles": found})
 
 
