@@ -114,6 +114,25 @@ def sample(
     return chosen
 
 
+def sample_chained(
+    logits: NDArray[np.float32],
+    chain: NDArray[np.float32] | None,
+    sampler: Sampler,
+    seed: int,
+    frame: int,
+    positions: NDArray[np.integer],
+    count: int,
+) -> NDArray[np.int32]:
+    """Codes of two parts, first + main * second, each drawn as by `sample`: the first from the first `main` columns,
+    then the second from the others, to which the first one's row of `chain` (main, detail) is added. Its random number
+    is that of position + count, of `count` positions a frame. chain None: codes of one part."""
+    if chain is None:
+        return sample(logits, sampler, seed, frame, positions)
+    main = len(chain)
+    first = sample(logits[:, :main], sampler, seed, frame, positions)
+    return first + main * sample(logits[:, main:] + chain[first], sampler, seed, frame, positions + count)
+
+
 def _kept(row: NDArray[np.float32], total: float, sampler: Sampler) -> NDArray[np.intp]:
     """The codes that top-p and top-k keep, in code order. row: (codes,) weights that sum to `total`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -33,12 +34,17 @@ def tiny_config(
     return WorldModelConfig(TINY_TOKENIZER, TransformerConfig(**{**sizes, **transformer}), order)  # type: ignore[arg-type]
 
 
+def with_detail(config: WorldModelConfig) -> WorldModelConfig:
+    """The same with a second code of 6 values a token."""
+    return replace(config, image_tokenizer=replace(config.image_tokenizer, detail_levels=(3, 2)))
+
+
 def tiny_transformer(config: WorldModelConfig, seed: int = 0) -> VisualActionTransformer:
     """Random weights of a size at which every input matters (the training initialisation is nearly linear)."""
     torch.manual_seed(seed)
     model = VisualActionTransformer(config).eval().requires_grad_(False)
     for parameter in model.parameters():
-        shared = parameter.ndim == 1 or parameter.shape[0] == model.layout.length
+        shared = parameter.ndim == 1 or parameter is model.chain or parameter.shape[0] == model.layout.length
         torch.nn.init.normal_(parameter, std=0.5 if shared else parameter.shape[-1] ** -0.5)
     return model
 

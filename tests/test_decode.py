@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer
+from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -92,6 +92,40 @@ def test_forced_decoding_equals_training_after_the_ring_has_rolled(order, backen
     with torch.no_grad():
         other = model(torch.from_numpy(changed)[None].long(), torch.from_numpy(actions)[None].long())[0].numpy()
     assert abs(other[-1] - reference[-1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_detail_code_is_decoded_as_it_was_trained(backend):
+    """Forced logits equal the training pass, whose loss is that of tokens of two parts; and what is drawn from them
+    follows their joint distribution."""
+    config = with_detail(tiny_config())
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 9)
+    given = torch.from_numpy(tokens)[None].long()
+    with torch.no_grad():
+        reference = model(given, torch.from_numpy(actions)[None].long())[0]
+        nats = model.nats(reference, given[0, 1:, torch.from_numpy(model.layout.places)])
+    decoder = decoder_of(model, backend)
+    decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index in range(2, 9):
+        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert logits.shape[1] == 16 + 6
+        assert abs(logits - reference[index - 1].numpy()).max() < 1e-4
+    row, chain = reference[3, 4].double(), model.chain.double()
+    joint = torch.log_softmax(row[:16], -1)[:, None] + torch.log_softmax(row[16:] + chain, -1)  # (main, detail)
+    token = int(tokens[4, model.layout.places[4]])
+    assert float(nats[3, 4]) == pytest.approx(-float(joint[token % 16, token // 16]), abs=1e-4)
+    many = np.tile(reference[3, 4].numpy(), (40_000, 1))
+    drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * 2 * model.layout.image)
+    counts = np.bincount(drawn, minlength=96).reshape(6, 16).T / 40_000
+    assert abs(counts - joint.exp().numpy()).max() < 0.012
+    # Both parts of a token reach what comes after it.
+    for changed in (tokens[3] // 16 * 16 + (tokens[3] + 1) % 16, (tokens[3] + 16) % 96):
+        other = given.clone()
+        other[0, 3] = torch.from_numpy(changed).long()
+        with torch.no_grad():
+            after = model(other, torch.from_numpy(actions)[None].long())[0]
+        assert abs(after[3] - reference[3]).max() > 1e-3
 
 
 @pytest.mark.parametrize("guided", [False, True])

@@ -48,6 +48,8 @@ class ImageTokenizerConfig:
     """Channels at 1/16 and at 1/8 of the resolution."""
     decoder_blocks: Annotated[tuple[int, int], BLOCKS] = (4, 2)
     """Residual blocks at each."""
+    detail_levels: tuple[Annotated[int, Within(2, 256)], ...] = ()
+    """Levels of the channels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -59,7 +61,10 @@ class ImageTokenizerConfig:
                 f"got {self.height}x{self.width}"
             )
         if self.quantizer == "fsq" and not 2 <= self.codebook_size <= MAX_CODES:
-            raise ConfigError(f"levels must make 2 to {MAX_CODES} codes, got {self.levels}: {self.codebook_size}")
+            given = f"{self.levels} and detail_levels {self.detail_levels}" if self.detail_levels else str(self.levels)
+            raise ConfigError(f"levels must make 2 to {MAX_CODES} codes, got {given}: {self.codebook_size}")
+        if self.quantizer == "vq" and self.detail_levels:
+            raise ConfigError(f"detail_levels are for the quantizer fsq, got {self.detail_levels} with vq")
         for name in ("encoder_channels", "decoder_channels"):
             if any(number % NORM_GROUPS for number in getattr(self, name)):
                 raise ConfigError(f"{name} must be multiples of {NORM_GROUPS}, got {getattr(self, name)}")
@@ -77,12 +82,27 @@ class ImageTokenizerConfig:
         return self.grid_height * self.grid_width
 
     @property
-    def codebook_size(self) -> int:
+    def main_codes(self) -> int:
+        """Values of a token's first part: token % main_codes."""
         return math.prod(self.levels) if self.quantizer == "fsq" else self.vq_codes
 
     @property
+    def detail_codes(self) -> int:
+        """Values of its second part, token // main_codes: 1 where there is none."""
+        return math.prod(self.detail_levels)
+
+    @property
+    def codebook_size(self) -> int:
+        return self.main_codes * self.detail_codes
+
+    @property
+    def head_codes(self) -> int:
+        """Values that are predicted a place: those of the first part, and those of the second where there is one."""
+        return self.main_codes + (self.detail_codes if self.detail_levels else 0)
+
+    @property
     def code_dim(self) -> int:
-        return len(self.levels) if self.quantizer == "fsq" else self.vq_dim
+        return len(self.levels) + len(self.detail_levels) if self.quantizer == "fsq" else self.vq_dim
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.sampling import Sampler, guide, sample
+from kernels.sampling import Sampler, guide, sample_chained
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.work import Work
 from worldmodel.model.layout import BlockLayout
@@ -49,7 +49,7 @@ class Backend(Protocol):
         each row may attend to; own:
         (n, n) [query, key] mask among the pass itself; slots: the ring entries that its rows' keys and values go
         to, in order.
-        -> logits (m, codes) of the rows in `logits`."""
+        -> logits (m, main or main + detail codes) of the rows in `logits`."""
         ...
 
 
@@ -71,7 +71,10 @@ class Decoder(Protocol):
 
 
 class Inputs(Protocol):
-    """The model's inputs, slot by slot: InputTables, or the model's own embeddings."""
+    """The model's inputs, slot by slot: InputTables, or the model's own embeddings. chain: see InputTables."""
+
+    @property
+    def chain(self) -> Array | None: ...
 
     def image(
         self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
@@ -93,6 +96,8 @@ class InputTables:
     previous: Array | None
     no_previous: Array
     action: Array | None
+    chain: Array | None
+    """(main, detail): what a token's first part says of its second, where it has one."""
 
     @staticmethod
     def of(model: VisualActionTransformer) -> InputTables:
@@ -100,12 +105,16 @@ class InputTables:
             return tensor.detach().float().cpu().numpy()
 
         tokens = array(model.embed_tokens.weight)
+        if model.detail > 1:  # a row a token, as without: their parts are added once, not in every pass
+            main, detail, actions = np.split(tokens, [model.main, model.main + model.detail])
+            tokens = np.concatenate([(detail[:, None] + main).reshape(model.codes, -1), actions])
         hidden = tokens.shape[1]
         place = array(model.place) if model.place is not None else np.zeros((model.layout.length, hidden), np.float32)
         previous = tokens @ array(model.previous_proj.weight).T if model.previous_proj is not None else None
         no_previous = array(model.no_previous) if model.no_previous is not None else np.zeros(hidden, np.float32)
         action = tokens @ array(model.action_proj.weight).T if model.action_proj is not None else None
-        return InputTables(tokens, array(model.start), place, previous, no_previous, action)
+        chain = array(model.chain) if model.chain is not None else None
+        return InputTables(tokens, array(model.start), place, previous, no_previous, action, chain)
 
     def image(
         self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
@@ -262,8 +271,8 @@ class FrameDecoder:
         return tokens, np.concatenate(scores) if scores else None
 
     def draw(self, score: Array, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tokens:
-        """The tokens of a pass: score (n, codes), places (n,) -> (n,)."""
-        return sample(score, sampler, seed, frame, places)
+        """The tokens of a pass: score (n, main or main + detail codes), places (n,) -> (n,)."""
+        return sample_chained(score, self.tables.chain, sampler, seed, frame, places, self.layout.image)
 
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""

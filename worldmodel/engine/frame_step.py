@@ -113,6 +113,9 @@ class FrameStep:
         self.place, self.no_previous = placed(tables.place), placed(tables.no_previous)
         self.previous = None if tables.previous is None else placed(tables.previous)
         self.action_table = None if tables.action is None else placed(tables.action)
+        self.chain = None if tables.chain is None else placed(tables.chain)
+        # Where the second parts of the tokens are drawn to: like `known`, at the numbers that key their randomness.
+        self.finer = torch.zeros(2 * layout.image, dtype=torch.int64, device=self.device)
         self.places, self.tail = placed(layout.places), placed(layout.tail)
         sources = placed(np.where(layout.sources < 0, layout.image, layout.sources))
         self.passes = [
@@ -173,7 +176,7 @@ class FrameStep:
             targets.append(self.idle_targets)
             outro_targets.append(self.idle_targets[self.layout.image :])
         ops = self.ops.masked() if guided else self.ops
-        drawn = ops.uniforms(self.settings, self.layout.image)
+        drawn = ops.uniforms(self.settings, self.layout.image * (1 if self.chain is None else 2))
         for step in self.passes:
             part, n, bias = step.part, len(step.places), None
             outro = outros if step.outro else []
@@ -194,7 +197,18 @@ class FrameStep:
             if forced is not None:
                 self.known.index_copy_(0, step.places, forced[step.places])
             else:
-                ops.sample(scores, self.settings, drawn, step.places, self.known)
+                self._sample(ops, scores, drawn, step.places)
+
+    def _sample(self, ops: LibraryOps, scores: Tensor, drawn: Tensor, places: Tensor) -> None:
+        """known[places] becomes what is drawn. Twin of sampling.sample_chained."""
+        if self.chain is None:
+            ops.sample(scores, self.settings, drawn, places, self.known)
+            return
+        main, later = len(self.chain), places + self.layout.image
+        ops.sample(scores[:, :main].contiguous(), self.settings, drawn, places, self.known)
+        first = self.known[places]
+        ops.sample(scores[:, main:] + F.embedding(first, self.chain), self.settings, drawn, later, self.finer)
+        self.known.index_copy_(0, places, first + main * self.finer[later])
 
     def paint(self) -> None:
         """The picture of the shown tokens. It touches nothing else of the state."""

@@ -24,10 +24,11 @@ def usable(config: WorldModelConfig, dtype: torch.dtype) -> tuple[str, ...]:
     misfits = set()
     if dtype != torch.bfloat16 or config.transformer.head_dim != operations.HEAD_DIM:
         misfits.add("attention")
-    if config.image_tokenizer.codebook_size > operations.MAX_CODES:
+    image = config.image_tokenizer
+    if image.main_codes > operations.MAX_CODES:
         misfits.add("sampling")
     t = config.transformer
-    sizes = (t.hidden, t.heads * t.head_dim, t.kv_heads * t.head_dim, t.mlp, config.image_tokenizer.codebook_size)
+    sizes = (t.hidden, t.heads * t.head_dim, t.kv_heads * t.head_dim, t.mlp, image.head_codes)
     if dtype != torch.bfloat16 or any(size % 64 for size in sizes):
         misfits.add("linear8")
     return tuple(name for name in KERNELS if name not in misfits)

@@ -159,6 +159,8 @@ class LabTransformer(VisualActionTransformer):
 class ModuleInputs:
     """A LabTransformer's inputs for FrameDecoder, from the module's own embeddings."""
 
+    chain = None
+
     def __init__(self, model: LabTransformer) -> None:
         self.model = model
 

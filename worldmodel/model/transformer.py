@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
+from worldmodel.tokenizers.action import ACTION_VOCABULARY
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(q (B, T, H, D), k (B, T, Hkv, D), v (B, T, Hkv, D)), rotated -> (B, T, H, D)."""
@@ -118,7 +119,10 @@ class VisualActionTransformer(nn.Module):
         self.layout = BlockLayout(config.decode_order())
         t = config.transformer
         self.codes = config.image_tokenizer.codebook_size
-        self.embed_tokens = nn.Embedding(config.action_tokenizer().vocabulary, t.hidden)
+        # A token is read and predicted in two parts where its tokenizer has a detail code: so many values each.
+        self.main, self.detail = config.image_tokenizer.main_codes, config.image_tokenizer.detail_codes
+        rows = config.image_tokenizer.head_codes
+        self.embed_tokens = nn.Embedding(rows + ACTION_VOCABULARY, t.hidden)
         self.start = nn.Parameter(torch.zeros(t.hidden))
         self.place = nn.Parameter(torch.zeros(self.layout.length, t.hidden)) if t.place_embedding else None
         self.no_previous = nn.Parameter(torch.zeros(t.hidden)) if t.previous_frame else None
@@ -126,13 +130,16 @@ class VisualActionTransformer(nn.Module):
         self.action_proj = nn.Linear(t.hidden, t.hidden, bias=False) if t.action_input else None
         self.layers = nn.ModuleList([Layer(config) for _ in range(t.layers)])
         self.norm = RMSNorm(t.hidden, t.norm_eps)
-        self.lm_head = nn.Linear(t.hidden, self.codes, bias=False)
+        self.lm_head = nn.Linear(t.hidden, rows, bias=False)
+        # What the first part says of the second (a chain of two softmaxes in one pass).
+        self.chain = nn.Parameter(torch.zeros(self.main, self.detail)) if self.detail > 1 else None
         self.apply(self._initialise)
         for layer in self.layers:  # residual branches scaled by depth (GPT-2)
             assert isinstance(layer, Layer)
             for branch in (layer.o_proj, layer.down_proj):
                 nn.init.normal_(branch.weight, std=0.02 / (2 * t.layers) ** 0.5)
         nn.init.normal_(self.start, std=0.02)
+        self._through: dict[tuple[int, torch.device], tuple[WindowAttention, Tensor, Tensor]] = {}
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -141,7 +148,13 @@ class VisualActionTransformer(nn.Module):
 
     def embed_codes(self, tokens: Tensor) -> Tensor:
         """Image tokens (...) -> (..., hidden)."""
-        return self.embed_tokens(tokens)
+        if self.detail == 1:
+            return self.embed_tokens(tokens)
+        return self.embed_tokens(tokens % self.main) + self.embed_tokens(self.main + tokens // self.main)
+
+    def embed_actions(self, tokens: Tensor) -> Tensor:
+        """Action tokens (...), which count from the number of image codes -> (..., hidden)."""
+        return self.embed_tokens(tokens - self.codes + len(self.embed_tokens.weight) - ACTION_VOCABULARY)
 
     def embed_image(self, tokens: Tensor, previous: Tensor | None, action: Tensor | None) -> Tensor:
         """Inputs of a frame's image slots.
@@ -163,14 +176,14 @@ class VisualActionTransformer(nn.Module):
             else:
                 x = x + self.previous_proj(self.embed_codes(previous[..., places]))
         if self.action_proj is not None and action is not None:
-            x = x + self.action_proj(self.embed_tokens(action).sum(-2)).unsqueeze(-2)
+            x = x + self.action_proj(self.embed_actions(action).sum(-2)).unsqueeze(-2)
         return x
 
     def embed_outro(self, tokens: Tensor, action: Tensor) -> Tensor:
         """Inputs of a block's last slots. tokens: (..., places) of the finished frame; action: (..., 11) the
         action taken on it. -> (..., outro, hidden)."""
         tail = torch.from_numpy(self.layout.tail).to(tokens.device)
-        x = torch.cat([self.embed_codes(tokens[..., tail]), self.embed_tokens(action)], -2)
+        x = torch.cat([self.embed_codes(tokens[..., tail]), self.embed_actions(action)], -2)
         return x + self.place[self.layout.image :] if self.place is not None else x
 
     def embed_blocks(self, tokens: Tensor, actions: Tensor) -> Tensor:
@@ -186,8 +199,19 @@ class VisualActionTransformer(nn.Module):
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., hidden) -> image-code logits (..., codes)."""
+        """(..., hidden) -> image-code logits (..., main), or (..., main + detail): those of a token's first part, and
+        those of its second without what the first says of it (`chain`)."""
         return self.lm_head(hidden)
+
+    def nats(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood of image tokens (...) under logits (..., main or main + detail) -> float32 (...)."""
+        first, second = tokens % self.main, tokens // self.main
+        scores = logits.flatten(0, -2).float()
+        nats = F.cross_entropy(scores[:, : self.main], first.flatten(), reduction="none")
+        if self.chain is not None:
+            finer = scores[:, self.main :] + F.embedding(first.flatten(), self.chain)
+            nats = nats + F.cross_entropy(finer, second.flatten(), reduction="none")
+        return nats.view(tokens.shape)
 
     def forward(self, tokens: Tensor, actions: Tensor, first: int = 1) -> Tensor:
         """Training pass over whole clips: each frame attends to those that its `offsets` reach.
@@ -200,12 +224,12 @@ class VisualActionTransformer(nn.Module):
     def through(self, x: Tensor) -> Tensor:
         """Inputs of whole clips' blocks (B, T, length, hidden) -> what comes of them, under the window's mask."""
         B, T, L, _ = x.shape
-        cos, sin = (torch.from_numpy(a).to(x.device).flatten(0, 1) for a in self._rotary(T))
-        attention = WindowAttention(self, T, x.device)
+        if (T, x.device) not in self._through:  # the same for every step of a training: made once
+            tables = rotary_table(self.config, self.layout, np.arange(T))
+            angles = tuple(torch.from_numpy(table).to(x.device).flatten(0, 1) for table in tables)
+            self._through = {(T, x.device): (WindowAttention(self, T, x.device), *angles)}
+        attention, cos, sin = self._through[T, x.device]
         return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers)).view(B, T, L, -1)
-
-    def _rotary(self, frames: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        return rotary_table(self.config, self.layout, np.arange(frames))
 
 
 class WindowAttention:
@@ -226,6 +250,7 @@ class WindowAttention:
         seen = exists[:, None, :] & torch.cat([past, own], 1)[None]
         self.bias = torch.zeros(seen.shape, device=device).masked_fill(~seen, -1e9)  # (T, L, attended * L)
         self.index = index.clamp_min(0)
+        self.masks: dict[torch.dtype, Tensor] = {}
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         B, _, H, D = q.shape
@@ -242,6 +267,15 @@ class WindowAttention:
         out = self.attend(q, k, v)
         return out.view(B * T, H // G, G, L, D).permute(0, 3, 1, 2, 4).reshape(B, T * L, H, D)
 
+    def mask(self, heads: int, dtype: torch.dtype) -> Tensor:
+        """The bias for `heads` key heads: (1, T * heads, groups * L, attended * L), its rows apart as the library's
+        kernels like it (a multiple of 16)."""
+        if dtype not in self.masks:
+            rows = self.bias.repeat(1, self.groups, 1).repeat_interleave(heads, 0).to(dtype)
+            width = rows.shape[-1]
+            self.masks[dtype] = F.pad(rows, (0, -width % 16))[None, ..., :width]
+        return self.masks[dtype]
+
     @staticmethod
     def dtype(x: Tensor) -> torch.dtype:
         kind = x.device.type
@@ -251,8 +285,10 @@ class WindowAttention:
         """On a CPU, plain products with a softmax that the compiler fuses: three times as fast as the
         library's masked attention there (forward and backward, bf16). Elsewhere, the library's."""
         if q.device.type != "cpu":
-            mask = self.bias.repeat(1, self.groups, 1)[None].expand(len(q) // self.frames, -1, -1, -1)
-            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.flatten(0, 1).unsqueeze(1).to(q.dtype))
+            # The frames of a clip as heads, so that one mask serves all clips of the batch uncopied.
+            shape, mask = q.shape, self.mask(q.shape[1], q.dtype).expand(len(q) // self.frames, -1, -1, -1)
+            q, k, v = (x.reshape(len(mask), -1, *x.shape[2:]) for x in (q, k, v))
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).view(shape)
         scores = (q @ k.transpose(-1, -2)).float() * q.shape[-1] ** -0.5
         shape = scores.shape
         scores = scores.view(-1, self.frames, shape[1], self.groups, self.length, shape[3])

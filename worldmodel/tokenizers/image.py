@@ -91,7 +91,7 @@ class ImageTokenizer(nn.Module):
         self.encoder = ImageEncoder(config)
         self.decoder = ImageDecoder(config)
         self.quantizer = (
-            FiniteScalarQuantizer(config.levels)
+            FiniteScalarQuantizer((*config.levels, *config.detail_levels))
             if config.quantizer == "fsq"
             else VectorQuantizer(config.codebook_size, config.code_dim)
         )

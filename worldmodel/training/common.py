@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 import tyro
-from torch import nn
+from torch import Tensor, nn
 
 from worldmodel.types import WorldModelError
 
@@ -33,11 +33,51 @@ def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
 def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of the weights; shorter at the start, so that it forgets the initial ones."""
     decay = min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.state_dict().values(), module.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value.to(mean.dtype), 1 - decay)
-        else:
+    pairs = list(zip(average.state_dict().values(), module.state_dict().values(), strict=True))
+    means, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
+    torch._foreach_lerp_(means, values, 1 - decay)  # one launch on a GPU, not one a weight
+    for mean, value in pairs:
+        if not mean.is_floating_point():
             mean.copy_(value)
+
+
+def moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """Onto the device; to a GPU through pinned memory, so that the next batch is drawn while it still computes."""
+    if device.type != "cuda":
+        return tuple(tensor.to(device) for tensor in tensors)
+    return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
+
+
+PACED_AFTER = (10, 40)  # steps: from when the pace of a run is measured, and until when
+
+
+class Pace:
+    """How many steps a run has: `steps`, or, with `minutes` > 0, as many as the first ones' pace fits into those. Set
+    once, before the warm-up ends, and kept in the run's state, so that a resumed run has the same schedule."""
+
+    def __init__(self, steps: int, minutes: float) -> None:
+        self.steps, self.minutes, self.known = steps, minutes, minutes <= 0
+        self.began = self.measured = time.monotonic()
+
+    def after(self, done: int, device: torch.device) -> None:
+        """Is told of every step that was done."""
+        if self.known or done not in PACED_AFTER:
+            return
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.monotonic()
+        if done == PACED_AFTER[0]:
+            self.measured = now
+            return
+        pace = (now - self.measured) / (PACED_AFTER[1] - PACED_AFTER[0])
+        self.steps = done + int(max(0.0, 60 * self.minutes - (now - self.began)) / pace)
+        self.known = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "known": self.known}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.steps, self.known = state["steps"], state["known"]
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:

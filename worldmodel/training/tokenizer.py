@@ -29,7 +29,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
 from worldmodel.evaluation.picture import psnr, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
 
 PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
 PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in
@@ -37,11 +37,13 @@ PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is rampe
 
 @dataclass(frozen=True, slots=True)
 class TokenizerTraining:
-    """Options of a run. steps of `batch` frames; learning_rate: peak; perturb: see ImageTokenizer.forward; init: a
+    """Options of a run. steps of `batch` frames; minutes: if above 0, as many steps as fit into them (Pace);
+    learning_rate: peak; perturb: see ImageTokenizer.forward; init: a
     checkpoint to start from instead of random weights; freeze_encoder: its codes stay what they are, so that world
     models that were trained on them stay right, and only the decoder learns."""
 
     steps: int = 3000
+    minutes: float = 0.0
     batch: int = 16
     learning_rate: float = 1.5e-3
     warmup: int = 100
@@ -152,6 +154,23 @@ def sample_picture(model: ImageTokenizer, frames: NDArray[np.uint8], path: Path,
     Image.fromarray(np.concatenate(rows, 0)).save(path)
 
 
+class FrameBank:
+    """Draws frames evenly from all steps of all clips. On a GPU they lie in its memory, where they fit into half of
+    what is free there: the copies would take longer than the steps."""
+
+    def __init__(self, clips: Sequence[StoredClip], device: torch.device) -> None:
+        self.clips, self.device, self.held = clips, device, None
+        size = sum(clip.frames.nbytes for clip in clips)
+        if device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] // 2:
+            self.held = torch.cat([torch.from_numpy(np.ascontiguousarray(clip.frames)).to(device) for clip in clips])
+
+    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        """uint8 (count, H, W, 3) on the device."""
+        if self.held is None:
+            return torch.from_numpy(draw_frames(self.clips, count, rng)).to(self.device)
+        return self.held[torch.from_numpy(rng.integers(len(self.held), size=count)).to(self.device)]
+
+
 def draw_frames(clips: Sequence[StoredClip], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """`count` frames drawn evenly from all steps of all clips: uint8 (count, H, W, 3)."""
     lengths = np.array([len(clip.frames) for clip in clips])
@@ -187,12 +206,16 @@ def train_tokenizer(
     learned = [weight for weight in model.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(learned, options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay)
     weights = torch.from_numpy(loss_weights(options.hud, config.height, config.width)).to(device)
+    bank, pace = FrameBank(train, device), Pace(options.steps, options.minutes)
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes
     state = load_state(out / STATE_FILE)
     first = 0
     if state:
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
+        if "pace" in state:
+            pace.load_state_dict(state["pace"])
         first = state["step"]
     log = RunLog(out / "log.jsonl", first)
     started = saved = time.monotonic()
@@ -205,6 +228,7 @@ def train_tokenizer(
                 "model": model.state_dict(),
                 "average": average.state_dict(),
                 "optimizer": optimizer.state_dict(),
+                "pace": pace.state_dict(),
             },
         )
         write_checkpoint(out, {"image_tokenizer": config_to_dict(config)}, {"tokenizer": average})
@@ -216,15 +240,15 @@ def train_tokenizer(
         sample_picture(average, held_out[:: max(1, len(held_out) // 6)][:6], out / f"sample_{step:06d}.png", device)
         return scores
 
-    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="tokenizer", unit="step")
-    for step in bar:
+    bar = tqdm(initial=first, total=pace.steps, desc="tokenizer", unit="step")
+    step = first
+    while step < pace.steps:
         for group in optimizer.param_groups:
-            group["lr"] = options.learning_rate * cosine_lr(step, options.steps, options.warmup)
-        rng = np.random.default_rng((options.seed, step))
-        frames = torch.from_numpy(draw_frames(train, options.batch, rng)).to(device)
+            group["lr"] = options.learning_rate * cosine_lr(step, pace.steps, options.warmup)
+        frames = bank.draw(options.batch, np.random.default_rng((options.seed, step)))
         pixels = to_pixels(frames).contiguous(memory_format=torch.channels_last)
         torch.manual_seed(options.seed * 1_000_003 + step)  # the perturbation, too, depends on the step alone
-        ramp = min(1.0, step / (PERTURB_RAMP * options.steps))
+        ramp = min(1.0, step / (PERTURB_RAMP * pace.steps))
         with autocast(device, options.bf16):
             made, _, quantizer_loss = model(pixels, options.perturb * ramp, options.perturbed_share)
         made = made.float()
@@ -238,8 +262,11 @@ def train_tokenizer(
         if step % 50 == 0:
             log.write(step, loss=loss.item(), mse=error.item())
             bar.set_postfix(loss=f"{loss.item():.4f}")
-        done = step + 1
-        if done % options.eval_steps == 0 and done < options.steps:
+        done = step = step + 1
+        pace.after(done, device)
+        bar.total = pace.steps
+        bar.update()
+        if done % options.eval_steps == 0 and done < pace.steps:
             scores = report(done)
             bar.write(
                 f"step {done}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}"
@@ -248,8 +275,9 @@ def train_tokenizer(
         if now - saved > 60 * options.save_minutes:
             save(done)
             saved = now
-        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
+        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < pace.steps:
             save(done)
             return None
-    save(options.steps)
-    return report(options.steps)
+    bar.close()
+    save(pace.steps)
+    return report(pace.steps)

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -34,7 +33,7 @@ from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
 from worldmodel.model.loading import save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, moved, cosine_lr, update_average
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
 from worldmodel.training.late_holes import hold_off, holes_to_come
@@ -42,7 +41,7 @@ from worldmodel.training.late_holes import hold_off, holes_to_come
 
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
-    """Options of a run. batch: clips a step and process; clip: frames a clip (more than the window); noise: the
+    """Options of a run. minutes: if above 0, as many steps as fit into them (Pace); batch: clips a step and process; clip: frames a clip (more than the window); noise: the
     largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
     of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
     the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
@@ -51,6 +50,7 @@ class WorldTraining:
     (late_holes.py); init: a checkpoint to start from instead of random weights."""
 
     steps: int = 4000
+    minutes: float = 0.0
     batch: int = 3
     clip: int = 12
     learning_rate: float = 2e-3
@@ -121,17 +121,17 @@ def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
 
 @torch.no_grad()
 def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Tensor, bf16: bool) -> tuple[float, float]:
-    """Mean cross-entropy (nats a token) and share of tokens whose most likely code is right, over all clips."""
+    """Mean cross-entropy (nats a token) and share of tokens whose likeliest (main) code is right, over all clips."""
     model.eval()
     device = model.lm_head.weight.device
     losses, hits = [], []
     for clip, action in zip(tokens, actions, strict=True):
         clip, action = clip[None].to(device), action[None].to(device)
         with autocast(device, bf16):
-            logits = model(clip, action).float()
+            logits = model(clip, action)
         target = targets_of(clip, model)
-        losses.append(F.cross_entropy(logits.flatten(0, 2), target.flatten()).item())
-        hits.append((logits.argmax(-1) == target).float().mean().item())
+        losses.append(model.nats(logits, target).mean().item())
+        hits.append((logits[..., : model.main].argmax(-1) == target % model.main).float().mean().item())
     return float(np.mean(losses)), float(np.mean(hits))
 
 
@@ -192,10 +192,15 @@ def train_world(
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizers.load_state_dict(state["optimizers"])
+        if "pace" in state:
+            pace.load_state_dict(state["pace"])
         first = state["step"]
     order = torch.from_numpy(model.layout.places).to(device)
-    wrapped: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
-    trained = torch.compile(wrapped) if options.compile else wrapped
+    if options.compile:  # a layer at a time: all are one piece of code, compiled once
+        for layer in model.layers:
+            layer.compile()
+    trained: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
+    pace = Pace(options.steps, options.minutes)
     log = RunLog(out / "log.jsonl", first) if rank == 0 else None
     started = saved = time.monotonic()
 
@@ -208,6 +213,7 @@ def train_world(
                     "model": model.state_dict(),
                     "average": average.state_dict(),
                     "optimizers": optimizers.state_dict(),
+                    "pace": pace.state_dict(),
                 },
             )
             save_world_model(out, config, tokenizer, average)
@@ -228,19 +234,19 @@ def train_world(
             f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB"
         )
 
-    bar = tqdm(
-        range(first, options.steps), initial=first, total=options.steps, desc="world", unit="step", disable=rank > 0
-    )
-    for step in bar:
+    bar = tqdm(initial=first, total=pace.steps, desc="world", unit="step", disable=rank > 0)
+    step = first
+    while step < pace.steps:
         model.train()
         rng = np.random.default_rng((options.seed, step, rank))
         drawn = sampler.draw(options.batch, rng)
         steps, late = holes_to_come(drawn.actions.numpy(), options.late, rng)
         given, actions = hold_off(drawn.tokens, drawn.actions, steps, late, model.layout)
         played = actions.numpy()
-        tokens, outlined, lined = (part.to(device) for part in (drawn.tokens, drawn.outlined, drawn.lined))
-        given, actions = given.to(device), actions.to(device)
-        weights = token_weights(played, model.layout, options.emphasis).to(device)
+        weights = token_weights(played, model.layout, options.emphasis)
+        tokens, outlined, lined, given, actions, weights = moved(
+            device, drawn.tokens, drawn.outlined, drawn.lined, given, actions, weights
+        )
         weights = unlined_weights(weights, lined, model.layout)
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
         inputs = make_stale(given, order, stale_shares(played, options.stale).to(device), generator)
@@ -253,27 +259,30 @@ def train_world(
         inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
-        losses = F.cross_entropy(logits.float().flatten(0, 2), targets_of(tokens, model).flatten(), reduction="none")
-        loss = (losses * weights.flatten()).sum() / weights.sum()
+        losses = model.nats(logits, targets_of(tokens, model))
+        loss = (losses * weights).sum() / weights.sum()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step(options.learning_rate * cosine_lr(step, options.steps, options.warmup))
+        optimizers.step(options.learning_rate * cosine_lr(step, pace.steps, options.warmup))
         update_average(average, model, step, options.average_decay)
         if log is not None and step % 20 == 0:
             log.write(step, loss=loss.item(), gradient=float(norm))
             bar.set_postfix(loss=f"{loss.item():.3f}")
-        done = step + 1
-        if done % options.eval_steps == 0 and done < options.steps:
+        done = step = step + 1
+        pace.after(done, device)
+        bar.total = pace.steps
+        bar.update()
+        if done % options.eval_steps == 0 and done < pace.steps:
             report(done, bar)
         now = time.monotonic()
         if now - saved > 60 * options.save_minutes:
             save(done)
             saved = now
-        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
+        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < pace.steps:
             save(done)
             return False
-    save(options.steps)
-    report(options.steps, bar)
+    save(pace.steps)
+    report(pace.steps, bar)
     if world_size > 1:
         torch.distributed.destroy_process_group()
     return True
