@@ -40,7 +40,8 @@ def roll_out(
     The first `context` frames are given; n frames are generated on actions[context - 1 :]."""
     decoder.open([t.astype(np.int32) for t in tokens[:context]], list(actions[: context - 1]))
     made = [decoder.decode(actions[i - 1], sampler, seed, i)[0] for i in range(context, len(tokens))]
-    pictures = to_frames(tokenizer.decode(torch.from_numpy(np.stack(made)).long())).numpy()
+    codes = torch.from_numpy(np.stack(made)).long().to(next(tokenizer.parameters()).device)
+    pictures = to_frames(tokenizer.decode(codes)).cpu().numpy()
     return Rollout(np.ascontiguousarray(frames[context:]), pictures, np.ascontiguousarray(frames[context - 1]))
 
 
