@@ -35,13 +35,14 @@ TESTS = ["tests/test_kernels.py", "tests/test_frame_step.py", "-m", "gpu", "-q"]
 @dataclass(frozen=True)
 class Arguments:
     """limit: seconds for the whole run; frames: measured a preset; presets: which; device: for a trial without a GPU;
-    again: do parts that are in the file already."""
+    skip: parts to leave out; again: do parts that are in the file already."""
 
     out: Path = Path("benchmarks/gpu.json")
     limit: float = 470.0
     frames: int = 200
     presets: tuple[str, ...] = tuple(PRESETS)
     device: str = "cuda"
+    skip: tuple[str, ...] = ()
     again: bool = False
 
 

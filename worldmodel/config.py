@@ -224,7 +224,10 @@ def _mineworld(hidden: int, mlp: int, heads: int) -> WorldModelConfig:
 
 
 PRESETS: dict[str, WorldModelConfig] = {
-    "nano": WorldModelConfig(),
+    "nano": WorldModelConfig(
+        ImageTokenizerConfig(decoder_blocks=(4, 3), detail_levels=(4, 4)),
+        TransformerConfig(hidden=320, mlp=896, heads=6, offsets=(1, 2, 3, 5, 8, 13, 21, 34)),
+    ),
     "mineworld-300m": _mineworld(1024, 4096, 16),
     "mineworld-700m": _mineworld(2048, 4096, 32),
     "mineworld-1200m": _mineworld(2048, 8192, 32),
