@@ -193,8 +193,11 @@ class InverseDynamicsModel(nn.Module):
         self.camera = nn.Linear(config.features, 2 * CAMERA_BINS)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        B, T = frames.shape[:2]
-        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, (B, T))
+        return self.read(F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, frames.shape[:2]))
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from shrunk frames (B, T, 3, H / SHRINK, W / SHRINK)."""
+        B, T = x.shape[:2]
         moved = self.moved(torch.cat([self.across(x), self.down(x.transpose(-1, -2))], 1))
         x = self.seen(x)
         # A plain flattening keeps the places: the hotbar is in one of them.
