@@ -67,7 +67,7 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
   }
 }
 
-// A row's scores become its shares, which add up to 1 / factor.
+// A row's scores (powers of two) become its shares, which add up to 1 / factor.
 template <class A>
 inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, int row,
                     AttentionScratch<A> &scratch) {
@@ -77,7 +77,7 @@ inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen,
   const Floats top = splat(maximum(largest));
   Floats total = splat(0.0f), most = splat(0.0f);
   for (int index = 0; index < count; ++index) {
-    Floats share = exponential(load(scores + index * LANES) - top);
+    Floats share = power_of_two(load(scores + index * LANES) - top);
     total = total + share;
     if constexpr (std::is_same_v<A, Int8>) {  // a value's scale goes with its share
       share = share * load(cache.value_scale + base + size_t(seen[index].tile) * LANES);

@@ -119,10 +119,11 @@ class Decoder final : public AnyDecoder {
 
   void decode(const Frame &frame) override {
     plan(frame);
-    const std::function<void(int)> job = [&](int thread) {
-      for (const Pass &pass : passes_) run(frame, pass, thread);
+    const Threads::Job job = [&](int index, int item, int thread) {
+      const Phase &phase = phases_[index];
+      run(frame, phase, item, items_[index], *scratch_[thread]);
     };
-    threads_.run(job);
+    threads_.run(items_, job);
   }
 
  private:
@@ -144,6 +145,13 @@ class Decoder final : public AnyDecoder {
     std::vector<Share> shares;
     int silent;  // rows without logits
     int group;   // slots of a lane
+  };
+  enum class Kind { EMBED, NORM, QKV, PLACE, ATTEND, MIXED, OUTPUT, POST_NORM, GATE_UP, MIDDLE, DOWN, LAST_NORM, HEAD, DRAW };
+  // What the threads do at once: each of its items a part of the pass's rows, tiles or heads.
+  struct Phase {
+    Kind kind;
+    const Pass *pass;
+    int layer;
   };
   struct Scratch {
     AttentionScratch<A> attention;
@@ -171,9 +179,14 @@ class Decoder final : public AnyDecoder {
     for (int row = 0; row < count; ++row) rows.push_back(matrix + size_t(row) * inputs);
   }
   int begin(int pass) const { return pass ? ends_[pass - 1] : 0; }
-  static void share_out(int count, int thread, int threads, int &first, int &last) {
-    first = int(int64_t(count) * thread / threads);
-    last = int(int64_t(count) * (thread + 1) / threads);
+  // use(index) for those of `count` that are an item's, one of `items`.
+  template <class Use>
+  static void each(int count, int item, int items, Use &&use) {
+    const int first = int(int64_t(count) * item / items), last = int(int64_t(count) * (item + 1) / items);
+    for (int index = first; index < last; ++index) use(index);
+  }
+  static int attention_blocks(const Share &share, int groups) {
+    return (share.count * groups + MAX_ROWS - 1) / MAX_ROWS;
   }
 
   // Makes the entries first..last - 1 of the ring's block visible.
@@ -222,6 +235,7 @@ class Decoder final : public AnyDecoder {
         pass.shares.push_back(std::move(share));
       }
     }
+    schedule(frame.forced == nullptr || frame.scores != nullptr);
     if (outro)
       for (int lane = 0; lane < frame.lanes; ++lane) {
         float *sum = action_sum_ + size_t(lane) * width_;
@@ -229,6 +243,39 @@ class Decoder final : public AnyDecoder {
         if (m_.action == nullptr) continue;
         for (int i = 0; i < actions(); ++i) add(sum, action_ + size_t(frame.actions[lane * actions() + i]) * width_);
       }
+  }
+
+  // drawn: whether logits are wanted.
+  void schedule(bool drawn) {
+    phases_.clear();
+    items_.clear();
+    const auto add = [&](Kind kind, const Pass &pass, int layer, int parts, int a_thread) {
+      phases_.push_back({kind, &pass, layer});
+      items_.push_back(std::min({parts, a_thread * threads_.count(), Threads::MOST_ITEMS}));
+    };
+    for (const Pass &pass : passes_) {
+      const int rows = int(pass.rows.size());
+      int blocks = 0;
+      for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
+      for (int index = 0; index < m_.layers; ++index) {
+        const Layer &layer = layers_[index];
+        add(index ? Kind::NORM : Kind::EMBED, pass, index, rows, 1);
+        add(Kind::QKV, pass, index, layer.qkv.tiles, 2);
+        add(Kind::PLACE, pass, index, rows, 1);
+        add(Kind::ATTEND, pass, index, blocks, blocks);
+        add(Kind::MIXED, pass, index, rows, 1);
+        add(Kind::OUTPUT, pass, index, layer.output.tiles, 2);
+        add(Kind::POST_NORM, pass, index, rows, 1);
+        add(Kind::GATE_UP, pass, index, layer.gate_up.tiles / 2, 4);
+        add(Kind::MIDDLE, pass, index, rows, 1);
+        add(Kind::DOWN, pass, index, layer.down.tiles, 2);
+      }
+      if (drawn) {
+        add(Kind::LAST_NORM, pass, 0, rows - pass.silent, 1);
+        add(Kind::HEAD, pass, 0, head_.tiles, 4);
+      }
+      add(Kind::DRAW, pass, 0, pass.group, 1);
+    }
   }
 
   int actions() const { return m_.length - m_.image - m_.tail; }
@@ -284,108 +331,107 @@ class Decoder final : public AnyDecoder {
     }
   }
 
-  void attention(const Pass &pass, int layer, int thread) {
-    Scratch &scratch = *scratch_[thread];
+  // A block of query rows of a head of keys, which all see the same.
+  void attention(const Pass &pass, int layer, int block, Scratch &scratch) {
     const int groups = m_.heads / m_.kv_heads;
-    const float factor = 1.0f / std::sqrt(float(m_.head_dim));
-    int item = 0;
-    for (const Share &share : pass.shares)
-      for (int head = 0; head < m_.kv_heads; ++head)
-        in_blocks(share.count * groups, MAX_ROWS, [&](int first, int count) {
-          if (item++ % threads_.count() != thread) return;
-          int rows[MAX_ROWS];
-          float *out[MAX_ROWS];
-          for (int r = 0; r < count; ++r) {
-            rows[r] = (share.first + (first + r) / groups) * m_.heads + head * groups + (first + r) % groups;
-            out[r] = scratch.mixed + size_t(r) * head_width_;
-          }
-          attend(cache_, layer, head, share.seen, queries_, rows, count, factor, scratch.attention, out);
-          for (int r = 0; r < count; ++r)
-            std::memcpy(mixed_ + size_t(rows[r] / m_.heads) * mixed_width_ + rows[r] % m_.heads * m_.head_dim, out[r],
-                        m_.head_dim * sizeof(float));
-        });
+    const Share *share = pass.shares.data();
+    for (int blocks; block >= (blocks = attention_blocks(*share, groups) * m_.kv_heads); ++share) block -= blocks;
+    const int head = block % m_.kv_heads, number = block / m_.kv_heads, all = share->count * groups;
+    const int blocks = attention_blocks(*share, groups);
+    const int first = all * number / blocks, count = all * (number + 1) / blocks - first;
+    int rows[MAX_ROWS];
+    float *out[MAX_ROWS];
+    for (int r = 0; r < count; ++r) {
+      rows[r] = (share->first + (first + r) / groups) * m_.heads + head * groups + (first + r) % groups;
+      out[r] = scratch.mixed + size_t(r) * head_width_;
+    }
+    const float factor = LOG2E / std::sqrt(float(m_.head_dim));
+    attend(cache_, layer, head, share->seen, queries_, rows, count, factor, scratch.attention, out);
+    for (int r = 0; r < count; ++r)
+      std::memcpy(mixed_ + size_t(rows[r] / m_.heads) * mixed_width_ + rows[r] % m_.heads * m_.head_dim, out[r],
+                  m_.head_dim * sizeof(float));
   }
 
-  void run(const Frame &frame, const Pass &pass, int thread) {
-    Scratch &scratch = *scratch_[thread];
-    const int rows = int(pass.rows.size()), threads = threads_.count();
-    int first, last, from, to;
-    share_out(rows, thread, threads, first, last);
-    const auto add_to_x = [&](int row, int tile, Floats out) {
-      float *x = x_ + size_t(row) * width_ + tile * LANES;
-      store(x, load(x) + out);
+  // The token of a pass's row, or what is known of it.
+  void draw_row(const Frame &frame, const Pass &pass, int row, Scratch &scratch) {
+    const int slot = pass.rows[pass.silent + row].slot, where = places_[slot], stride = head_.tiles * LANES;
+    if (frame.forced == nullptr || frame.scores != nullptr) {
+      float *scores = logits_ + size_t(row) * stride;
+      if (frame.lanes > 1) {
+        const float *idle = logits_ + size_t(pass.group + row) * stride;
+        const Floats guidance = splat(frame.sampling.guidance);
+        for (int i = 0; i < stride; i += LANES)
+          store(scores + i, load(scores + i) + guidance * (load(scores + i) - load(idle + i)));
+      }
+      if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
+      if (frame.forced == nullptr)
+        frame.tokens[where] =
+            draw_chained(scores, m_.main, m_.detail, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling,
+                         uint32_t(where), uint32_t(m_.image), scratch.sampling);
+    }
+    if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
+  }
+
+  void run(const Frame &frame, const Phase &phase, int item, int items, Scratch &scratch) {
+    const Pass &pass = *phase.pass;
+    const Layer &layer = layers_[phase.layer];
+    const int rows = int(pass.rows.size()), drawn = rows - pass.silent, middle = padded(m_.mlp);
+    const auto x = [&](int row) { return x_ + size_t(row) * width_; };
+    const auto norm = [&](int row, const float *weight, int to) {
+      rms_norm(x(row), weight, m_.hidden, m_.epsilon, scratch.row);
+      normed_.set(to, scratch.row);
     };
-    for (int row = first; row < last; ++row) embed(frame, pass.rows[row], x_ + size_t(row) * width_);
-    for (int index = 0; index < m_.layers; ++index) {
-      const Layer &layer = layers_[index];
-      for (int row = first; row < last; ++row) {
-        rms_norm(x_ + size_t(row) * width_, layer.norm, m_.hidden, m_.epsilon, scratch.row);
-        normed_.set(row, scratch.row);
+    const auto add_to_x = [&](int row, int tile, Floats out) {
+      float *to = x(row) + tile * LANES;
+      store(to, load(to) + out);
+    };
+    switch (phase.kind) {
+      case Kind::EMBED:
+        return each(rows, item, items, [&](int row) {
+          embed(frame, pass.rows[row], x(row));
+          norm(row, layer.norm, row);
+        });
+      case Kind::NORM:
+        return each(rows, item, items, [&](int row) { norm(row, layer.norm, row); });
+      case Kind::QKV:
+        return each(layer.qkv.tiles, item, items, [&](int tile) {
+          linear(layer.qkv, normed_, rows, tile, [&](int row, int tile, Floats out) {
+            store(qkv_ + size_t(row) * qkv_width_ + tile * LANES, out);
+          });
+        });
+      case Kind::PLACE:
+        return each(rows, item, items, [&](int row) { place(frame, pass.rows[row], row, phase.layer, scratch); });
+      case Kind::ATTEND: {
+        int blocks = 0;
+        for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
+        return each(blocks, item, items, [&](int block) { attention(pass, phase.layer, block, scratch); });
       }
-      threads_.meet();
-      share_out(layer.qkv.tiles, thread, threads, from, to);
-      linear(layer.qkv, normed_, rows, from, to, [&](int row, int tile, Floats out) {
-        store(qkv_ + size_t(row) * qkv_width_ + tile * LANES, out);
-      });
-      threads_.meet();
-      for (int row = first; row < last; ++row) place(frame, pass.rows[row], row, index, scratch);
-      threads_.meet();
-      attention(pass, index, thread);
-      threads_.meet();
-      for (int row = first; row < last; ++row) mixed_rows_.set(row, mixed_ + size_t(row) * mixed_width_);
-      threads_.meet();
-      share_out(layer.output.tiles, thread, threads, from, to);
-      linear(layer.output, mixed_rows_, rows, from, to, add_to_x);
-      threads_.meet();
-      for (int row = first; row < last; ++row) {
-        rms_norm(x_ + size_t(row) * width_, layer.post_norm, m_.hidden, m_.epsilon, scratch.row);
-        normed_.set(row, scratch.row);
-      }
-      threads_.meet();
-      share_out(layer.gate_up.tiles / 2, thread, threads, from, to);
-      gate_up(layer.gate_up, normed_, rows, from, to, static_cast<float *>(middle_), padded(m_.mlp));
-      threads_.meet();
-      for (int row = first; row < last; ++row) middle_rows_.set(row, middle_ + size_t(row) * padded(m_.mlp));
-      threads_.meet();
-      share_out(layer.down.tiles, thread, threads, from, to);
-      linear(layer.down, middle_rows_, rows, from, to, add_to_x);
-      threads_.meet();
+      case Kind::MIXED:
+        return each(rows, item, items, [&](int row) { mixed_rows_.set(row, mixed_ + size_t(row) * mixed_width_); });
+      case Kind::OUTPUT:
+        return each(layer.output.tiles, item, items,
+                    [&](int tile) { linear(layer.output, mixed_rows_, rows, tile, add_to_x); });
+      case Kind::POST_NORM:
+        return each(rows, item, items, [&](int row) { norm(row, layer.post_norm, row); });
+      case Kind::GATE_UP:
+        return each(layer.gate_up.tiles / 2, item, items,
+                    [&](int tile) { gate_up<A>(layer.gate_up, normed_, rows, tile, middle_, middle); });
+      case Kind::MIDDLE:
+        return each(rows, item, items, [&](int row) { middle_rows_.set(row, middle_ + size_t(row) * middle); });
+      case Kind::DOWN:
+        return each(layer.down.tiles, item, items,
+                    [&](int tile) { linear(layer.down, middle_rows_, rows, tile, add_to_x); });
+      case Kind::LAST_NORM:
+        return each(drawn, item, items, [&](int row) { norm(pass.silent + row, norm_, row); });
+      case Kind::HEAD:
+        return each(head_.tiles, item, items, [&](int tile) {
+          linear(head_, normed_, drawn, tile, [&](int row, int tile, Floats out) {
+            store(logits_ + (size_t(row) * head_.tiles + tile) * LANES, out);
+          });
+        });
+      case Kind::DRAW:
+        return each(pass.group, item, items, [&](int row) { draw_row(frame, pass, row, scratch); });
     }
-    const bool known = frame.forced != nullptr && frame.scores == nullptr;
-    const int logits = rows - pass.silent, stride = head_.tiles * LANES;
-    share_out(logits, thread, threads, first, last);
-    if (!known) {
-      for (int row = first; row < last; ++row) {
-        rms_norm(x_ + size_t(pass.silent + row) * width_, norm_, m_.hidden, m_.epsilon, scratch.row);
-        normed_.set(row, scratch.row);
-      }
-      threads_.meet();
-      share_out(head_.tiles, thread, threads, from, to);
-      linear(head_, normed_, logits, from, to, [&](int row, int tile, Floats out) {
-        store(logits_ + size_t(row) * stride + tile * LANES, out);
-      });
-      threads_.meet();
-    }
-    share_out(pass.group, thread, threads, first, last);
-    for (int row = first; row < last; ++row) {
-      const int slot = pass.rows[pass.silent + row].slot, where = places_[slot];
-      if (!known) {
-        const float *scores = logits_ + size_t(row) * stride;
-        if (frame.lanes > 1) {
-          const float *idle = logits_ + size_t(pass.group + row) * stride;
-          for (int i = 0; i < columns_; ++i)
-            scratch.row[i] = scores[i] + frame.sampling.guidance * (scores[i] - idle[i]);
-          scores = scratch.row;
-        }
-        if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
-        if (frame.forced == nullptr)
-          frame.tokens[where] =
-              draw_chained(scores, m_.main, m_.detail, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling,
-                           uint32_t(where), uint32_t(m_.image), scratch.sampling);
-      }
-      if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
-    }
-    threads_.meet();
   }
 
   const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
@@ -402,6 +448,8 @@ class Decoder final : public AnyDecoder {
   Rows<A> normed_, queries_, mixed_rows_, middle_rows_;
   std::vector<std::unique_ptr<Scratch>> scratch_;
   std::vector<Pass> passes_;
+  std::vector<Phase> phases_;
+  std::vector<int> items_;  // of each phase
 };
 
 }  // namespace worldmodel

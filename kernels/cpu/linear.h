@@ -64,17 +64,16 @@ inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int
   }
 }
 
-// use(row, tile, outputs) for each of `count` rows and the tiles first..last - 1.
+// use(row, tile, outputs) for each of `count` rows.
 template <class A, class Use>
-inline void linear(const Matrix<A> &matrix, const Rows<A> &rows, int count, int first, int last, Use &&use) {
-  for (int tile = first; tile < last; ++tile)
-    in_blocks(count, MAX_ROWS, [&](int row, int some) {
-      with_constant<MAX_ROWS>(some, [&](auto constant) {
-        Floats out[constant.value];
-        multiply<A, constant.value>(matrix, tile, rows, row, out);
-        for (int r = 0; r < constant.value; ++r) use(row + r, tile, out[r]);
-      });
+inline void linear(const Matrix<A> &matrix, const Rows<A> &rows, int count, int tile, Use &&use) {
+  in_blocks(count, MAX_ROWS, [&](int row, int some) {
+    with_constant<MAX_ROWS>(some, [&](auto constant) {
+      Floats out[constant.value];
+      multiply<A, constant.value>(matrix, tile, rows, row, out);
+      for (int r = 0; r < constant.value; ++r) use(row + r, tile, out[r]);
     });
+  });
 }
 
 }  // namespace worldmodel

@@ -32,26 +32,66 @@ inline float uniform(uint64_t seed, uint64_t frame, uint32_t position) {
   return float(c0 >> 8) * 0x1p-24f;
 }
 
+constexpr uint32_t BUCKETS = (0x3f800000u >> 19) + 1;  // of weights in 0..1
+
 // One thread's working memory.
 struct SamplingScratch {
   Buffer<float> row, later;
-  std::vector<int32_t> kept;
+  std::vector<int32_t> kept, counts = std::vector<int32_t>(BUCKETS);
+  std::vector<double> masses = std::vector<double>(BUCKETS);
   std::vector<float> ranked;
   SamplingScratch() = default;
   explicit SamplingScratch(int codes) : row(padded(codes)), later(padded(codes)) {}
 };
 
+// The least weight of those that are kept: of the heaviest, so many as together reach `mass`, or `most` of them.
+// Weights in one bucket share their exponent and four more bits, so that only one bucket needs to be sorted.
+inline float last_kept(const float *weights, double mass, size_t most, SamplingScratch &scratch) {
+  auto bucket = [](float weight) {
+    uint32_t bits;
+    std::memcpy(&bits, &weight, 4);
+    return bits >> 19;
+  };
+  std::fill(scratch.counts.begin(), scratch.counts.end(), 0);
+  std::fill(scratch.masses.begin(), scratch.masses.end(), 0.0);
+  for (const int32_t code : scratch.kept) {
+    ++scratch.counts[bucket(weights[code])];
+    scratch.masses[bucket(weights[code])] += weights[code];
+  }
+  uint32_t index = BUCKETS - 1;
+  double above = 0;
+  size_t number = 0;
+  while (index > 0 && above + scratch.masses[index] < mass && number + scratch.counts[index] < most) {
+    above += scratch.masses[index];
+    number += scratch.counts[index--];
+  }
+  auto &ranked = scratch.ranked;
+  ranked.clear();
+  for (const int32_t code : scratch.kept)
+    if (bucket(weights[code]) == index) ranked.push_back(weights[code]);
+  std::sort(ranked.begin(), ranked.end(), std::greater<float>());
+  for (const float weight : ranked) {
+    above += weight;
+    if (!(above < mass) || ++number >= most) return weight;
+  }
+  return ranked.empty() ? 0.0f : ranked.back();
+}
+
 // The code that is drawn from logits (codes,), at an address as `load` wants it. They are overwritten.
 inline int32_t draw(float *logits, int codes, const Sampling &how, uint32_t position, SamplingScratch &scratch) {
   if (how.greedy) return int32_t(std::max_element(logits, logits + codes) - logits);
-  float top = logits[0];
-  for (int i = 1; i < codes; ++i) top = std::max(top, logits[i]);
-  for (int i = codes; i < padded(codes); ++i) logits[i] = top;
-  for (int i = 0; i < codes; i += LANES)
-    store(logits + i, exponential((load(logits + i) - splat(top)) * splat(how.sharpness)));
+  for (int i = codes; i < padded(codes); ++i) logits[i] = -1e30f;
+  Floats top = load(logits);
+  for (int i = LANES; i < codes; i += LANES) top = maximum(top, load(logits + i));
+  const Floats most = splat(maximum(top)), sharpness = splat(how.sharpness * LOG2E);
+  double totals[LANES] = {};
+  for (int i = 0; i < codes; i += LANES) {
+    store(logits + i, power_of_two((load(logits + i) - most) * sharpness));
+    for (int lane = 0; lane < LANES; ++lane) totals[lane] += logits[i + lane];
+  }
   const float *weights = logits;
   double total = 0;
-  for (int i = 0; i < codes; ++i) total += weights[i];
+  for (const double part : totals) total += part;
   // All codes below this together have less than 1 - top_p: see sampling.py.
   const float least = float((1 - how.top_p) * total / codes);
   auto &kept = scratch.kept;
@@ -60,22 +100,9 @@ inline int32_t draw(float *logits, int codes, const Sampling &how, uint32_t posi
     if (weights[i] >= least) kept.push_back(i);
   if (kept.empty()) return 0;  // of logits that are no numbers
   if (how.top_p != 1 || how.top_k) {
-    auto &ranked = scratch.ranked;
-    ranked.clear();
-    for (const int32_t code : kept) ranked.push_back(weights[code]);
-    std::sort(ranked.begin(), ranked.end(), std::greater<float>());
-    size_t count = 1;
-    double mass = 0;
-    for (const float weight : ranked) {
-      mass += weight;
-      if (!(mass < how.top_p * total)) break;
-      ++count;
-    }
-    if (how.top_k) count = std::min(count, size_t(how.top_k));
-    const float last = ranked[std::min(count, ranked.size()) - 1];
+    const float last = last_kept(weights, how.top_p * total, how.top_k ? size_t(how.top_k) : kept.size(), scratch);
     kept.erase(std::remove_if(kept.begin(), kept.end(), [&](int32_t code) { return !(weights[code] >= last); }),
                kept.end());
-    if (kept.empty()) return 0;
   }
   double mass = 0;
   for (const int32_t code : kept) mass += weights[code];

@@ -135,26 +135,24 @@ inline void store_bytes(int8_t *to, Ints x) {
   }
 }
 
-// e^x, within 2 units in the last place; 0 below -87, and no more than e^88.
-inline Floats exponential(Floats x) {
-  constexpr float LOG2E = 1.44269504f, LN2_HIGH = 0.693359375f, LN2_LOW = -2.12194440e-4f, MAGIC = 12582912.0f;
+constexpr float LOG2E = 1.44269504f;
+
+// 2^x for x <= 127, within 3e-7 of it; 0 below -126.
+inline Floats power_of_two(Floats x) {
+  constexpr float MAGIC = 12582912.0f;  // see `nearest`
   Floats out;
   EACH_PART {
-    FloatPart a = x.part[i];
-    const IntPart small = a < -87.0f;
-    a = small ? -87.0f - FloatPart{} : a;
-    a = a > 88.0f ? 88.0f - FloatPart{} : a;
-    const FloatPart shifted = a * LOG2E + MAGIC;
-    const FloatPart whole = shifted - MAGIC;
-    const FloatPart r = (a - whole * LN2_HIGH) - whole * LN2_LOW;
-    FloatPart p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
-    const IntPart power = ((IntPart)shifted - (IntPart)(MAGIC - FloatPart{}) + 127) << 23;
-    out.part[i] = (FloatPart)((IntPart)(p * (FloatPart)power) & ~small);
+    const IntPart small = x.part[i] < -126.0f;
+    const FloatPart shifted = x.part[i] + MAGIC;
+    const FloatPart f = x.part[i] - (shifted - MAGIC);
+    FloatPart p = f * 1.535336188e-4f + 1.339887440e-3f;
+    p = p * f + 9.618437357e-3f;
+    p = p * f + 5.550332471e-2f;
+    p = p * f + 2.402264791e-1f;
+    p = p * f + 6.931472028e-1f;
+    p = p * f + 1.0f;
+    const IntPart exponent = ((IntPart)shifted - (IntPart)(MAGIC - FloatPart{}) + 127) << 23;
+    out.part[i] = (FloatPart)((IntPart)(p * (FloatPart)exponent) & ~small);
   }
   return out;
 }
