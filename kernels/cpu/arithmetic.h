@@ -3,8 +3,11 @@
 // Int8: both in -127..127 with a scale, sums exact in int32 and so the same on every path.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <new>
+#include <type_traits>
+#include <utility>
 
 #include "vector.h"
 #if defined(__AVX2__)
@@ -135,7 +138,11 @@ inline void quantise(const float *values, int count, int8_t *out, float &scale, 
   total = sum(added);
 }
 
-// Rows that are multiplied with a stored operand.
+// Inputs that share a scale in a matrix and in the rows that it is multiplied with: one large number among them costs the
+// others their precision.
+constexpr int SPAN = 64;
+
+// Rows that are multiplied with a stored operand. Int8: `span` numbers of a row share a scale.
 template <class A>
 struct Rows;
 
@@ -144,27 +151,38 @@ struct Rows<Float32> {
   int stride = 0;
   Buffer<float> data;
   Rows() = default;
-  Rows(int rows, int columns) : stride(padded(columns)), data(size_t(rows) * stride) {}
+  Rows(int rows, int columns, int) : stride(padded(columns)), data(size_t(rows) * stride) {}
   const float *row(int index) const { return data + size_t(index) * stride; }
   void set(int index, const float *values) { std::memcpy(data + size_t(index) * stride, values, stride * sizeof(float)); }
-  Floats start(int) const { return splat(0.0f); }
-  Floats finish(Floats sum, int) const { return sum; }
+  Floats start(int, int) const { return splat(0.0f); }
+  Floats finish(Floats sum, int, int) const { return sum; }
 };
 
 template <>
 struct Rows<Int8> {
-  int stride = 0;
+  int stride = 0, span = 0, spans = 0;
   Buffer<int8_t> data;
   Buffer<float> scale;
   Buffer<int32_t> total;
   Rows() = default;
-  Rows(int rows, int columns) : stride(padded(columns)), data(size_t(rows) * stride), scale(rows), total(rows) {}
+  Rows(int rows, int columns, int span_)
+      : stride(padded(columns)),
+        span(span_),
+        spans((stride + span - 1) / span),
+        data(size_t(rows) * stride),
+        scale(size_t(rows) * spans),
+        total(size_t(rows) * spans) {}
   const int8_t *row(int index) const { return data + size_t(index) * stride; }
   void set(int index, const float *values) {
-    quantise(values, stride, data + size_t(index) * stride, scale[index], total[index]);
+    int8_t *to = data + size_t(index) * stride;
+    for (int i = 0; i < spans; ++i)
+      quantise(values + i * span, std::min(span, stride - i * span), to + i * span, scale[index * spans + i],
+               total[index * spans + i]);
   }
-  Ints start(int index) const { return Int8::start(total[index]); }
-  Floats finish(Ints sum, int index) const { return to_floats(sum) * splat(scale[index]); }
+  Ints start(int index, int which) const { return Int8::start(total[index * spans + which]); }
+  Floats finish(Ints sum, int index, int which) const {
+    return to_floats(sum) * splat(scale[index * spans + which]);
+  }
 };
 
 }  // namespace worldmodel

@@ -49,7 +49,7 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
     typename A::Sum sums[R];
     const typename A::Given *given[R];
     for (int r = 0; r < R; ++r) {
-      sums[r] = queries.start(rows[r]);
+      sums[r] = queries.start(rows[r], 0);
       given[r] = queries.row(rows[r]);
     }
     for (int step = 0; step < cache.size / A::GROUP; ++step) {
@@ -60,7 +60,7 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
     Floats scale = splat(factor);
     if constexpr (std::is_same_v<A, Int8>) scale = scale * load(cache.key_scale + entry);
     for (int r = 0; r < R; ++r) {
-      Floats scores = queries.finish(sums[r], rows[r]) * scale;
+      Floats scores = queries.finish(sums[r], rows[r], 0) * scale;
       if (seen[index].entries != ALL_ENTRIES) scores = only(scores, seen[index].entries);
       store(scratch.scores + size_t(r) * scratch.width + index * LANES, scores);
     }

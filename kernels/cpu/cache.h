@@ -15,10 +15,10 @@ struct Cache {
   Buffer<float> key_scale, value_scale;
 
   Cache() = default;
-  Cache(int layers, int heads, int tiles, int head_dim)
+  Cache(int layers, int heads_, int tiles_, int head_dim)
       : size(padded(head_dim)),
-        heads(heads),
-        tiles(tiles),
+        heads(heads_),
+        tiles(tiles_),
         keys(count(layers) * size),
         values(count(layers) * size),
         key_scale(count(layers)),

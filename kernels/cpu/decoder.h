@@ -100,15 +100,15 @@ class Decoder final : public AnyDecoder {
     for (int pass = 0; pass < m.passes; ++pass) most = std::max(most, ends_[pass] - begin(pass));
     most = (most + m.length - m.image) * m.lanes;
     x_ = Buffer<float>(size_t(most) * width_);
-    normed_ = Rows<A>(most, m.hidden);
+    normed_ = Rows<A>(most, m.hidden, SPAN);
     qkv_width_ = layers_.empty() ? 0 : layers_[0].qkv.tiles * LANES;
     qkv_ = Buffer<float>(size_t(most) * qkv_width_);
-    queries_ = Rows<A>(most * m.heads, head_width_);
+    queries_ = Rows<A>(most * m.heads, head_width_, head_width_);
     mixed_width_ = padded(m.heads * m.head_dim);
     mixed_ = Buffer<float>(size_t(most) * mixed_width_);
-    mixed_rows_ = Rows<A>(most, mixed_width_);
+    mixed_rows_ = Rows<A>(most, mixed_width_, SPAN);
     middle_ = Buffer<float>(size_t(most) * padded(m.mlp));
-    middle_rows_ = Rows<A>(most, m.mlp);
+    middle_rows_ = Rows<A>(most, m.mlp, SPAN);
     logits_ = Buffer<float>(size_t(most) * head_.tiles * LANES);
     action_sum_ = Buffer<float>(size_t(m.lanes) * width_);
     // A tile that two lanes' entries share may be seen twice.
@@ -161,7 +161,7 @@ class Decoder final : public AnyDecoder {
     Scratch(const Decoder &of, int seen)
         : attention(seen),
           sampling(std::max(of.columns_, 1)),
-          one(1, of.head_width_),
+          one(1, of.head_width_, of.head_width_),
           row(std::max({of.width_, of.head_.tiles * LANES})),
           key(of.head_width_),
           value(of.head_width_),
@@ -395,7 +395,7 @@ class Decoder final : public AnyDecoder {
         return each(rows, item, items, [&](int row) { norm(row, layer.norm, row); });
       case Kind::QKV:
         return each(layer.qkv.tiles, item, items, [&](int tile) {
-          linear(layer.qkv, normed_, rows, tile, [&](int row, int tile, Floats out) {
+          linear(layer.qkv, normed_, rows, tile, [&](int row, int, Floats out) {
             store(qkv_ + size_t(row) * qkv_width_ + tile * LANES, out);
           });
         });
@@ -425,7 +425,7 @@ class Decoder final : public AnyDecoder {
         return each(drawn, item, items, [&](int row) { norm(pass.silent + row, norm_, row); });
       case Kind::HEAD:
         return each(head_.tiles, item, items, [&](int tile) {
-          linear(head_, normed_, drawn, tile, [&](int row, int tile, Floats out) {
+          linear(head_, normed_, drawn, tile, [&](int row, int, Floats out) {
             store(logits_ + (size_t(row) * head_.tiles + tile) * LANES, out);
           });
         });
