@@ -52,7 +52,7 @@ PATHS = {
 """The best one first."""
 
 
-class Unavailable(Exception):
+class NativeError(Exception):
     """Why there is no compiled decoder here, in one sentence."""
 
 
@@ -77,7 +77,7 @@ def _find_compiler() -> str:
     for name in COMPILERS:
         if found := shutil.which(name):
             return found
-    raise Unavailable(f"there is no C++ compiler ({', '.join(COMPILERS)})")
+    raise NativeError(f"there is no C++ compiler ({', '.join(COMPILERS)})")
 
 
 def _library_name(compiler: str, path: str) -> str:
@@ -85,7 +85,7 @@ def _library_name(compiler: str, path: str) -> str:
     try:
         version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"the C++ compiler {compiler} does not run ({_last_line(str(error))})") from None
+        raise NativeError(f"the C++ compiler {compiler} does not run ({_last_line(str(error))})") from None
     digest = hashlib.sha256(repr((platform.machine(), compiler, version, FLAGS, PATHS[path].flags)).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
@@ -96,7 +96,7 @@ def _check_owner(path: Path) -> None:
     """Nobody else may have put there what is loaded into this process."""
     found = path.lstat()
     if stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise Unavailable(f"{path} is a link, belongs to another user or may be written by others")
+        raise NativeError(f"{path} is a link, belongs to another user or may be written by others")
 
 
 def _last_line(text: str) -> str:
@@ -108,7 +108,7 @@ def _compile(compiler: str, path: str, library: Path) -> None:
     try:
         handle, name = tempfile.mkstemp(suffix=".tmp", dir=library.parent)
     except OSError as error:
-        raise Unavailable(f"{library.parent} cannot be written ({error.strerror})") from None
+        raise NativeError(f"{library.parent} cannot be written ({error.strerror})") from None
     os.close(handle)
     unfinished = Path(name)
     try:
@@ -116,13 +116,13 @@ def _compile(compiler: str, path: str, library: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS)
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if "error" in line]
-            raise Unavailable(f"{compiler} does not compile the decoder ({_last_line((errors or [done.stderr])[0])})")
+            raise NativeError(f"{compiler} does not compile the decoder ({_last_line((errors or [done.stderr])[0])})")
         unfinished.chmod(0o700)
         unfinished.replace(library)
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{compiler} was not ready after {COMPILE_SECONDS:g} s") from None
+        raise NativeError(f"{compiler} was not ready after {COMPILE_SECONDS:g} s") from None
     except OSError as error:
-        raise Unavailable(f"the decoder cannot be compiled ({error})") from None
+        raise NativeError(f"the decoder cannot be compiled ({error})") from None
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -133,12 +133,12 @@ class _Compilation(threading.Thread):
     def __init__(self, compiler: str, path: str, library: Path) -> None:
         super().__init__(daemon=True)
         self.arguments = (compiler, path, library)
-        self.problem: Unavailable | None = None
+        self.problem: NativeError | None = None
 
     def run(self) -> None:
         try:
             _compile(*self.arguments)
-        except Unavailable as error:
+        except NativeError as error:
             self.problem = error
 
 
@@ -146,10 +146,10 @@ _under_way: dict[Path, _Compilation] = {}
 
 
 def build(path: str, seconds: float | None = None) -> Path:
-    """The compiled library of a path. Unavailable if it cannot be had, or not within so many seconds: then it is still
+    """The compiled library of a path. NativeError if it cannot be had, or not within so many seconds: then it is still
     compiled beside what goes on, and there another time. Safe to call from several processes at once."""
     if os.name != "posix":
-        raise Unavailable("the native engine is for Linux and macOS")
+        raise NativeError("the native engine is for Linux and macOS")
     compiler, folder = _find_compiler(), cache_folder()
     library = folder / _library_name(compiler, path)
     try:
@@ -162,13 +162,13 @@ def build(path: str, seconds: float | None = None) -> Path:
                 compilation.start()
             compilation.join(seconds)
             if compilation.is_alive():
-                raise Unavailable(f"it is still being compiled after {seconds:g} s")
+                raise NativeError(f"it is still being compiled after {seconds:g} s")
             del _under_way[library]
             if compilation.problem is not None:
                 raise compilation.problem
         _check_owner(library)
     except OSError as error:
-        raise Unavailable(f"{folder} cannot be used ({error.strerror})") from None
+        raise NativeError(f"{folder} cannot be used ({error.strerror})") from None
     return library
 
 
@@ -182,7 +182,7 @@ _INT, _FLOAT = ctypes.c_int32, ctypes.c_float
 class Model(ctypes.Structure):
     """As in cpu/decoder.h."""
 
-    _fields_ = (  # noqa: RUF012 - ctypes reads it
+    _fields_ = (
         *((name, _INT) for name in ("hidden", "mlp", "layers", "heads", "kv_heads", "head_dim")),
         *((name, _INT) for name in ("image", "length", "tail", "window", "passes", "offsets")),
         *((name, _INT) for name in ("main", "detail", "inputs", "lanes", "threads", "int8")),
@@ -228,16 +228,18 @@ def pointer(array: NDArray[np.float32] | NDArray[np.int32] | None) -> Any:
     """The address of an array that the caller keeps alive; None for none."""
     if array is None:
         return None
-    assert array.flags.c_contiguous and array.dtype in (np.float32, np.int32), "an array as C has it"
+    assert array.flags.c_contiguous, "an array as C has it"
+    assert array.dtype in (np.float32, np.int32), f"float32 or int32, not {array.dtype}"
     return array.ctypes.data_as(_pointer(_FLOAT if array.dtype == np.float32 else _INT))
 
 
 @cache
-def _load(library: Path) -> ctypes.CDLL:
+def load(library: Path) -> ctypes.CDLL:
+    """NativeError if it does not load."""
     try:
         loaded = ctypes.CDLL(str(library))
     except OSError as error:
-        raise Unavailable(f"{library} does not load ({error})") from None
+        raise NativeError(f"{library} does not load ({error})") from None
     loaded.worldmodel_decoder.argtypes, loaded.worldmodel_decoder.restype = [_pointer(Model)], ctypes.c_void_p
     loaded.worldmodel_decode.argtypes, loaded.worldmodel_decode.restype = [ctypes.c_void_p, _pointer(Frame)], None
     loaded.worldmodel_close.argtypes, loaded.worldmodel_close.restype = [ctypes.c_void_p], None
@@ -245,20 +247,20 @@ def _load(library: Path) -> ctypes.CDLL:
 
 
 class CompiledDecoder:
-    """A decoder of the library, with its weights and its cache. Not for two threads at once.
+    """A decoder of a loaded library, with its weights and its cache. Not for two threads at once.
 
     model: its numbers; tables: its fields that are arrays; weights: float32 matrices in the order of cpu/decoder.h. All
-    are copied. Unavailable if the library does not load; MemoryError if there is no room.
+    are copied. MemoryError if there is no room.
     """
 
     def __init__(
         self,
-        library: Path,
+        library: ctypes.CDLL,
         model: Model,
         tables: Mapping[str, NDArray[np.float32] | NDArray[np.int32] | None],
         weights: Sequence[NDArray[np.float32]],
     ) -> None:
-        self._library = _load(library)
+        self._library = library
         for name, table in tables.items():
             setattr(model, name, pointer(table))
         addresses = (_pointer(_FLOAT) * len(weights))(*(pointer(matrix) for matrix in weights))

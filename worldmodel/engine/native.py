@@ -12,17 +12,31 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.native import CompiledDecoder, Frame, Model, Sampling, Unavailable, build, cpu_flags, pointer, usable_paths
+from kernels.native import (
+    PATHS,
+    CompiledDecoder,
+    Frame,
+    Model,
+    NativeError,
+    Sampling,
+    build,
+    cpu_flags,
+    load,
+    pointer,
+    usable_paths,
+)
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
 from worldmodel.engine.work import Work
+from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
-from worldmodel.types import Tokens, WorldModelError
+from worldmodel.types import Tokens
 
 MAX_THREADS = 8  # a pass is too narrow for more
-MAX_INPUTS = 1 << 16  # products of int8 that a sum in int32 holds
+MAX_SEEN = 2**31 // 127**2  # products of int8 that a sum in int32 holds
+LANES = 16  # entries of a tile of the cache (kernels/cpu/cache.h)
 MASK = 2**64 - 1
 
 
@@ -31,12 +45,30 @@ def best_path() -> str:
     return usable_paths(cpu_flags())[0]
 
 
-@cache
-def problem(seconds: float | None = None) -> str:
-    """Why the engine cannot be had here (within so many seconds), in half a sentence; "" if it can."""
+def path_reason() -> str:
+    """Why this processor takes its path."""
+    flags, path = cpu_flags(), best_path()
+    if not flags:
+        return "the system does not say what the processor has"
+    missing = [f"{name} needs {', '.join(sorted(PATHS[name].needs - flags))}" for name in PATHS if name != path]
+    better = missing[: list(PATHS).index(path)]
+    return f"the processor's best ({'; '.join(better)})" if better else "the fastest there is"
+
+
+def native_problem(config: WorldModelConfig, seconds: float | None = None) -> str:
+    """Why the engine cannot be had here for a model (within so many seconds), in half a sentence; "" if it can."""
+    t, layout = config.transformer, BlockLayout(config.decode_order())
+    seen = (t.attended + 2) * (layout.length + LANES)
+    if seen > MAX_SEEN:
+        return f"its sums hold {MAX_SEEN} entries of the context at once, and this model's rows may see {seen}"
+    return _compile_problem(seconds)
+
+
+@cache  # what was not ready in time is not waited for twice
+def _compile_problem(seconds: float | None) -> str:
     try:
-        build(best_path(), seconds)
-    except Unavailable as error:
+        load(build(best_path(), seconds))
+    except NativeError as error:
         return str(error)
     return ""
 
@@ -45,15 +77,6 @@ def default_threads() -> int:
     """As many as there are cores that this process may use: more would wait for each other."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(allowed, MAX_THREADS)
-
-
-def unfit(config: WorldModelConfig) -> str:
-    """Why a model is none for this engine, in half a sentence; "" if it is one."""
-    t, image = config.transformer, config.image_tokenizer
-    seen = (t.attended + 1) * (image.tokens_per_frame + image.tokens_per_frame + ACTION_VOCABULARY)
-    if max(t.heads * t.head_dim, t.mlp, seen) > MAX_INPUTS:
-        return f"its sums are exact up to {MAX_INPUTS} terms, this model is larger"
-    return ""
 
 
 def _array(tensor) -> Array:  # noqa: ANN001
@@ -65,30 +88,25 @@ def _rows(tokens) -> NDArray[np.int32]:  # noqa: ANN001
 
 
 class NativeDecoder:
-    """FrameDecoder's interface. int8: else float32; threads: 0 is as many as fit; path: one of kernels.native.PATHS that
-    this processor has, "" is the best. WorldModelError if it cannot be compiled, or if the model does not fit."""
+    """FrameDecoder's interface. int8: else float32; threads: 0 is as many as fit; path: one of kernels.native.PATHS
+    that this processor has, "" is the best. NativeError if it cannot be compiled: ask native_problem first."""
 
     def __init__(
         self, model: VisualActionTransformer, threads: int = 0, guided: bool = True, int8: bool = True, path: str = ""
     ) -> None:
-        if reason := unfit(model.config):
-            raise WorldModelError(f"the native engine does not fit: {reason}; use --engine openvino")
         self.config, self.layout = model.config, model.layout
         self.window, self.lanes = model.config.transformer.window, 1 + guided
-        self.path = path or best_path()
+        self.path, self.threads = path or best_path(), threads or default_threads()
         self.block = -1
         self.frames: list[Tokens] = []
         self._work = Work(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
-        try:
-            library = build(self.path)
-            self._compiled = CompiledDecoder(library, *self._described(model, threads or default_threads(), int8))
-        except Unavailable as error:
-            raise WorldModelError(f"the native engine cannot be had: {error}; use --engine openvino") from None
+        described = self._described(model, int8)
+        self._compiled = CompiledDecoder(load(build(self.path)), *described)
 
     def _described(
-        self, model: VisualActionTransformer, threads: int, int8: bool
+        self, model: VisualActionTransformer, int8: bool
     ) -> tuple[Model, dict[str, Array | NDArray[np.int32] | None], list[Array]]:
         """The model as CompiledDecoder takes it."""
         t, layout = self.config.transformer, self.layout
@@ -124,7 +142,7 @@ class NativeDecoder:
             detail=model.detail,
             inputs=len(embedding),
             lanes=self.lanes,
-            threads=threads,
+            threads=self.threads,
             int8=int8,
             epsilon=t.norm_eps,
         )
@@ -173,7 +191,7 @@ class NativeDecoder:
         forced: Tokens | None,
         scores: Array | None,
     ) -> Tokens:
-        """The next block. lanes: the action that led to it, and that which it is guided away from; none at the first."""
+        """The next block. lanes: the action that led to it, and the one that it is guided away from; none at first."""
         self.block += 1
         tables = rotary_table(self.config, self.layout, np.asarray([max(self.block - 1, 0), self.block]))
         (outro_cosine, cosine), (outro_sine, sine) = tables
