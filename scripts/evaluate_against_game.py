@@ -45,7 +45,7 @@ class Arguments:
     kinds: tuple[str, ...] = KINDS
     """Kinds of trials."""
     engine: str = "auto"
-    """What runs the model: auto, openvino or eager."""
+    """What runs the model: auto, native, openvino or eager."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
     temperature: float | None = None
