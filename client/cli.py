@@ -83,7 +83,7 @@ def world_factory(
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
         )
-        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
+        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder))).load()
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
         world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
