@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -105,7 +106,7 @@ class Screen:
         keys: tuple[tuple[str, str], ...] = PLAY_KEYS,
     ) -> None:
         self._labels, self._smooth, self._windowed, self._keys = labels, smooth, size, keys
-        self._full = False
+        self._full, self._place = False, (0, 0)  # and where the window was before
         self.surface = pygame.display.set_mode(size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
         self._bottom = size[1]  # of the window, or where the timeline begins
@@ -125,13 +126,19 @@ class Screen:
             self._windowed = self.surface.get_size()
 
     def toggle_full_screen(self) -> None:
-        """Between the whole screen and the window as it was."""
+        """Between the whole screen and the window as it was, where it was."""
         self._full = not self._full
-        self.surface = (
-            pygame.display.set_mode((0, 0), pygame.FULLSCREEN)
-            if self._full
-            else pygame.display.set_mode(self._windowed, pygame.RESIZABLE)
-        )
+        if self._full:
+            self._place = pygame.display.get_window_position()
+            if pygame.display.get_num_displays() == 1:
+                pygame.display.set_window_position((0, 0))  # without a window manager, nobody else moves it there
+            self.surface = pygame.display.set_mode((0, 0), pygame.FULLSCREEN)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # on X11 the first one leaves it as large as the screen
+                pygame.display.set_mode(self._windowed, pygame.RESIZABLE)
+            self.surface = pygame.display.set_mode(self._windowed, pygame.RESIZABLE)
+            pygame.display.set_window_position(self._place)
 
     def draw(self, view: View) -> None:
         """Paints the view and shows it."""
