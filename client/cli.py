@@ -153,6 +153,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             raise
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
+    from client.first_start import mark_file
     from client.loop import WindowOptions
     from client.meter import Meter
     from client.window import run_window
@@ -174,6 +175,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             started=started,
             inputs=inputs,
             meter=Meter() if options.meter else None,
+            keys_mark=mark_file(),
         ),
     )
     for recording in stopped:  # the window said so at once
