@@ -148,7 +148,7 @@ def main(args: Arguments) -> None:
     began = time.monotonic()
     reader = check(args)
     sampler = replace(load_sampler(args.checkpoint), **given_settings(args))
-    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler)
+    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler).load()
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
         "weights_sha256": world.weights,

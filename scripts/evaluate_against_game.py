@@ -71,7 +71,7 @@ def main(args: Arguments) -> None:
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     given = given_settings(args)
     sampler = replace(load_sampler(checkpoint), **given)
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler).load()
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
     folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"

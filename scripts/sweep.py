@@ -75,7 +75,7 @@ def samplers(args: Arguments) -> list[Sampler]:
 
 def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) -> list[dict[str, Any]]:
     """A row for each temperature, top-p and guidance."""
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine))
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine)).load()
     reader.check(world.frame_shape, str(checkpoint))
     store = args.cache / "frames"
     stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))

@@ -17,7 +17,7 @@ import tyro
 
 from worldmodel.data.frames import open_clips, write_json
 from worldmodel.evaluation.following import add_up, score
-from worldmodel.evaluation.idm import IDMConfig, save_idm
+from worldmodel.evaluation.idm import SCORES_FILE, IDMConfig, save_idm
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
@@ -68,7 +68,7 @@ def main(args: Arguments) -> bool:
         result = score(add_up(counts))
         scores[name] = asdict(result)
         print(f"{name}: F1 {result.f1:.3f}, camera {result.camera_degrees:.2f} degrees off, {result.steps} steps")
-    write_json(args.out / "scores.json", {**scores, "model": asdict(args.model), "training": asdict(args.training)})
+    write_json(args.out / SCORES_FILE, {**scores, "model": asdict(args.model), "training": asdict(args.training)})
     return True
 
 
