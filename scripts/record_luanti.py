@@ -10,14 +10,10 @@ Started again, it goes on where it stopped. Needs the Debian packages that `worl
 
 from __future__ import annotations
 
-import signal
-import sys
-
 from worldmodel.games.luanti.recorder import RecordingOptions, record
 
 
 def main(options: RecordingOptions) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the games are ended too
     for clip in record(options):
         print(clip)
 

@@ -19,7 +19,7 @@ from worldmodel.data.frames import open_clips, write_json
 from worldmodel.evaluation.following import add_up, score
 from worldmodel.evaluation.idm import IDMConfig, save_idm
 from worldmodel.model.loading import load_tokenizer
-from worldmodel.training.common import main_with_errors
+from worldmodel.training.common import DONE, main_with_errors
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
 
 
@@ -45,14 +45,14 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[IDMTraining] = field(default_factory=IDMTraining)
 
 
-def main(args: Arguments) -> bool:
+def main(args: Arguments) -> None:
+    (args.out / DONE).unlink(missing_ok=True)
     tokenizer = load_tokenizer(args.tokenizer)
     splits = {"train": args.data, "val": args.val}
     clips = open_clips(splits, args.cache / "frames", args.model.height, args.model.width, skip_bad=args.skip_bad)
     model = train_idm(args.model, args.training, clips["train"], tokenizer, args.out, args.stop_after_minutes)
     if model is None:
-        print(f"stopped early; the same command goes on: {args.out}")
-        return False
+        return
     save_idm(args.out, model, args.model, torch.float16)  # what is shipped is what is scored
     device = torch.device(args.training.device)
     scores = {}
@@ -69,7 +69,7 @@ def main(args: Arguments) -> bool:
         scores[name] = asdict(result)
         print(f"{name}: F1 {result.f1:.3f}, camera {result.camera_degrees:.2f} degrees off, {result.steps} steps")
     write_json(args.out / "scores.json", {**scores, "model": asdict(args.model), "training": asdict(args.training)})
-    return True
+    (args.out / DONE).touch()
 
 
 if __name__ == "__main__":

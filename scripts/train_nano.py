@@ -19,11 +19,12 @@ import torch
 
 from worldmodel.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from worldmodel.model.loading import load_world_model, save_world_model
-from worldmodel.training.common import TO_BE_CONTINUED, main_with_errors, split_file
+from worldmodel.training.common import DONE, main_with_errors, split_file
 
 SCRIPTS = Path(__file__).resolve().parent
 STAGES = ("tokenizer", "world", "idm", "evaluation")
-DONE = "done"  # the file that a finished stage leaves in its folder
+TO_BE_CONTINUED = 3  # exit code of a call that ends before all is done
+END_S = 60.0  # that a stage gets to save what it has
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,30 @@ def run_stage(name: str, command: list[str], folder: Path, minutes: float) -> No
         stop(name)
     limit = [] if name == "evaluation" else ["--stop-after-minutes", f"{minutes:.3f}"]
     # An evaluation keeps its rollouts: it is simply ended, and goes on.
-    try:
-        ended = subprocess.run(
-            [sys.executable, *command, *limit], check=False, timeout=None if limit else 60 * minutes
-        ).returncode
-    except subprocess.TimeoutExpired:
-        stop(name)
-    if ended == TO_BE_CONTINUED:
-        stop(name)
+    with subprocess.Popen([sys.executable, *command, *limit]) as stage:
+        try:
+            ended = stage.wait(None if limit else 60 * minutes)
+        except subprocess.TimeoutExpired:
+            end(stage)
+            stop(name)
+        except KeyboardInterrupt:
+            end(stage)
+            raise
     if ended != 0:
         sys.exit(ended)
-    (folder / DONE).touch()
+    if name == "evaluation":
+        (folder / DONE).touch()
+    if not (folder / DONE).exists():
+        stop(name)
+
+
+def end(stage: subprocess.Popen[bytes]) -> None:
+    """Ends a stage as Ctrl-C does: it saves what it has."""
+    stage.terminate()
+    try:
+        stage.wait(END_S)
+    except subprocess.TimeoutExpired:
+        stage.kill()
 
 
 def stop(name: str) -> None:

@@ -16,7 +16,7 @@ import tyro
 
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import open_clips, write_json
-from worldmodel.training.common import main_with_errors
+from worldmodel.training.common import DONE, main_with_errors
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
 
 
@@ -40,15 +40,15 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
 
 
-def main(args: Arguments) -> bool:
+def main(args: Arguments) -> None:
+    (args.out / DONE).unlink(missing_ok=True)
     height, width = args.model.height, args.model.width
     splits = {"train": args.data, "val": (args.val,)}
     clips = open_clips(splits, args.cache, height, width, skip_bad=args.skip_bad)
     held_out = np.concatenate([clip.frames[::10] for clip in clips["val"]])
     scores = train_tokenizer(args.model, args.training, clips["train"], held_out, args.out, args.stop_after_minutes)
     if scores is None:
-        print(f"stopped early; the same command goes on: {args.out}")
-        return False
+        return
     bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
     write_json(
         args.out / "scores.json",
@@ -60,7 +60,7 @@ def main(args: Arguments) -> bool:
         },
     )
     print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")
-    return True
+    (args.out / DONE).touch()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from worldmodel.data.played import decode_steps
 from worldmodel.data.tokens import build_token_store
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
-from worldmodel.training.common import main_with_errors
+from worldmodel.training.common import DONE, main_with_errors, rank
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.worlds.neural import find_recorded
 
@@ -77,7 +77,8 @@ def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]
 READERS: dict[str, ClipReader] = {".wms": read_session_clip}
 
 
-def main(args: Arguments) -> bool:
+def main(args: Arguments) -> None:
+    (args.out / DONE).unlink(missing_ok=True)
     tokenizer = load_tokenizer(args.tokenizer)
     config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
     device = torch.device(args.training.device)
@@ -94,9 +95,9 @@ def main(args: Arguments) -> bool:
     val = list(zip(clips["val"], tokens["val"], strict=True))
     stored = {clip.name: clip for clip in tokens["train"]}
     drawn = [stored[name] for folder in args.data for _, name in named_clips(folder, READERS) if name in stored]
-    done = train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes)
-    print(f"{'done' if done else 'stopped early; the same command goes on'}: {args.out}")
-    return done
+    if train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
+        (args.out / DONE).touch()
+        print(f"done: {args.out}")
 
 
 if __name__ == "__main__":

@@ -358,14 +358,15 @@ def test_a_file_in_pieces_is_the_same_file(tmp_path):
 
 
 def test_the_prepared_run_goes_on_where_it_stopped(tmp_path):
-    """Three calls of a stage that needs two: exit code 3 is passed on, and a finished stage is not run again."""
+    """Three calls of a stage that needs two: the whole says with exit code 3 that it goes on, and a stage that has left
+    its mark is not run again."""
     stage = tmp_path / "stage.py"
     stage.write_text(
         "import pathlib, sys\n"
         "calls = pathlib.Path(sys.argv[1]) / 'calls'\n"
         "assert sys.argv[2] == '--stop-after-minutes'\n"
         "calls.write_text(calls.read_text() + sys.argv[3] + '\\n' if calls.exists() else sys.argv[3] + '\\n')\n"
-        "sys.exit(3 if calls.read_text().count('\\n') == 1 else 0)\n"
+        "(calls.parent / 'done').touch() if calls.read_text().count('\\n') == 2 else None\n"
     )
     command = [str(stage), str(tmp_path)]
     for minutes in (0, 0.5):

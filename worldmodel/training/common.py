@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,9 +18,26 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from worldmodel.failure import report_failure, run_to_end
 from worldmodel.types import WorldModelError
 
-TO_BE_CONTINUED = 3  # exit code of a script that stopped early because it was told to
+
+def processes() -> int:
+    """How many of us torchrun has started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def rank() -> int:
+    """Our number among them."""
+    return int(os.environ.get("RANK", 0))
+
+
+def say_stopped(interrupt: BaseException | None = None, at: str = "") -> None:
+    """Says that a run was broken off, and the way on. at: how far it came; by default, what `interrupt` notes."""
+    if rank() > 0:
+        return
+    noted = "".join(getattr(interrupt, "__notes__", ())) or at
+    sys.stderr.write(f"stopped{f' at {noted}' if noted else ''}; run it again to go on\n")
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -48,6 +67,7 @@ def moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
 
 
+DONE = "done"  # the file that a training leaves in its folder when all is done, its scores included
 PACED_AFTER = (10, 40)  # steps: from when the pace of a run is measured, and until when
 
 
@@ -84,15 +104,22 @@ def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
+def step_of(line: str) -> float:
+    """The step of a line of the log; of a half one, that a kill has left, infinity: it is dropped."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, LookupError, TypeError):
+        return math.inf
+
+
 class RunLog:
     """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step."""
 
     def __init__(self, path: Path, resumed_at: int) -> None:
         self.path = path
         if path.exists():
-            rows = [line for line in path.read_text().splitlines() if line.strip()]
-            kept = [row for row in rows if json.loads(row)["step"] < resumed_at]
-            path.write_text("".join(row + "\n" for row in kept))
+            kept = [line for line in path.read_text(errors="replace").splitlines() if step_of(line) < resumed_at]
+            path.write_text("".join(line + "\n" for line in kept))
         self.started = time.monotonic()
 
     def write(self, step: int, **values: float) -> None:
@@ -121,17 +148,18 @@ def require_extra() -> None:
         raise WorldModelError(f"this script needs {', '.join(missing)}: pip install -e '.[train]'")
 
 
-def main_with_errors(main: Callable[[Any], bool | None], arguments: type, extra: bool = False) -> None:
-    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2.
-
-    Exit code 3 if `main` returns False: stopped early, the same command goes on. extra: see require_extra.
+def main_with_errors(main: Callable[[Any], object], arguments: type, extra: bool = False) -> None:
+    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2; a signal
+    ends it with 128 and its number. A planned stop is no failure: exit code 0. extra: see require_extra.
     """
     about = (sys.modules[main.__module__].__doc__ or "").partition("\n\n")[0]
-    try:
+
+    def command() -> int:
         if extra:
             require_extra()
-        if main(tyro.cli(arguments, description=about)) is False:
-            sys.exit(TO_BE_CONTINUED)
-    except WorldModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        main(tyro.cli(arguments, description=about))
+        return 0
+
+    code = run_to_end(command, partial(report_failure, what="the script"), say_stopped)
+    if code:
+        sys.exit(code)

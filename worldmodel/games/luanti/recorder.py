@@ -30,6 +30,7 @@ from av.video.stream import VideoStream
 from tqdm import tqdm
 
 from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, ClipError, Inputs, input_entries, parse_line
+from worldmodel.ending import ENDING
 from worldmodel.games.luanti.art import DEFAULT_STYLE
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.controls import (
@@ -334,7 +335,8 @@ def _leave(*_: object) -> None:
 
 def _clip_process(options: RecordingOptions, index: int, display: str, results: Connection) -> None:
     """One clip in a process of its own: sends numbers of new frames, then "" or the sentence of an error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us all: the parent ends us with SIGTERM
+    for number in ENDING:  # Ctrl-C and a closed terminal reach us all: the parent ends us with SIGTERM
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # and so does its own end
     try:
