@@ -13,7 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from client import making
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
 from client.options import (
     Bench,
@@ -211,18 +213,26 @@ def _command(argv: Sequence[str] | None) -> int:
     """Does what the command line asks for, and returns the exit code. Mistakes and failures are raised."""
     import tyro
 
-    commands = {
+    words = list(sys.argv[1:] if argv is None else argv)
+    if (making_command := making.find(words)) is not None:
+        return making.run(making_command, words[len(making_command.split()) :])
+    if words[:1] == ["train"]:
+        tyro.extras.subcommand_cli_from_dict(
+            making.listed("train "), prog="worldmodel train", description=making.TRAIN, args=words[1:]
+        )
+    commands: dict[str, Any] = {
         "play": Play,
         "replay": Replay,
         "sessions": Sessions,
         "import": Import,
         "bench": Bench,
         "doctor": Doctor,
+        **(making.complete() if any(word.startswith("--tyro-") for word in words) else making.listed()),
     }
-    if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
+    if words == ["--version"]:
         print(f"worldmodel {version('worldmodel')}")
         return 0
-    options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
+    options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=words)
     if isinstance(options, Doctor):
         from client.doctor import doctor
 
@@ -243,7 +253,8 @@ def _command(argv: Sequence[str] | None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke; 128 and the
     number of the signal that ended it. tyro's own exits (--help, a wrong option) are raised."""
-    code = run_to_end(lambda: _command(argv))
+    words = sys.argv[1:] if argv is None else argv
+    code = run_to_end(lambda: _command(argv), broken_off=making.stopped if making.find(words) else lambda _: None)
     if any(thread.name == "world" for thread in threading.enumerate()):
         # A step still hangs in native code. Python's own end would wait for it, or crash in it.
         sys.stdout.flush()

@@ -29,32 +29,50 @@ END_S = 60.0  # that a stage gets to save what it has
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
-    to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance, starting,
-    emphasis, stale, unlined, late: see WorldTraining; clips: stretches that are evaluated; extra: further options of a
-    stage's script, as STAGE:OPTION."""
+    """What is trained on what. Counts are for a GPU: a CPU takes a hundredth of them a minute."""
 
     data: tuple[Path, ...]
+    """Folders of clips."""
     val: Path
+    """Folder of held-out clips."""
     out: Path
+    """The run's folder; each stage has one of its own below."""
     device: str = "cuda"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     minutes: float = 8.5
+    """How long this call may work."""
     tokenizer_steps: int = 20_000
+    """Steps of the tokenizer."""
     tokenizer_batch: int = 32
+    """Frames a step."""
     world_steps: int = 20_000
+    """Steps of the world model."""
     world_batch: int = 16
+    """Clips a step."""
     balance: float = 0.25
+    """See worldmodel train world --help."""
     starting: float = 0.5
+    """See worldmodel train world --help."""
     emphasis: float = 6.0
+    """See worldmodel train world --help."""
     stale: float = 0.1
+    """See worldmodel train world --help."""
     unlined: float = 0.1
+    """See worldmodel train world --help."""
     late: float = 0.5
+    """See worldmodel train world --help."""
     idm_steps: int = 8_000
+    """Steps of the inverse dynamics model."""
     idm_batch: int = 32
+    """Windows a step."""
     clips: int = 64
+    """Stretches that are evaluated."""
     compile: bool = True
+    """Compile the model, which is quicker on a GPU."""
     piece_mb: float = 16.0
+    """Largest size of a file of --out/pieces, in MiB."""
     extra: tuple[str, ...] = ()
+    """Further options of a stage's script, as STAGE:OPTION."""
 
 
 def commands(args: Arguments) -> dict[str, list[str]]:

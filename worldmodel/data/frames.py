@@ -246,7 +246,9 @@ def open_clips(
 
     ClipError for a folder of any split without clips, before anything is decoded.
     """
-    for folders in splits.values():
+    for name, folders in splits.items():
+        if not folders:
+            raise ClipError(f"no folder of clips is given for {name}")
         for folder in folders:
             named_clips(folder, readers)
     opened = {}

@@ -63,28 +63,44 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Steps and batches of the trainings; how much they are made of, and what is scored: so many clips, of each so many
-    steps; rollouts (`episodes` of episode_frames after `context`), and stretches that look away (at most away_steps
-    long); save_minutes: the most that a killed run loses."""
+    """Steps, batches and data of the trainings and scores."""
 
     tokenizer_steps: int = 600
+    """Steps of the tokenizer."""
     tokenizer_batch: int = 16
+    """Frames a step."""
     prior_steps: int = 400
+    """Steps of the tiny prior."""
     prior_batch: int = 32
+    """Frames a step."""
     world_steps: int = 150
+    """Steps of the world model."""
     world_batch: int = 3
+    """Clips a step."""
     world_clip: int = 12
+    """Frames of each."""
     train_clips: int = 24
+    """Clips that are learnt from."""
     train_steps: int = 500
+    """Steps of play of each."""
     val_clips: int = 6
+    """Clips that are scored."""
     val_steps: int = 400
+    """Steps of play of each."""
     episodes: int = 24
+    """Rollouts."""
     episode_frames: int = 15
+    """Frames of each."""
     context: int = 4
+    """Recorded frames before them."""
     away: int = 6
+    """Stretches that look away and back."""
     away_steps: int = 40
+    """Steps that such a stretch has at most."""
     bf16: bool = True
+    """Compute in bf16."""
     save_minutes: float = 3.0
+    """The state is saved this often: the most that a kill loses."""
 
 
 def run_steps(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -19,25 +18,7 @@ import tyro
 from torch import Tensor, nn
 
 from worldmodel.failure import report_failure, run_to_end
-from worldmodel.types import WorldModelError
-
-
-def processes() -> int:
-    """How many of us torchrun has started; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", 1))
-
-
-def rank() -> int:
-    """Our number among them."""
-    return int(os.environ.get("RANK", 0))
-
-
-def say_stopped(interrupt: BaseException | None = None, at: str = "") -> None:
-    """Says that a run was broken off, and the way on. at: how far it came; by default, what `interrupt` notes."""
-    if rank() > 0:
-        return
-    noted = "".join(getattr(interrupt, "__notes__", ())) or at
-    sys.stderr.write(f"stopped{f' at {noted}' if noted else ''}; run it again to go on\n")
+from worldmodel.training.stopping import require_extra, say_stopped
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -54,7 +35,7 @@ def update_average(average: nn.Module, module: nn.Module, step: int, decay: floa
     decay = min(decay, (1 + step) / (10 + step))
     pairs = list(zip(average.state_dict().values(), module.state_dict().values(), strict=True))
     means, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-    torch._foreach_lerp_(means, values, 1 - decay)  # one launch on a GPU, not one a weight
+    torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for mean, value in pairs:
         if not mean.is_floating_point():
             mean.copy_(value)
@@ -112,8 +93,18 @@ def step_of(line: str) -> float:
         return math.inf
 
 
+def board_of(folder: Path, resumed_at: int) -> Any:
+    """A TensorBoard writer into folder/tensorboard, where that is installed; else None."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at)
+
+
 class RunLog:
-    """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step."""
+    """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step. The same
+    figures go to TensorBoard, where it is installed."""
 
     def __init__(self, path: Path, resumed_at: int) -> None:
         self.path = path
@@ -121,11 +112,18 @@ class RunLog:
             kept = [line for line in path.read_text(errors="replace").splitlines() if step_of(line) < resumed_at]
             path.write_text("".join(line + "\n" for line in kept))
         self.started = time.monotonic()
+        self.board = board_of(path.parent, resumed_at)
 
-    def write(self, step: int, **values: float) -> None:
+    def write(self, step: int, **values: Any) -> None:
         row = {"step": step, **values, "seconds": round(time.monotonic() - self.started, 1)}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        if self.board is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self.board.add_scalar(name, value, step)
+        self.board.flush()  # a run may end at any step
 
 
 def split_file(path: Path, out: Path, most: int) -> list[Path]:
@@ -136,16 +134,6 @@ def split_file(path: Path, out: Path, most: int) -> list[Path]:
             pieces.append(out / f"{path.name}.{len(pieces):03d}")
             pieces[-1].write_bytes(part)
     return pieces
-
-
-TRAIN_EXTRA = ("matplotlib", "scipy", "sklearn", "torchmetrics")  # pyproject.toml's `train`
-
-
-def require_extra() -> None:
-    """WorldModelError unless the packages of the `train` extra are installed: playing needs none of them."""
-    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
-    if missing:
-        raise WorldModelError(f"this script needs {', '.join(missing)}: pip install -e '.[train]'")
 
 
 def main_with_errors(main: Callable[[Any], object], arguments: type, extra: bool = False) -> None:

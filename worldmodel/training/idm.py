@@ -28,8 +28,9 @@ from worldmodel.evaluation.following import Counts, as_told, count
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, say_stopped, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
 from worldmodel.training.loop import Run
+from worldmodel.training.stopping import say_stopped
 from worldmodel.types import BUTTONS
 
 CHUNK = 32  # frames that the image tokenizer takes at once
@@ -37,24 +38,38 @@ CHUNK = 32  # frames that the image tokenizer takes at once
 
 @dataclass(frozen=True, slots=True)
 class IDMTraining:
-    """Options of a run. batch: windows a step, half of them reconstructed; clip: frames of a window; balance: see
-    Windows; reconstructed: one clip in so many is also seen reconstructed."""
+    """How it is trained."""
 
     steps: int = 2500
+    """How many steps."""
     batch: int = 8
+    """Windows a step, half of them as the image tokenizer shows them."""
     clip: int = 12
+    """Frames of a window."""
     learning_rate: float = 1.5e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.01
+    """Weight decay of the optimizer."""
     average_decay: float = 0.995
+    """Of the moving average of the weights, which is what is kept."""
     balance: float = 0.5
+    """Share of the windows that are drawn for a rare action."""
     reconstructed: int = 4
+    """One clip in so many is also seen as the image tokenizer shows it."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
+    """Compile the model, which is quicker on a GPU."""
     save_minutes: float = 3.0
+    """The state is saved this often: the most that a kill loses."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from tqdm import tqdm
 from worldmodel.checkpoint import STATE_FILE, CheckpointError, load_state, save_state
 from worldmodel.data.locking import building
 from worldmodel.ending import Held
-from worldmodel.training.common import Pace, processes, rank, say_stopped
+from worldmodel.training.common import Pace
+from worldmodel.training.stopping import processes, rank, say_stopped
 
 GO_ON, PLANNED = -1, 0  # what a process has to say after a step; else the number of a signal, which outranks these
 

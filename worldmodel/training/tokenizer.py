@@ -37,29 +37,45 @@ PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is rampe
 
 @dataclass(frozen=True, slots=True)
 class TokenizerTraining:
-    """Options of a run. steps of `batch` frames; minutes: if above 0, as many steps as fit into them (Pace);
-    learning_rate: peak; perturb: see ImageTokenizer.forward; init: a
-    checkpoint to start from instead of random weights; freeze_encoder: its codes stay what they are, so that world
-    models that were trained on them stay right, and only the decoder learns."""
+    """How it is trained."""
 
     steps: int = 3000
+    """How many steps."""
     minutes: float = 0.0
+    """If above 0: as many steps as fit into so many minutes, by the pace of the first ones."""
     batch: int = 16
+    """Frames a step."""
     learning_rate: float = 1.5e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.01
+    """Weight decay of the optimizer."""
     average_decay: float = 0.998
+    """Of the moving average of the weights, which is what is kept."""
     perturb: float = 0.1
+    """Share of a frame's tokens that are replaced by a near code, so that the decoder forgives wrong ones."""
     perturbed_share: float = 0.25
+    """Share of the frames of which tokens are replaced."""
     ssim_weight: float = 0.3
+    """Weight of 1 - SSIM in the loss."""
     hud: str = "luanti"
+    """Which game's HUD weighs more in the loss."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     freeze_encoder: bool = False
+    """The codes of --init stay what they are, so that world models that were trained on them stay right; only the
+    decoder learns."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     save_minutes: float = 4.0
+    """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 1000
+    """Scores and a sample picture are made every so many steps."""
 
     def __post_init__(self) -> None:
         if self.freeze_encoder and self.init is None:

@@ -29,52 +29,74 @@ from worldmodel.engine.eager import EagerBackend
 from worldmodel.evaluation.episodes import pick_episodes
 from worldmodel.evaluation.picture import psnr
 from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
-from worldmodel.model.loading import save_world_model
+from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, moved, processes, rank, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
 from worldmodel.training.late_holes import hold_off, holes_to_come
 from worldmodel.training.loop import Run
+from worldmodel.training.starts import pick_starts
+from worldmodel.training.stopping import processes, rank
 
 
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
-    """Options of a run. minutes: if above 0, as many steps as fit into them (Pace); batch: clips a step and process; clip: frames a clip (more than the window); noise: the
-    largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
-    of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
-    the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
-    tokens of the frame before (stale_shares); unlined: share of the windows in which the outline of the block in reach
-    is missing up to some frame (forget_outline); late: share of the windows with digging in which the hole is late
-    (late_holes.py); init: a checkpoint to start from instead of random weights."""
+    """How it is trained."""
 
     steps: int = 4000
+    """How many steps."""
     minutes: float = 0.0
+    """If above 0: as many steps as fit into so many minutes, by the pace of the first ones."""
     batch: int = 3
+    """Clips a step and process."""
     clip: int = 12
+    """Frames a clip, more than the model's window."""
     learning_rate: float = 2e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.05
+    """Weight decay of the optimizer."""
     average_decay: float = 0.998
+    """Of the moving average of the weights, which is what is kept."""
     noise: float = 0.1
+    """The largest share of input tokens that are replaced by a near code (the targets stay true), against drift."""
     balance: float = 0.5
+    """Share of the windows that are drawn for a rare action."""
     starting: float = 0.0
+    """Share of the windows that are drawn for a press that starts something."""
     emphasis: float = 1.0
+    """Weight, in the loss, of the tokens that show what a press has started."""
     stale: float = 0.0
+    """Share of the frames that are begun with the tokens of the frame before."""
     unlined: float = 0.0
+    """Share of the windows in which the outline of the block in reach is missing up to some frame."""
     late: float = 0.0
+    """Share of the windows with digging in which the hole comes late."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
+    """Compile the model, which is quicker on a GPU."""
     save_minutes: float = 4.0
+    """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 500
+    """Validation loss and rollouts are made every so many steps."""
     val_clips: int = 24
+    """Windows of the validation loss."""
     rollouts: int = 4
+    """Rollouts of each validation."""
     rollout_frames: int = 15
+    """Frames generated in each."""
     context: int = 4
+    """Recorded frames before them, and in a start scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +199,9 @@ def train_world(
     sampler = WindowSampler(train, options.clip, options.balance, options.starting)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
     out.mkdir(parents=True, exist_ok=True)
+    if rank() == 0:  # first, so that what was trained can be played whenever it stops
+        image = config.image_tokenizer
+        save_starts(out, pick_starts(val, options.context, image.grid_height, image.grid_width))
     torch.manual_seed(options.seed)
     model = VisualActionTransformer(config)
     if options.init is not None:
