@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pygame
 
-from client.failure import report_failure
 from client.loop import Client, WindowOptions
 from client.report import make_report, write_report
 from client.runner import WorldFactory
 from worldmodel.ending import exit_code
+from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError
 
 STOP_S = 2.0  # that a step in progress gets to end once the window is closed

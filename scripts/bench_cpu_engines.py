@@ -37,13 +37,18 @@ from worldmodel.types import Action
 
 @dataclass(frozen=True)
 class Arguments:
-    """rounds: alternations between the engines, of `frames` frames each; threads: 0 is all cores."""
+    """What is measured."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
+    """Folder of a world model."""
     out: Path = Path("benchmarks/cpu_engines.json")
+    """File for the figures."""
     rounds: int = 3
+    """Alternations between the engines."""
     frames: int = 20
+    """Frames of each."""
     threads: int = 0
+    """CPU threads; 0 is all cores."""
 
 
 class ExportedPass(nn.Module):

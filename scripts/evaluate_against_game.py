@@ -11,8 +11,6 @@ again, it goes on where it stopped. Needs the Debian packages that `worldmodel d
 
 from __future__ import annotations
 
-import signal
-import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,7 +63,6 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the game is ended too
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)

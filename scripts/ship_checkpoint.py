@@ -46,30 +46,45 @@ from worldmodel.worlds.neural import NeuralWorld
 
 @dataclass(frozen=True)
 class Arguments:
-    """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
-    average_with: a run that `run` went on from; the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
-    2203.05482); tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None:
-    the world's own); temperature, top_p and the fields up to sprint_guidance: how its tokens are best drawn (see
-    Sampler); note: what else to say."""
+    """What is packed."""
 
     run: Path
+    """Folder of the training run."""
     val: Path
+    """Folder of held-out clips."""
     starts: Path
+    """JSON list of [clip's name in the frame store, step]: where start scenes are cut."""
     out: Path
+    """Folder of what is shipped."""
     cache: Path = Path("runs")
+    """Folder of decoded frames."""
     average_with: Path | None = None
+    """A run that --run went on from: the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
+    2203.05482)."""
     tokenizer_run: Path | None = None
+    """Folder of a tokenizer's run with the same codes, whose decoder is shipped. Default: the world's own."""
     temperature: float = Sampler().temperature
+    """Sampling temperature that is shipped."""
     top_p: float = Sampler().top_p
+    """Its top-p."""
     guidance: float = Sampler().guidance
+    """How much the mouse buttons are followed more than the model does by itself."""
     work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed. Default: as always."""
     move_guidance: float = Sampler().move_guidance
+    """How much keys and mouse are followed more than the model does by itself."""
     walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: as move_guidance."""
     sprint_guidance: float | None = None
+    """The same for sprinting. Default: as other frames."""
     note: str = ""
+    """What else is to be said of it."""
     context: int = 4
+    """Frames of a start scene, and before a rollout."""
     clips: int = 24
+    """Rollouts that are scored."""
     frames: int = 15
+    """Frames of each."""
 
 
 def training_facts(run: Path, parameters: int) -> dict[str, str]:

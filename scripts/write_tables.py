@@ -30,7 +30,10 @@ BENCHMARKS = ROOT / "benchmarks"
 
 @dataclass(frozen=True)
 class Arguments:
+    """Write the tables, or check them."""
+
     check: bool = False
+    """Write nothing; exit code 1 if a table is not that of the JSON files."""
 
 
 def read(path: Path) -> Any:

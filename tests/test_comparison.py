@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import vpt_line, write_clip
 
-from scripts import compare, sweep
+from client.making import sweep
+from scripts import compare
 from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
 from worldmodel.evaluation.following import count, score
@@ -17,7 +18,7 @@ from worldmodel.types import BUTTONS, WorldModelError
 
 
 def evaluation(wrong=0):
-    """Scores as scripts/evaluate.py writes them: of 10 steps of play, `wrong` of which the model did not follow."""
+    """Scores as `worldmodel evaluate` writes them: of 10 steps of play, `wrong` of which the model did not follow."""
     held = np.zeros((10, len(BUTTONS)), bool)
     held[:5, BUTTONS.index("attack")] = True
     read = held.copy()

@@ -257,7 +257,7 @@ def load_idm(folder: Path = PRETRAINED_IDM, device: str | torch.device = "cpu") 
     """An inverse dynamics model in float32 and eval mode. CheckpointError if the folder holds none."""
     config = read_config(folder)
     if "idm" not in config:
-        raise CheckpointError(f"{folder} holds no inverse dynamics model: scripts/train_idm.py makes one")
+        raise CheckpointError(f"{folder} holds no inverse dynamics model: worldmodel train idm makes one")
     read = config_from_dict(IDMConfig, config["idm"], str(folder))
     model = load_module(folder, "idm", lambda: InverseDynamicsModel(read))
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
