@@ -12,7 +12,7 @@ ceiling. Rollouts are kept in --out: started again after a kill, it goes on.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kernels.sampling import given_settings
 from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
@@ -38,6 +37,7 @@ from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.parsing import read_json
+from worldmodel.settings import given_sampler
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
@@ -147,7 +147,7 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     reader = check(args)
-    sampler = replace(load_sampler(args.checkpoint), **given_settings(args))
+    sampler = given_sampler(args, load_sampler(args.checkpoint))
     world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler).load()
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {

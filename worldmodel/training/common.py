@@ -16,8 +16,10 @@ import torch
 import tyro
 from torch import Tensor, nn
 
+from worldmodel.ending import PIPE_CODE, Output
 from worldmodel.types import WorldModelError
 
+USER_ERROR = 2  # exit code for a mistake of the user's
 TO_BE_CONTINUED = 3  # exit code of a script that stopped early because it was told to
 
 
@@ -127,11 +129,27 @@ def main_with_errors(main: Callable[[Any], bool | None], arguments: type, extra:
     Exit code 3 if `main` returns False: stopped early, the same command goes on. extra: see require_extra.
     """
     about = (sys.modules[main.__module__].__doc__ or "").partition("\n\n")[0]
-    try:
-        if extra:
-            require_extra()
-        if main(tyro.cli(arguments, description=about)) is False:
-            sys.exit(TO_BE_CONTINUED)
-    except WorldModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    code, leaving = 0, None
+    with Output() as output:
+        try:
+            if extra:
+                require_extra()
+            code = TO_BE_CONTINUED if main(tyro.cli(arguments, description=about)) is False else 0
+        except SystemExit as ended:  # tyro's own: --help, or a wrong option
+            leaving = ended
+        except WorldModelError as error:
+            print(f"error: {error}", file=sys.stderr)
+            code = USER_ERROR
+        except OSError:
+            if output.problem() is None:
+                raise
+        unread = output.problem()
+    if isinstance(unread, BrokenPipeError):  # `| head` has seen enough
+        sys.exit(PIPE_CODE)
+    if unread is not None:
+        print(f"error: standard output cannot be written ({unread.strerror})", file=sys.stderr)
+        sys.exit(USER_ERROR)
+    if leaving is not None:
+        raise leaving
+    if code:
+        sys.exit(code)
