@@ -27,8 +27,10 @@ from client.options import (
     check,
     check_replay,
     parse_start,
+    replay_without_window,
     resume_of,
     sampler_of,
+    without_window,
 )
 from client.runner import Source, WorldFactory
 from client.stats import process_start
@@ -43,12 +45,12 @@ HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
 
 
-def check_display() -> None:
-    """WorldModelError where no window can be opened."""
+def check_display(instead: str) -> None:
+    """WorldModelError where no window can be opened. instead: what to do there."""
     if sys.platform.startswith("linux") and not any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     ):
-        raise WorldModelError("there is no display to open a window on; use --headless")
+        raise WorldModelError(f"there is no display to open a window on; {instead}")
 
 
 def world_factory(
@@ -78,7 +80,7 @@ def world_factory(
         from worldmodel.model.loading import load_sampler
         from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
-        folder = find_checkpoint(options.world)
+        folder = find_checkpoint(options.world, '"luanti"')
         stage(f"loading {folder.name}")
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
@@ -127,7 +129,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     started = process_start(_IMPORTED_AT)
     check(options)
     if not options.headless:
-        check_display()
+        check_display(without_window(options))
     table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
     source, frames = actions_of(options)
     inputs = InputLog()
@@ -177,6 +179,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             meter=Meter() if options.meter else None,
             keys_mark=mark_file(),
         ),
+        instead=without_window(options),
     )
     for recording in stopped:  # the window said so at once
         sys.stderr.write(f"error: {recording.sentence()}\n")
@@ -192,7 +195,7 @@ def replay(options: Replay) -> int:
         return run_verify(options)
     shown = options.export is None and not options.headless
     if shown:
-        check_display()
+        check_display(replay_without_window(options))
     started = process_start(_IMPORTED_AT)
     if options.against is not None:
         return run_against(options, started)

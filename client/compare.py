@@ -155,7 +155,7 @@ def compare(
         )
     from worldmodel.worlds.neural import find_checkpoint
 
-    rival = find_checkpoint(against)
+    rival = find_checkpoint(against, '"luanti"', "a recording")
     note = "the same start, seed and sampler"
     return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, options))
 

@@ -11,7 +11,7 @@ again, it goes on where it stopped. Needs the Debian packages that `worldmodel d
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernels.sampling import given_settings
@@ -22,6 +22,7 @@ from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
 from worldmodel.model.loading import load_sampler
+from worldmodel.settings import given_sampler
 from worldmodel.training.common import main_with_errors
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
@@ -67,7 +68,7 @@ def main(args: Arguments) -> None:
     checkpoint = find_checkpoint(args.checkpoint)
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     given = given_settings(args)
-    sampler = replace(load_sampler(checkpoint), **given)
+    sampler = given_sampler(args, load_sampler(checkpoint))
     world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler).load()
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kernels.sampling import GREEDY, Sampler, given_settings
+from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
@@ -36,6 +36,7 @@ from worldmodel.model.loading import (
     save_world_model,
 )
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
+from worldmodel.settings import given_sampler
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
@@ -152,7 +153,7 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 
 def main(args: Arguments) -> None:
-    usual = replace(Sampler(), **given_settings(args))
+    usual = given_sampler(args)
     starts = read_starts(args.starts)
     model = load_world_model(args.run)
     config = model.config

@@ -707,6 +707,35 @@ def test_no_display_is_one_sentence():
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("environment", [{}, {"DISPLAY": ":9999"}], ids=["none", "none that answers"])
+def test_without_a_display_no_option_is_recommended_that_is_refused_then(environment, tmp_path):
+    result = command("play", "--meter", "--scale", "3", **environment)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("; use --headless, without --scale and --meter")
+    assert command("play", "--headless", "--frames", "0", "--meter").returncode == 2  # which it would refuse
+
+
+def test_a_recording_without_a_display(recorded):
+    result = command("replay", str(recorded))
+    assert (result.returncode, result.stderr) == (
+        2, "error: there is no display to open a window on; --export FILE.mp4 writes it as a video\n"
+    )  # fmt: skip
+    result = command("replay", str(recorded), "--against", str(recorded))
+    assert result.returncode == 2
+    assert "; use --headless, which writes an .mp4 and a .csv" in result.stderr
+    result = command("replay", str(recorded), DISPLAY=":9999")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("; --export FILE.mp4 writes it as a video")
+
+
+@pytest.fixture
+def recorded(tiny_folder, tmp_path):
+    path = tmp_path / "walk.wms"
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "3", "--threads", "1"]
+    assert cli.main([*arguments, "--record", str(path), "--report", str(tmp_path / "report.json")]) == 0
+    return path
+
+
 def test_display_that_does_not_answer():
     result = command("play", DISPLAY=":9999")
     assert result.returncode == 2
@@ -734,7 +763,7 @@ def fails(capfd, *args):
 
 def test_mistakes_are_told_together(capfd, tmp_path):
     err = fails(capfd, "--headless", "--frames", "0", "--fps", "-1", "--actions", "no.jsonl", "--top-p", "1.5")
-    for part in ("--frames must be at least 1, got 0", "--fps", "no actions file no.jsonl", "top_p must lie in"):
+    for part in ("--frames must be at least 1, got 0", "--fps", "no actions file no.jsonl", "--top-p must lie in"):
         assert part in err
 
 
@@ -752,7 +781,11 @@ def test_mistakes_are_told_together(capfd, tmp_path):
             ("--world", "luanti", "--temperature", "1", "--engine", "eager"),
             "--temperature and --engine are for a neural",
         ),
-        (("--world", "no-such-world"), "no world 'no-such-world'"),
+        (("--world", "no-such-world"), 'no world \'no-such-world\': give "nano", "luanti" or a checkpoint\'s folder'),
+        (("--world", "idm"), "holds an inverse dynamics model alone; a world model is needed here"),
+        (("--temperature", "-1", "--work-temperature", "11"), "--temperature must lie in 0..10, got -1.0; --work-temp"),
+        (("--record", "x.mp4"), "--record x.wms, and then: worldmodel replay x.wms --export x.mp4"),
+        (("--record", "walk"), "--record writes recordings (.wms), got walk: --record walk.wms"),
     ],
 )
 def test_mistakes(capfd, args, says):

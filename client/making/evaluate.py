@@ -9,7 +9,7 @@ again, it goes on.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kernels.sampling import given_settings
 from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
@@ -35,6 +34,7 @@ from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.parsing import read_json
+from worldmodel.settings import given_sampler
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
@@ -143,8 +143,8 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     reader = check(args)
-    sampler = replace(load_sampler(args.checkpoint), **given_settings(args))
-    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler)
+    sampler = given_sampler(args, load_sampler(args.checkpoint))
+    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler).load()
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
         "weights_sha256": world.weights,

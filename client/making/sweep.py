@@ -26,6 +26,7 @@ from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
 from worldmodel.parsing import read_json
+from worldmodel.settings import check_settings, option_of
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 
@@ -65,13 +66,16 @@ class Arguments:
 
 
 def samplers(args: Arguments) -> list[Sampler]:
-    settings = product(args.temperatures, args.top_ps, args.guidances)
+    """Every combination. ConfigError for a value out of its range."""
+    values = {"temperature": args.temperatures, "top_p": args.top_ps, "guidance": args.guidances}
+    check_settings((f"{option_of(name)}s", name, value) for name, given in values.items() for value in given)
+    settings = product(*values.values())
     return [Sampler(temperature, 0, top_p, guidance) for temperature, top_p, guidance in settings]
 
 
 def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) -> list[dict[str, Any]]:
     """A row for each temperature, top-p and guidance."""
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine))
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine)).load()
     reader.check(world.frame_shape, str(checkpoint))
     store = args.cache / "frames"
     stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))

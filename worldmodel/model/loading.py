@@ -73,7 +73,8 @@ def load_tokenizer(folder: Path, known: str = "") -> ImageTokenizer:
 def load_config(folder: Path) -> WorldModelConfig:
     config = read_config(folder)
     if "model" not in config:
-        raise CheckpointError(f"{folder} holds an image tokenizer alone; a world model is needed here")
+        held = "an inverse dynamics model" if "idm" in config else "an image tokenizer"
+        raise CheckpointError(f"{folder} holds {held} alone; a world model is needed here")
     return config_from_dict(WorldModelConfig, config["model"], str(folder))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, stored_parameters, weights_hash
+from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, read_config, stored_parameters, weights_hash
 from worldmodel.data.hud import HOTBAR_LINES
 from worldmodel.engine.choice import ENGINES, Engine, NeuralOptions, build_engine, choose_device
 from worldmodel.engine.decoder import Decoder
@@ -29,17 +29,18 @@ FOLDERS_ABOVE = 3  # a recording, in which its checkpoint is looked for
 SHOWN_NAME = 60  # characters of a world's name in a sentence
 
 
-def find_checkpoint(name: str) -> Path:
-    """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
+def find_checkpoint(name: str, *others: str) -> Path:
+    """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none; others: what else may be given
+    where it is asked for."""
     shipped = PRETRAINED / name
     if "/" not in name and "\\" not in name and os.path.isdir(shipped):
         return shipped
     if os.path.isdir(name):  # Path's own raises for too long a name
         return Path(name)
-    known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
-    raise WorldModelError(
-        f'no world {name!r}: give a checkpoint\'s folder, "luanti", or one of {", ".join(known) or "none"}'
-    )
+    shipped = sorted(path for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
+    worlds = [f'"{path.name}"' for path in shipped if "model" in read_config(path)]
+    known = ", ".join((*worlds, *others))
+    raise WorldModelError(f"no world {name!r}: give {f'{known} or ' if known else ''}a checkpoint's folder")
 
 
 def find_recorded(checkpoint: str, world: str, weights: str = "", near: Path | None = None) -> Path:
