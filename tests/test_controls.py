@@ -207,13 +207,15 @@ def test_bindings_file_changes_what_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"fly": "G"}, "unknown button 'fly'"),
-        ({"jump": "Spacebar"}, "unknown key 'Spacebar' for 'jump'"),
+        ({"fly": "G"}, 'unknown button "fly"'),
+        ({"jump": "Spacebar"}, "unknown key \"Spacebar\" for 'jump'; keys have names such as Space"),
+        ({"jump": "x" * 5000}, "keys have names such as Space, Left Shift, F2, Mouse 4"),
+        ({"9" * 5000: "G"}, "unknown button"),
         ({"jump": "Enter"}, "'Enter', which the client itself uses"),
         ({"jump": "G", "drop": "G"}, "key 'G' is bound to both 'jump' and 'drop'"),
-        ({"jump": 7}, "'jump' needs a key or a list of keys, got 7"),
+        ({"jump": 7}, '"jump" needs a key or a list of keys, got 7'),
         (["jump"], "bindings are an object"),
-        ("{\n oops", ":2: not JSON"),
+        ("{\n oops", "not JSON (Expecting property name enclosed in double quotes at line 2"),
     ],
 )
 def test_bindings_mistakes_name_file_and_entry(tmp_path, values, says):
@@ -223,8 +225,17 @@ def test_bindings_mistakes_name_file_and_entry(tmp_path, values, says):
     assert "keys.json" in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"jump": ' + "9" * 5000 + "}", '{"a":' * 5000, '{"jump": "\\ud800"}'])
+def test_a_bindings_file_that_nobody_wrote_is_one_sentence(tmp_path, text):
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(BindingsError) as told:
+        read_bindings(tmp_path / "keys.json")
+    assert len(str(told.value)) < 1000
+    assert str(told.value).isprintable()
+
+
 def test_missing_bindings_file(tmp_path):
-    with pytest.raises(BindingsError, match="no bindings file"):
+    with pytest.raises(BindingsError, match="there is no file"):
         read_bindings(tmp_path / "none.json")
 
 
