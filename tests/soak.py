@@ -122,6 +122,7 @@ def main(args: Arguments) -> int:
         "world": args.world,
         "engine": neural.engine,
         "seed": seed,
+        "minutes": args.minutes,
         "seconds": round(seconds),
         **{name: getattr(done, name) for name in ("frames", "resets", "rewinds", "bookmarks")},
         "recorded_bytes": size,
