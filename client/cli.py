@@ -83,7 +83,7 @@ def world_factory(
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
         )
-        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
+        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder))).load()
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
         world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
@@ -153,6 +153,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             raise
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
+    from client.first_start import mark_file
     from client.loop import WindowOptions
     from client.meter import Meter
     from client.window import run_window
@@ -174,6 +175,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             started=started,
             inputs=inputs,
             meter=Meter() if options.meter else None,
+            keys_mark=mark_file(),
         ),
     )
     for recording in stopped:  # the window said so at once

@@ -194,7 +194,7 @@ def _checkpoint(session: Session, folder: Path, rival: Path, options: NeuralOpti
     from worldmodel.worlds.neural import NeuralWorld
 
     _check_fit(folder, rival)
-    world = NeuralWorld(rival, options)
+    world = NeuralWorld(rival, options).load()
     opening = session.opening_of(0)
 
     def steps() -> Iterator[Step]:

@@ -73,6 +73,7 @@ def _engines() -> Iterable[Finding]:
     import torch
 
     yield Finding("engine eager", "PyTorch on the cpu")
+    yield _native()
     if _package("openvino").ok:
         try:
             import openvino
@@ -85,6 +86,18 @@ def _engines() -> Iterable[Finding]:
         yield Finding("cuda", torch.cuda.get_device_name())
     else:
         yield Finding("cuda", "no CUDA device for PyTorch (nano needs none)", False)
+
+
+def _native() -> Finding:
+    """Which path of the native engine, and why. The first time, it is compiled."""
+    from worldmodel.config import PRESETS
+    from worldmodel.engine.choice import COMPILE_SECONDS
+    from worldmodel.engine.native import best_path, default_threads, native_problem, path_reason
+
+    name = "engine native"
+    if problem := native_problem(PRESETS["nano"], COMPILE_SECONDS):
+        return Finding(name, problem, False, False, "sudo apt-get install g++ (OpenVINO plays without it)")
+    return Finding(name, f"int8, {default_threads()} threads, path {best_path()}: {path_reason()}")
 
 
 def _display() -> Finding:

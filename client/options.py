@@ -50,7 +50,7 @@ class Play:
     """The same for walking and jumping while the view rests. Default: the model's; if it has none, --move-guidance."""
     sprint_guidance: float | None = None
     """The same for sprinting. Default: the model's; if it has none, as other frames."""
-    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where the model runs."""
@@ -108,7 +108,7 @@ class Replay:
     """With --against: no window, but an .mp4 and a .csv (named by --export, or beside the recording)."""
     world: str | None = None
     """The checkpoint it was played on, where it is not found by its name: here, beside the recording, or around it."""
-    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
     """What simulates, for --verify and --against CHECKPOINT; tokens are certain to be equal only on the engine that
     recorded."""
     threads: int = 0
@@ -149,7 +149,7 @@ class Bench:
     """A model's size, with random weights."""
     checkpoint: Path | None = None
     """Measure this checkpoint's folder instead."""
-    engine: Literal["auto", "cuda", "openvino", "eager"] = "auto"
+    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     """Where the model runs."""

@@ -58,7 +58,7 @@ def run_verify(options: Replay) -> int:
     from worldmodel.worlds.neural import NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world = NeuralWorld(folder, _neural_options(options))
+    world = NeuralWorld(folder, _neural_options(options)).load()
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")

@@ -43,7 +43,7 @@ class Arguments:
     kinds: tuple[str, ...] = KINDS
     """Kinds of trials."""
     engine: str = "auto"
-    """What runs the model: auto, openvino or eager."""
+    """What runs the model: auto, native, openvino or eager."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
     temperature: float | None = None
@@ -68,7 +68,7 @@ def main(args: Arguments) -> None:
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     given = given_settings(args)
     sampler = replace(load_sampler(checkpoint), **given)
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler).load()
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
     folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"

@@ -43,6 +43,9 @@ from worldmodel.training.world import sample_rollouts, score_rollouts, validatio
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
+HELD_OUT_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
+WINDOWS, SCORED_FRAMES = 24, 13  # the loss is of so many windows, and of so many frames with a whole context
+
 
 @dataclass(frozen=True)
 class Arguments:
@@ -170,9 +173,9 @@ def main(args: Arguments) -> None:
     save_starts(args.out, scenes)
 
     began = time.monotonic()
-    held_out = np.concatenate([clip.frames[::5] for clip in pictures])
+    held_out = np.concatenate([clip.frames[::HELD_OUT_EVERY] for clip in pictures])
     tokenizer_scores = score_tokenizer(model.tokenizer, held_out, "luanti", cpu)
-    windows, actions = WindowSampler(tokens, 12).spread(48)
+    windows, actions = WindowSampler(tokens, config.transformer.window + SCORED_FRAMES).spread(WINDOWS)
     loss, accuracy = validation_loss(model.transformer, windows, actions, bf16=False)
     world = NeuralWorld(args.out)
     pairs = list(zip(pictures, tokens, strict=True))

@@ -23,13 +23,15 @@ pygame = pytest.importorskip("pygame")
 from client import cli  # noqa: E402
 from client.actions import source_of  # noqa: E402
 from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.first_start import mark_file  # noqa: E402
 from client.game import Game  # noqa: E402
 from client.headless import HeadlessOptions, run_headless  # noqa: E402
+from client.layout import fit  # noqa: E402
 from client.loop import Client, WindowOptions  # noqa: E402
 from client.pictures import load_picture, save_picture  # noqa: E402
 from client.recording import RecordedWorld  # noqa: E402
 from client.runner import Pacer, Runner  # noqa: E402
-from client.screen import Screen, fit  # noqa: E402
+from client.screen import Screen  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
 from client.window import run_window  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
@@ -407,6 +409,44 @@ def test_panel_help_picture_and_drawing(play, tmp_path):
         "top-p 0.8",
     ):
         assert part in text
+
+
+def test_the_keys_are_shown_once_until_the_first_press(play, tmp_path):
+    mark = tmp_path / "state" / "keys-shown"
+    p = play(keys_mark=mark)
+    assert p.client.view().help
+    assert "any key goes on" in p.client.view().note
+    assert mark.is_file()
+    p.until(lambda: p.index() > 2)  # the game runs
+    assert p.client.view().help
+    p.press("W")
+    assert not p.client.view().help
+    p.until(lambda: any("forward" in action.buttons for action in p.world.actions))  # and the press counts
+    p.press("F1")
+    assert "F1 closes" in p.client.view().note
+    assert not play(keys_mark=mark).client.view().help  # the next start
+    again = play(keys_mark=tmp_path / "other")
+    again.press("F1")
+    assert not again.client.view().help
+    watched = play(keys_mark=tmp_path / "third", source=source_of(random_actions(0)))
+    assert not watched.client.view().help
+    assert not (tmp_path / "third").exists()
+
+
+def test_keys_that_cannot_be_remembered_are_shown_again(play, tmp_path):
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        p = play(keys_mark=tmp_path / "file" / "keys-shown")
+        assert p.client.view().help
+
+
+def test_what_is_remembered_lies_with_the_users_state(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert mark_file() == tmp_path / "worldmodel" / "keys-shown"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert mark_file() == tmp_path / "home" / ".local" / "state" / "worldmodel" / "keys-shown"
 
 
 def test_a_picture_that_cannot_be_saved_is_said(play, tmp_path):

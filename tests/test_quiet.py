@@ -17,8 +17,8 @@ def refuse(*args, **kwargs):
 NETWORK = {"socket.connect", "socket.sendto", "socket.bind"}
 sys.addaudithook(lambda event, args: refuse(event, args) if event in NETWORK else None)
 from worldmodel.types import Action
-from worldmodel.worlds.neural import NeuralWorld, PRETRAINED
-world = NeuralWorld(PRETRAINED / "nano")
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, PRETRAINED
+world = NeuralWorld(PRETRAINED / "nano", NeuralOptions(sys.argv[1]))
 world.reset()
 world.step(Action())
 print(world.engine)
@@ -26,10 +26,15 @@ print(world.engine)
 
 
 @pytest.mark.slow
-def test_playing_opens_no_socket():
+@pytest.mark.parametrize("engine", ["native", "openvino"])
+def test_playing_opens_no_socket(engine):
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", textwrap.dedent(PROGRAM), engine],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "openvino"
+    assert done.stdout.strip() == engine
     assert PRETRAINED.is_dir()

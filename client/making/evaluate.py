@@ -68,7 +68,7 @@ class Arguments:
     drift_frames: int = 600
     """Frames of each of them."""
     engine: str = "auto"
-    """What runs the model: auto, cuda, openvino or eager."""
+    """What runs the model: auto, cuda, native, openvino or eager."""
     temperature: float | None = None
     """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
     top_p: float | None = None

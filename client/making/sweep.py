@@ -57,7 +57,7 @@ class Arguments:
     timed: int = 50
     """Frames whose speed is measured, for each setting."""
     engine: str = "auto"
-    """What runs the model: auto, cuda, openvino or eager."""
+    """What runs the model: auto, cuda, native, openvino or eager."""
     cache: Path = Path("runs/evaluation")
     """Folder of decoded frames."""
     skip_bad: bool = False

@@ -36,6 +36,7 @@ from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.memory import check_memory, count_parameters
+from worldmodel.engine.native import NativeDecoder
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
@@ -71,7 +72,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     device = pick_device(options.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     parameters = count_parameters(config)
-    name = pick_engine(options.engine, device, parameters)
+    name = pick_engine(options.engine, device, config, parameters)
     check_formats(options.weights, options.kv_cache, name)
     check_memory(config, device, name, parameters)
     began = time.perf_counter()
@@ -87,7 +88,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     step()
     first_picture = time.perf_counter() - began
     runs: dict[str, Callable[[], None]] = {engine.name: step}
-    filled = device.type == "cpu" and parameters >= FILLED_PARAMETERS
+    filled = device.type == "cpu" and parameters >= FILLED_PARAMETERS and name != "native"
     decoders = [engine.decoder]
     compiled = False
     if options.baseline:
@@ -139,8 +140,17 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     }
     if isinstance(engine.decoder, GraphDecoder):  # the one engine that makes pictures beside tokens
         result["overlapped_fps"] = round(overlapped_fps(engine, options.frames, device), 3)
+    if isinstance(engine.decoder, NativeDecoder):
+        result |= {
+            "path": engine.decoder.path,
+            "threads": engine.decoder.threads,
+            "matrices": "int8",
+            "kv_cache": "int8",
+        }
     floor = measure_roofline(device, dtype)
-    of_weights, of_cache = (dtype.itemsize if kind == "auto" else 1 for kind in (options.weights, options.kv_cache))
+    of_weights, of_cache = (
+        1 if result[kind] in ("int8", "fp8") else dtype.itemsize for kind in ("matrices", "kv_cache")
+    )
     costs = pass_costs(config, of_weights, of_cache)
     best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / floor.matrix_rate
     result["roofline"] = {

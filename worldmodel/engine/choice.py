@@ -16,9 +16,11 @@ from worldmodel.config import WorldModelConfig
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.forks import forked
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.engine.kernel_ops import KernelOps, usable
 from worldmodel.engine.memory import check_memory, memory_problem
+from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.ops import LibraryOps
 from worldmodel.model.loading import WorldModel
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
@@ -29,9 +31,10 @@ KV_CACHES = ("auto", "int8")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU, whether PyTorch can use it or not
 FOR_CUDA = {"weights": "are", "cache": "is"}
 NO_CUPY = "our kernels need CuPy: pip install cupy-cuda13x"
-ENGINES = ("auto", "cuda", "openvino", "eager")
+ENGINES = ("auto", "cuda", "native", "openvino", "eager")
 # OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
-OPENVINO_PARAMETERS = 100_000_000
+SMALL_PARAMETERS = 100_000_000
+COMPILE_SECONDS = 20.0  # that play waits at most for the native engine, once
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,8 @@ def choose_device(
 ) -> tuple[torch.device, tuple[str, ...]]:
     """Where a model is to run, and what the user should know of it: "auto" plays on the CPU where a GPU will not do.
 
-    parameters: of the transformer. WorldModelError if the asked device is not there, or if the model does not fit;
-    nothing is loaded before.
+    parameters: of the transformer. WorldModelError if the asked device, engine or format is not there, or if the model
+    does not fit; nothing is loaded before.
     """
     device, notices = pick_device(options.device), ()
     if options.device == "auto" and options.engine != "cuda":
@@ -87,7 +90,9 @@ def choose_device(
             problem = f"the NVIDIA GPU cannot be used{_why_no_cuda()}"
         if problem:
             device, notices = torch.device("cpu"), (f"{problem}; the CPU plays",)
-    check_memory(config, device, pick_engine(options.engine, device, parameters), parameters)
+    engine = pick_engine(options.engine, device, config, parameters)
+    check_formats(options.weights, options.kv_cache, engine)
+    check_memory(config, device, engine, parameters)
     return device, notices
 
 
@@ -97,25 +102,29 @@ def _why_no_cuda() -> str:
     return f" (there is none, or its driver is too old for CUDA {torch.version.cuda})"
 
 
-def pick_engine(wanted: str, device: torch.device, parameters: int) -> str:
+def pick_engine(wanted: str, device: torch.device, config: WorldModelConfig, parameters: int) -> str:
     """The engine that `wanted` ("auto" or a name) means on this device, for a transformer of so many parameters.
 
-    WorldModelError if it does not run here.
+    WorldModelError if it does not run here. The first call that may mean the native engine compiles it.
     """
     if wanted not in ENGINES:
         raise WorldModelError(f"unknown engine {wanted!r}; known are {', '.join(ENGINES)}")
     if wanted == "auto" and device.type == "cuda":
         return "cuda"
     if wanted == "auto":
-        small = parameters <= OPENVINO_PARAMETERS
-        return "openvino" if device.type == "cpu" and has_openvino() and small else "eager"
+        if device.type != "cpu" or parameters > SMALL_PARAMETERS:
+            return "eager"
+        if not native_problem(config, COMPILE_SECONDS):
+            return "native"
+        return "openvino" if has_openvino() else "eager"
     if wanted == "cuda" and device.type != "cuda":
         raise WorldModelError(f"the cuda engine runs on a CUDA device, not on {device}; use --engine auto")
-    if wanted == "openvino":
-        if device.type != "cpu":
-            raise WorldModelError(f"the openvino engine runs on the cpu, not on {device}; use --device cpu")
-        if not has_openvino():
-            raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
+    if wanted in ("native", "openvino") and device.type != "cpu":
+        raise WorldModelError(f"the {wanted} engine runs on the cpu, not on {device}; use --device cpu")
+    if wanted == "native" and (problem := native_problem(config)):
+        raise WorldModelError(f"the native engine cannot be had: {problem}; use --engine openvino or eager")
+    if wanted == "openvino" and not has_openvino():
+        raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
     return wanted
 
 
@@ -159,7 +168,8 @@ def engine_flags(name: str) -> str:
 def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions) -> Engine:
     """Moves the model to the device and makes it ready to play. WorldModelError for what cannot run there."""
     wanted, threads = options.engine, options.threads or os.cpu_count() or 1
-    name = pick_engine(wanted, device, sum(p.numel() for p in model.transformer.parameters()))
+    parameters = sum(p.numel() for p in model.transformer.parameters())
+    name = pick_engine(wanted, device, model.config, parameters)
     check_formats(options.weights, options.kv_cache, name)
     if name == "cuda":
         transformer = model.transformer.to(device, torch.bfloat16)
@@ -170,17 +180,25 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
         decoder = GraphDecoder(step, strict=wanted == "cuda")
         notices = () if ops.use or options.kernels == "library" else (f"{NO_CUPY}; the library's operations play",)
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
+    if name == "native":
+        decoder = NativeDecoder(model.transformer, options.threads or default_threads(), options.guided)
+        return Engine(name, decoder, pixel_decoder(model.tokenizer, threads))
+    notices = ()
+    if wanted == "auto" and device.type == "cpu" and parameters <= SMALL_PARAMETERS:
+        problem = native_problem(model.config, COMPILE_SECONDS)
+        notices = (f"the native engine cannot be had: {problem}; {name} plays",)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model.transformer, threads, options.guided)
-        return Engine(name, FrameDecoder(model.config, tables, backend), pixel_decoder(model.tokenizer, threads))
-    if device.type == "cpu":
+        pixels = pixel_decoder(model.tokenizer, threads)
+        return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
+    if device.type == "cpu" and not forked():
         torch.set_num_threads(threads)
     model.transformer.to(device)
     decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, options.guided))
-    return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)))
+    return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)), notices)
 
 
 def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:

@@ -30,9 +30,9 @@ def needed_bytes(config: WorldModelConfig, dtype: torch.dtype, engine: str, para
     entries = t.window * (config.image_tokenizer.tokens_per_frame + 1)
     cache = 2 * t.layers * t.kv_heads * t.head_dim * entries * dtype.itemsize
     tables = config.action_tokenizer().vocabulary * t.hidden * 4 * (1 + t.previous_frame + t.action_input)
-    copies = 2 if engine == "openvino" else 1  # its graphs hold the weights a second time
+    copies = {"openvino": 2, "native": 1.25}.get(engine, 1)  # which hold the weights a second time, or in 8 bits
     pictures = count_tokenizer(config) * 4  # it stays in float32
-    return parameters * dtype.itemsize * copies + pictures + cache + tables
+    return int(parameters * dtype.itemsize * copies) + pictures + cache + tables
 
 
 def memory_problem(config: WorldModelConfig, device: torch.device, engine: str, parameters: int) -> str:

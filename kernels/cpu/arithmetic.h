@@ -1,0 +1,188 @@
+// The two arithmetics that the decoder is written for. Each says how an operand is kept (weights, keys, values: sixteen
+// outputs side by side, GROUP inputs each), what it is multiplied with (rows of Given), and how products are added up.
+// Int8: both in -127..127 with a scale, sums exact in int32 and so the same on every path.
+#pragma once
+
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+#include "vector.h"
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+namespace worldmodel {
+
+// Memory at a multiple of 64 bytes, zero at first.
+template <class T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(size_t count) {
+    const size_t bytes = (count * sizeof(T) + 127) / 64 * 64;
+    data_ = static_cast<T *>(std::aligned_alloc(64, bytes));
+    if (data_ == nullptr) throw std::bad_alloc();
+    std::memset(static_cast<void *>(data_), 0, bytes);
+  }
+  Buffer(Buffer &&other) noexcept : data_(other.data_) { other.data_ = nullptr; }
+  Buffer &operator=(Buffer &&other) noexcept {
+    std::swap(data_, other.data_);
+    return *this;
+  }
+  ~Buffer() { std::free(data_); }
+  operator T *() { return data_; }
+  operator const T *() const { return data_; }
+
+ private:
+  T *data_ = nullptr;
+};
+
+struct Float32 {
+  using Stored = float;
+  using Given = float;
+  using Sum = Floats;
+  static constexpr int GROUP = 1;
+  static constexpr Stored ZERO = 0;
+
+  static void multiply_add(Sum &sum, const Stored *stored, const Given *given) {
+    sum = sum + load(stored) * splat(*given);
+  }
+};
+
+struct Int8 {
+  using Stored = uint8_t;  // value + 128
+  using Given = int8_t;
+  using Sum = Ints;
+  static constexpr int GROUP = 4;
+  static constexpr Stored ZERO = 128;
+
+  // What a sum starts from, for a row of `given` whose values add up to `total`.
+  static Sum start(int32_t total) {
+#if defined(__AVX512VNNI__)
+    return splat(-128 * total);  // for the 128 that each stored value is too large
+#else
+    (void)total;
+    return splat(0);
+#endif
+  }
+
+  static void multiply_add(Sum &sum, const Stored *stored, const Given *given) {
+#if defined(__AVX512VNNI__)
+    int32_t four;
+    std::memcpy(&four, given, 4);
+    sum.part[0] = (IntPart)_mm512_dpbusd_epi32((__m512i)sum.part[0], _mm512_load_si512(stored), _mm512_set1_epi32(four));
+#elif defined(__AVX2__)
+    int32_t four;
+    std::memcpy(&four, given, 4);
+    const __m256i row = _mm256_set1_epi32(four), size = _mm256_abs_epi8(row), ones = _mm256_set1_epi16(1);
+    EACH_PART {
+      const __m256i bytes = _mm256_load_si256(reinterpret_cast<const __m256i *>(stored) + i);
+      const __m256i value = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+      // |row| * (value with row's sign): a pair is at most 2 * 127 * 127, which int16 holds.
+      const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(value, row));
+      sum.part[i] = sum.part[i] + (IntPart)_mm256_madd_epi16(pairs, ones);
+    }
+#else
+    alignas(64) int32_t added[LANES];
+    for (int lane = 0; lane < LANES; ++lane) {
+      added[lane] = 0;
+      for (int j = 0; j < GROUP; ++j) added[lane] += (int32_t(stored[lane * GROUP + j]) - 128) * given[j];
+    }
+    sum = sum + load(added);
+#endif
+  }
+};
+
+// How many rows are multiplied with a stored operand at once: as many sums as registers hold.
+#if defined(__AVX512F__)
+constexpr int MAX_ROWS = 14, VALUE_ROWS = 3, VALUE_TILES = 4;
+#else
+constexpr int MAX_ROWS = 4, VALUE_ROWS = 1, VALUE_TILES = 2;
+#endif
+
+// Calls call(std::integral_constant<int, count>): count in 1..MOST becomes a constant of the compiler's.
+template <int MOST, class Call>
+inline void with_constant(int count, Call &&call) {
+  if (count == MOST)
+    call(std::integral_constant<int, MOST>{});
+  else if constexpr (MOST > 1)
+    with_constant<MOST - 1>(count, call);
+}
+
+// Calls call(first, count) for blocks of at most `most` of `rows`, of nearly one size.
+template <class Call>
+inline void in_blocks(int rows, int most, Call &&call) {
+  const int blocks = (rows + most - 1) / most;
+  for (int block = 0; block < blocks; ++block) {
+    const int first = rows * block / blocks;
+    call(first, rows * (block + 1) / blocks - first);
+  }
+}
+
+// Numbers of a row in -127..127 and their scale and sum: values[i] ~ out[i] * scale. count: a multiple of 16.
+inline void quantise(const float *values, int count, int8_t *out, float &scale, int32_t &total) {
+  Floats largest = splat(0.0f);
+  for (int i = 0; i < count; i += LANES) largest = maximum(absolute(load(values + i)), largest);
+  const float most = maximum(largest);
+  scale = most / 127.0f;
+  const Floats factor = splat(most > 0 ? 127.0f / most : 0.0f);
+  Ints added = splat(0);
+  for (int i = 0; i < count; i += LANES) {
+    const Ints whole = nearest(load(values + i) * factor);
+    added = added + whole;
+    store_bytes(out + i, whole);
+  }
+  total = sum(added);
+}
+
+// Inputs that share a scale in a matrix and in the rows that it is multiplied with: one large number among them costs the
+// others their precision.
+constexpr int SPAN = 64;
+
+// Rows that are multiplied with a stored operand. Int8: `span` numbers of a row share a scale.
+template <class A>
+struct Rows;
+
+template <>
+struct Rows<Float32> {
+  int stride = 0;
+  Buffer<float> data;
+  Rows() = default;
+  Rows(int rows, int columns, int) : stride(padded(columns)), data(size_t(rows) * stride) {}
+  const float *row(int index) const { return data + size_t(index) * stride; }
+  void set(int index, const float *values) { std::memcpy(data + size_t(index) * stride, values, stride * sizeof(float)); }
+  Floats start(int, int) const { return splat(0.0f); }
+  Floats finish(Floats sum, int, int) const { return sum; }
+};
+
+template <>
+struct Rows<Int8> {
+  int stride = 0, span = 0, spans = 0;
+  Buffer<int8_t> data;
+  Buffer<float> scale;
+  Buffer<int32_t> total;
+  Rows() = default;
+  Rows(int rows, int columns, int span_)
+      : stride(padded(columns)),
+        span(span_),
+        spans((stride + span - 1) / span),
+        data(size_t(rows) * stride),
+        scale(size_t(rows) * spans),
+        total(size_t(rows) * spans) {}
+  const int8_t *row(int index) const { return data + size_t(index) * stride; }
+  void set(int index, const float *values) {
+    int8_t *to = data + size_t(index) * stride;
+    for (int i = 0; i < spans; ++i)
+      quantise(values + i * span, std::min(span, stride - i * span), to + i * span, scale[index * spans + i],
+               total[index * spans + i]);
+  }
+  Ints start(int index, int which) const { return Int8::start(total[index * spans + which]); }
+  Floats finish(Ints sum, int index, int which) const {
+    return to_floats(sum) * splat(scale[index * spans + which]);
+  }
+};
+
+}  // namespace worldmodel

@@ -1,0 +1,177 @@
+// Attention of some rows over some tiles of the cache: all of them see the same entries.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "cache.h"
+
+namespace worldmodel {
+
+struct VisibleTile {
+  int32_t tile;
+  uint32_t entries;  // a bit for each of its sixteen
+};
+constexpr uint32_t ALL_ENTRIES = 0xffff;
+
+// The scores of a tile: those of entries that are not seen become so small that their share is 0.
+inline Floats only(Floats scores, uint32_t entries) {
+  alignas(64) float lane[LANES];
+  store(lane, scores);
+  for (int i = 0; i < LANES; ++i)
+    if (!(entries >> i & 1)) lane[i] = -1e30f;
+  return load(lane);
+}
+
+// One thread's working memory. rows: at most so many at once; tiles: so many are seen at most.
+template <class A>
+struct AttentionScratch {
+  int width = 0;  // entries
+  Buffer<float> scores;
+  Buffer<int8_t> high, low;  // shares of rows in 14 bits: 128 * high + low
+  int32_t high_total[MAX_ROWS], low_total[MAX_ROWS];
+  float factor[MAX_ROWS];  // what a row's mixed values are multiplied with
+
+  AttentionScratch() = default;
+  explicit AttentionScratch(int tiles)
+      : width(tiles * LANES),
+        scores(size_t(MAX_ROWS) * width),
+        high(std::is_same_v<A, Int8> ? size_t(MAX_ROWS) * width : 0),
+        low(std::is_same_v<A, Int8> ? size_t(MAX_ROWS) * width : 0) {}
+};
+
+template <class A, int R>
+inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, const Rows<A> &queries,
+                        const int *rows, float factor, AttentionScratch<A> &scratch) {
+  for (int index = 0; index < count; ++index) {
+    const size_t entry = base + size_t(seen[index].tile) * LANES;
+    const typename A::Stored *stored = cache.keys + entry * cache.size;
+    typename A::Sum sums[R];
+    const typename A::Given *given[R];
+    for (int r = 0; r < R; ++r) {
+      sums[r] = queries.start(rows[r], 0);
+      given[r] = queries.row(rows[r]);
+    }
+    for (int step = 0; step < cache.size / A::GROUP; ++step) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+        A::multiply_add(sums[r], stored + step * A::GROUP * LANES, given[r] + step * A::GROUP);
+    }
+    Floats scale = splat(factor);
+    if constexpr (std::is_same_v<A, Int8>) scale = scale * load(cache.key_scale + entry);
+    for (int r = 0; r < R; ++r) {
+      Floats scores = queries.finish(sums[r], rows[r], 0) * scale;
+      if (seen[index].entries != ALL_ENTRIES) scores = only(scores, seen[index].entries);
+      store(scratch.scores + size_t(r) * scratch.width + index * LANES, scores);
+    }
+  }
+}
+
+// A row's scores (powers of two) become its shares, which add up to 1 / factor.
+template <class A>
+inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, int row,
+                    AttentionScratch<A> &scratch) {
+  float *scores = scratch.scores + size_t(row) * scratch.width;
+  Floats largest = load(scores);
+  for (int index = 1; index < count; ++index) largest = maximum(largest, load(scores + index * LANES));
+  const Floats top = splat(maximum(largest));
+  Floats total = splat(0.0f), most = splat(0.0f);
+  for (int index = 0; index < count; ++index) {
+    Floats share = power_of_two(load(scores + index * LANES) - top);
+    total = total + share;
+    if constexpr (std::is_same_v<A, Int8>) {  // a value's scale goes with its share
+      share = share * load(cache.value_scale + base + size_t(seen[index].tile) * LANES);
+      most = maximum(share, most);
+    }
+    store(scores + index * LANES, share);
+  }
+  if constexpr (std::is_same_v<A, Int8>) {
+    constexpr float STEPS = 16383.0f;
+    const float peak = maximum(most);
+    const Floats steps = splat(peak > 0 ? STEPS / peak : 0.0f);
+    int8_t *high = scratch.high + size_t(row) * scratch.width, *low = scratch.low + size_t(row) * scratch.width;
+    Ints high_total = splat(0), low_total = splat(0);
+    for (int index = 0; index < count; ++index) {
+      const Ints whole = nearest(load(scores + index * LANES) * steps);
+      const Ints above = whole >> 7, below = whole & splat(127);
+      high_total = high_total + above;
+      low_total = low_total + below;
+      store_bytes(high + index * LANES, above);
+      store_bytes(low + index * LANES, below);
+    }
+    scratch.high_total[row] = sum(high_total);
+    scratch.low_total[row] = sum(low_total);
+    scratch.factor[row] = peak / STEPS / sum(total);
+  } else {
+    scratch.factor[row] = 1.0f / sum(total);
+  }
+}
+
+// Mixed values of R rows from `row`, T tiles of a head's numbers from `tile`. out[r]: (size,).
+template <class A, int R, int T>
+inline void mix(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, int row, int tile,
+                const AttentionScratch<A> &scratch, float *const *out) {
+  constexpr int GROUP = A::GROUP, HALVES = std::is_same_v<A, Int8> ? 2 : 1;
+  typename A::Sum sums[R][HALVES][T];
+  const typename A::Given *given[R][HALVES];
+  for (int r = 0; r < R; ++r) {
+    if constexpr (std::is_same_v<A, Int8>) {
+      given[r][0] = scratch.high + size_t(row + r) * scratch.width;
+      given[r][1] = scratch.low + size_t(row + r) * scratch.width;
+      for (int t = 0; t < T; ++t) {
+        sums[r][0][t] = Int8::start(scratch.high_total[row + r]);
+        sums[r][1][t] = Int8::start(scratch.low_total[row + r]);
+      }
+    } else {
+      given[r][0] = scratch.scores + size_t(row + r) * scratch.width;
+      for (int t = 0; t < T; ++t) sums[r][0][t] = splat(0.0f);
+    }
+  }
+  for (int index = 0; index < count; ++index) {
+    const typename A::Stored *stored = cache.values + (base + size_t(seen[index].tile) * LANES) * cache.size;
+    for (int step = 0; step < LANES / GROUP; ++step) {
+#pragma GCC unroll 4
+      for (int t = 0; t < T; ++t)
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+          for (int half = 0; half < HALVES; ++half)
+            A::multiply_add(sums[r][half][t], stored + (step * cache.size + (tile + t) * LANES) * GROUP,
+                            given[r][half] + index * LANES + step * GROUP);
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int t = 0; t < T; ++t) {
+      Floats mixed;
+      if constexpr (std::is_same_v<A, Int8>)
+        mixed = to_floats(sums[r][0][t]) * splat(128.0f) + to_floats(sums[r][1][t]);
+      else
+        mixed = sums[r][0][t];
+      store(out[r] + (tile + t) * LANES, mixed * splat(scratch.factor[row + r]));
+    }
+}
+
+// rows: which of `queries` (one a query head of a row of the pass), `number` of them, at most MAX_ROWS; head: of keys.
+// out: where each one's mixed values (size,) go.
+template <class A>
+inline void attend(const Cache<A> &cache, int layer, int head, const std::vector<VisibleTile> &seen,
+                   const Rows<A> &queries, const int *rows, int number, float factor, AttentionScratch<A> &scratch,
+                   float *const *out) {
+  const size_t base = cache.first(layer, head, 0);
+  const int count = int(seen.size());
+  with_constant<MAX_ROWS>(number, [&](auto constant) {
+    score_tiles<A, constant.value>(cache, base, seen.data(), count, queries, rows, factor, scratch);
+  });
+  for (int row = 0; row < number; ++row) softmax(cache, base, seen.data(), count, row, scratch);
+  in_blocks(number, VALUE_ROWS, [&](int row, int some) {
+    in_blocks(cache.size / LANES, VALUE_TILES, [&](int tile, int tiles) {
+      with_constant<VALUE_ROWS>(some, [&](auto r) {
+        with_constant<VALUE_TILES>(tiles, [&](auto t) {
+          mix<A, r.value, t.value>(cache, base, seen.data(), count, row, tile, scratch, out + row);
+        });
+      });
+    });
+  });
+}
+
+}  // namespace worldmodel

@@ -1,0 +1,49 @@
+// Keys and values of the ring's blocks. A block has `length` entries in tiles of sixteen; a tile is an operand as
+// arithmetic.h keeps it: of keys, sixteen entries side by side for each GROUP of a head's numbers; of values, sixteen
+// numbers side by side for each GROUP of entries.
+#pragma once
+
+#include "arithmetic.h"
+
+namespace worldmodel {
+
+template <class A>
+struct Cache {
+  int size = 0;  // of a head's vector, padded to a multiple of 16
+  int heads = 0, tiles = 0;
+  Buffer<typename A::Stored> keys, values;
+  Buffer<float> key_scale, value_scale;
+
+  Cache() = default;
+  Cache(int layers, int heads_, int tiles_, int head_dim)
+      : size(padded(head_dim)),
+        heads(heads_),
+        tiles(tiles_),
+        keys(count(layers) * size),
+        values(count(layers) * size),
+        key_scale(count(layers)),
+        value_scale(count(layers)) {}
+
+  // Entries before those of a tile, over all layers and heads.
+  size_t first(int layer, int head, int tile) const { return ((size_t(layer) * heads + head) * tiles + tile) * LANES; }
+
+  // key, value: (size,) floats, zero behind the head's own numbers.
+  void write(int layer, int head, int tile, int lane, const float *key, const float *value, Rows<A> &scratch) {
+    const size_t entry = first(layer, head, tile);
+    constexpr int GROUP = A::GROUP;
+    scratch.set(0, key);
+    auto *to = keys + entry * size;
+    for (int i = 0; i < size; ++i)
+      to[i / GROUP * GROUP * LANES + lane * GROUP + i % GROUP] = typename A::Stored(scratch.row(0)[i] + A::ZERO);
+    if constexpr (std::is_same_v<A, Int8>) key_scale[entry + lane] = scratch.scale[0];
+    scratch.set(0, value);
+    to = values + entry * size + lane / GROUP * GROUP * size + lane % GROUP;
+    for (int i = 0; i < size; ++i) to[i * GROUP] = typename A::Stored(scratch.row(0)[i] + A::ZERO);
+    if constexpr (std::is_same_v<A, Int8>) value_scale[entry + lane] = scratch.scale[0];
+  }
+
+ private:
+  size_t count(int layers) const { return size_t(layers) * heads * tiles * LANES; }
+};
+
+}  // namespace worldmodel

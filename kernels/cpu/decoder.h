@@ -1,0 +1,455 @@
+// A whole frame: inputs, passes, cache, guidance and sampling. Twin of worldmodel/engine/decoder.py, whose words these are.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "attention.h"
+#include "linear.h"
+#include "rms_norm.h"
+#include "rotary.h"
+#include "sampling.h"
+#include "swiglu.h"
+#include "threads.h"
+
+namespace worldmodel {
+
+// What a model is made of; mirrored by kernels/native.py. Matrices are (out, in) float32; null where there is none.
+struct Model {
+  int32_t hidden, mlp, layers, heads, kv_heads, head_dim;
+  int32_t image, length, tail, window, passes, offsets;
+  int32_t main, detail, inputs, lanes, threads, int8;  // inputs: rows of the embedding
+  float epsilon;
+  const float *embedding, *start, *place, *no_previous, *previous, *action, *chain;
+  const int32_t *sources, *places, *tail_places, *ends, *offset;  // ends: of the passes' slots
+  const float *const *weights;  // of each layer: norm, q, k, v, o, norm, gate, up, down; then the last norm, the head
+};
+
+// One frame to be made; mirrored by kernels/native.py.
+struct Frame {
+  int64_t block;            // its number since the context was opened
+  const int32_t *previous;  // (image,) tokens of the frame before; null at the first
+  const int32_t *actions;   // (lanes, action tokens) rows of the embedding
+  int32_t lanes;
+  const float *cosine, *sine;              // (length, head_dim / 2) of this block
+  const float *outro_cosine, *outro_sine;  // (length, head_dim / 2) of the block before
+  Sampling sampling;
+  const int32_t *forced;  // (image,) tokens to decode with, or null
+  int32_t *tokens;        // (image,)
+  float *scores;          // (image, main or main + detail), or null
+};
+
+class AnyDecoder {
+ public:
+  virtual ~AnyDecoder() = default;
+  virtual void decode(const Frame &frame) = 0;
+};
+
+template <class A>
+class Decoder final : public AnyDecoder {
+ public:
+  explicit Decoder(const Model &m)
+      : m_(m),
+        width_(padded(m.hidden)),
+        head_width_(padded(m.head_dim)),
+        block_tiles_((m.length + LANES - 1) / LANES),
+        columns_(m.main + (m.chain != nullptr ? m.detail : 0)),
+        threads_(m.threads),
+        embedding_(table(m.embedding, m.inputs)),
+        start_(table(m.start, 1)),
+        place_(table(m.place, m.length)),
+        no_previous_(table(m.no_previous, 1)),
+        previous_(table(m.previous, m.inputs)),
+        action_(table(m.action, m.inputs)),
+        sources_(m.sources, m.sources + m.image),
+        places_(m.places, m.places + m.image),
+        tail_(m.tail_places, m.tail_places + m.tail),
+        ends_(m.ends, m.ends + m.passes),
+        offsets_(m.offset, m.offset + m.offsets),
+        cache_(m.layers, m.kv_heads, (m.window + m.lanes) * block_tiles_, m.head_dim) {
+    if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(m.main) * m.detail);
+    const float *const *next = m.weights;
+    for (int index = 0; index < m.layers; ++index) {
+      Layer layer;
+      layer.norm = table(*next++, 1);
+      std::vector<const float *> rows;
+      for (const int heads : {m.heads, m.kv_heads, m.kv_heads}) append(rows, *next++, heads * m.head_dim, m.hidden);
+      layer.qkv = Matrix<A>(rows, m.hidden);
+      rows.clear();
+      append(rows, *next++, m.hidden, m.heads * m.head_dim);
+      layer.output = Matrix<A>(rows, m.heads * m.head_dim);
+      layer.post_norm = table(*next++, 1);
+      rows.clear();
+      const float *gate = *next++, *up = *next++;
+      for (int first = 0; first < padded(m.mlp); first += LANES)
+        for (const float *matrix : {gate, up})
+          for (int row = first; row < first + LANES; ++row)
+            rows.push_back(row < m.mlp ? matrix + size_t(row) * m.hidden : nullptr);
+      layer.gate_up = Matrix<A>(rows, m.hidden);
+      rows.clear();
+      append(rows, *next++, m.hidden, m.mlp);
+      layer.down = Matrix<A>(rows, m.mlp);
+      layers_.push_back(std::move(layer));
+    }
+    norm_ = table(*next++, 1);
+    std::vector<const float *> rows;
+    append(rows, *next++, columns_, m.hidden);
+    head_ = Matrix<A>(rows, m.hidden);
+
+    int most = 0;
+    for (int pass = 0; pass < m.passes; ++pass) most = std::max(most, ends_[pass] - begin(pass));
+    most = (most + m.length - m.image) * m.lanes;
+    x_ = Buffer<float>(size_t(most) * width_);
+    normed_ = Rows<A>(most, m.hidden, SPAN);
+    qkv_width_ = layers_.empty() ? 0 : layers_[0].qkv.tiles * LANES;
+    qkv_ = Buffer<float>(size_t(most) * qkv_width_);
+    queries_ = Rows<A>(most * m.heads, head_width_, head_width_);
+    mixed_width_ = padded(m.heads * m.head_dim);
+    mixed_ = Buffer<float>(size_t(most) * mixed_width_);
+    mixed_rows_ = Rows<A>(most, mixed_width_, SPAN);
+    middle_ = Buffer<float>(size_t(most) * padded(m.mlp));
+    middle_rows_ = Rows<A>(most, m.mlp, SPAN);
+    logits_ = Buffer<float>(size_t(most) * head_.tiles * LANES);
+    action_sum_ = Buffer<float>(size_t(m.lanes) * width_);
+    // A tile that two lanes' entries share may be seen twice.
+    const int seen = (m.offsets + 2) * block_tiles_ + 2;
+    for (int thread = 0; thread < m.threads; ++thread)
+      scratch_.push_back(std::make_unique<Scratch>(*this, seen));
+  }
+
+  void decode(const Frame &frame) override {
+    plan(frame);
+    const Threads::Job job = [&](int index, int item, int thread) {
+      const Phase &phase = phases_[index];
+      run(frame, phase, item, items_[index], *scratch_[thread]);
+    };
+    threads_.run(items_, job);
+  }
+
+ private:
+  struct Layer {
+    Buffer<float> norm, post_norm;
+    Matrix<A> qkv, output, gate_up, down;
+  };
+  // A row of a pass: the input of a slot of a lane's block. ring: the block of the cache that its key goes to.
+  struct Row {
+    int lane, slot, ring;
+  };
+  // Rows first..first + count - 1 of a pass, which all see the same entries.
+  struct Share {
+    int first, count;
+    std::vector<VisibleTile> seen;
+  };
+  struct Pass {
+    std::vector<Row> rows;  // those of the outro come first
+    std::vector<Share> shares;
+    int silent;  // rows without logits
+    int group;   // slots of a lane
+  };
+  enum class Kind { EMBED, NORM, QKV, PLACE, ATTEND, MIXED, OUTPUT, POST_NORM, GATE_UP, MIDDLE, DOWN, LAST_NORM, HEAD, DRAW };
+  // What the threads do at once: each of its items a part of the pass's rows, tiles or heads.
+  struct Phase {
+    Kind kind;
+    const Pass *pass;
+    int layer;
+  };
+  struct Scratch {
+    AttentionScratch<A> attention;
+    SamplingScratch sampling;
+    Rows<A> one;
+    Buffer<float> row, key, value, mixed;
+    Scratch(const Decoder &of, int seen)
+        : attention(seen),
+          sampling(std::max(of.columns_, 1)),
+          one(1, of.head_width_, of.head_width_),
+          row(std::max({of.width_, of.head_.tiles * LANES})),
+          key(of.head_width_),
+          value(of.head_width_),
+          mixed(size_t(MAX_ROWS) * of.head_width_) {}
+  };
+
+  Buffer<float> table(const float *rows, int count) const {  // its rows padded
+    Buffer<float> out(size_t(rows == nullptr ? 0 : count) * width_);
+    if (rows != nullptr)
+      for (int row = 0; row < count; ++row)
+        std::memcpy(out + size_t(row) * width_, rows + size_t(row) * m_.hidden, m_.hidden * sizeof(float));
+    return out;
+  }
+  static void append(std::vector<const float *> &rows, const float *matrix, int count, int inputs) {
+    for (int row = 0; row < count; ++row) rows.push_back(matrix + size_t(row) * inputs);
+  }
+  int begin(int pass) const { return pass ? ends_[pass - 1] : 0; }
+  // use(index) for those of `count` that are an item's, one of `items`.
+  template <class Use>
+  static void each(int count, int item, int items, Use &&use) {
+    const int first = int(int64_t(count) * item / items), last = int(int64_t(count) * (item + 1) / items);
+    for (int index = first; index < last; ++index) use(index);
+  }
+  static int attention_blocks(const Share &share, int groups) {
+    return (share.count * groups + MAX_ROWS - 1) / MAX_ROWS;
+  }
+
+  // Makes the entries first..last - 1 of the ring's block visible.
+  void see(std::vector<VisibleTile> &seen, int ring, int first, int last) const {
+    for (int tile = first / LANES; tile * LANES < last; ++tile) {
+      const int from = std::max(first - tile * LANES, 0), to = std::min(last - tile * LANES, LANES);
+      seen.push_back({ring * block_tiles_ + tile, (ALL_ENTRIES >> (LANES - to)) & ~((1u << from) - 1)});
+    }
+  }
+
+  // What the passes of a frame compute and see.
+  void plan(const Frame &frame) {
+    const int ring = m_.window + 1, other = ring;  // the lane of what the action is guided away from has its own block
+    const auto at = [&](int64_t block) { return int(block % ring); };
+    const bool outro = frame.previous != nullptr;
+    passes_.resize(m_.passes);
+    for (int index = 0; index < m_.passes; ++index) {
+      Pass &pass = passes_[index];
+      pass.rows.clear();
+      pass.shares.clear();
+      pass.silent = 0;
+      pass.group = ends_[index] - begin(index);
+      if (index == 0 && outro)
+        for (int lane = 0; lane < frame.lanes; ++lane) {
+          const int own = lane ? other : at(frame.block - 1);
+          Share share{int(pass.rows.size()), m_.length - m_.image, {}};
+          for (int slot = m_.image; slot < m_.length; ++slot) pass.rows.push_back({lane, slot, own});
+          for (const int offset : offsets_)
+            if (frame.block - 1 >= offset) see(share.seen, at(frame.block - 1 - offset), 0, m_.length);
+          see(share.seen, at(frame.block - 1), 0, m_.image);
+          see(share.seen, own, m_.image, m_.length);
+          pass.silent += share.count;
+          pass.shares.push_back(std::move(share));
+        }
+      for (int lane = 0; lane < frame.lanes; ++lane) {
+        const int own = lane ? other : at(frame.block);
+        Share share{int(pass.rows.size()), pass.group, {}};
+        for (int slot = begin(index); slot < ends_[index]; ++slot) pass.rows.push_back({lane, slot, own});
+        for (const int offset : offsets_) {
+          if (frame.block < offset) continue;
+          const bool apart = lane && offset == 1;
+          see(share.seen, at(frame.block - offset), 0, apart ? m_.image : m_.length);
+          if (apart) see(share.seen, other, m_.image, m_.length);
+        }
+        see(share.seen, own, 0, ends_[index]);
+        pass.shares.push_back(std::move(share));
+      }
+    }
+    schedule(frame.forced == nullptr || frame.scores != nullptr);
+    if (outro)
+      for (int lane = 0; lane < frame.lanes; ++lane) {
+        float *sum = action_sum_ + size_t(lane) * width_;
+        std::memset(sum, 0, width_ * sizeof(float));
+        if (m_.action == nullptr) continue;
+        for (int i = 0; i < actions(); ++i) add(sum, action_ + size_t(frame.actions[lane * actions() + i]) * width_);
+      }
+  }
+
+  // drawn: whether logits are wanted.
+  void schedule(bool drawn) {
+    phases_.clear();
+    items_.clear();
+    const auto add = [&](Kind kind, const Pass &pass, int layer, int parts, int a_thread) {
+      phases_.push_back({kind, &pass, layer});
+      items_.push_back(std::min({parts, a_thread * threads_.count(), Threads::MOST_ITEMS}));
+    };
+    for (const Pass &pass : passes_) {
+      const int rows = int(pass.rows.size());
+      int blocks = 0;
+      for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
+      for (int index = 0; index < m_.layers; ++index) {
+        const Layer &layer = layers_[index];
+        add(index ? Kind::NORM : Kind::EMBED, pass, index, rows, 1);
+        add(Kind::QKV, pass, index, layer.qkv.tiles, 2);
+        add(Kind::PLACE, pass, index, rows, 1);
+        add(Kind::ATTEND, pass, index, blocks, blocks);
+        add(Kind::MIXED, pass, index, rows, 1);
+        add(Kind::OUTPUT, pass, index, layer.output.tiles, 2);
+        add(Kind::POST_NORM, pass, index, rows, 1);
+        add(Kind::GATE_UP, pass, index, layer.gate_up.tiles / 2, 4);
+        add(Kind::MIDDLE, pass, index, rows, 1);
+        add(Kind::DOWN, pass, index, layer.down.tiles, 2);
+      }
+      if (drawn) {
+        add(Kind::LAST_NORM, pass, 0, rows - pass.silent, 1);
+        add(Kind::HEAD, pass, 0, head_.tiles, 4);
+      }
+      add(Kind::DRAW, pass, 0, pass.group, 1);
+    }
+  }
+
+  int actions() const { return m_.length - m_.image - m_.tail; }
+
+  void add(float *x, const float *row) const {
+    for (int i = 0; i < width_; i += LANES) store(x + i, load(x + i) + load(row + i));
+  }
+  // An image token's row of a table.
+  void add_code(float *x, const float *rows, int32_t token) const {
+    add(x, rows + size_t(token % m_.main) * width_);
+    if (m_.chain != nullptr) add(x, rows + size_t(m_.main + token / m_.main) * width_);
+  }
+
+  void embed(const Frame &frame, const Row &row, float *x) const {
+    std::memset(x, 0, width_ * sizeof(float));
+    if (row.slot >= m_.image) {
+      const int index = row.slot - m_.image;
+      if (index < m_.tail)
+        add_code(x, embedding_, frame.previous[tail_[index]]);
+      else
+        add(x, embedding_ + size_t(frame.actions[row.lane * actions() + index - m_.tail]) * width_);
+    } else {
+      const int source = sources_[row.slot];
+      if (source < 0)
+        add(x, start_);
+      else
+        add_code(x, embedding_, frame.tokens[source]);
+      if (m_.previous != nullptr && frame.previous != nullptr)
+        add_code(x, previous_, frame.previous[places_[row.slot]]);
+      else if (m_.previous != nullptr)
+        add(x, no_previous_);
+      if (m_.action != nullptr && frame.previous != nullptr) add(x, action_sum_ + size_t(row.lane) * width_);
+    }
+    if (m_.place != nullptr) add(x, place_ + size_t(row.slot) * width_);
+  }
+
+  // Turns a row's queries and key, and puts key and value into the cache.
+  void place(const Frame &frame, const Row &row, int index, int layer, Scratch &scratch) {
+    const int size = m_.head_dim, pairs = size / 2;
+    const bool outro = row.slot >= m_.image;
+    const float *cosine = (outro ? frame.outro_cosine : frame.cosine) + size_t(row.slot) * pairs;
+    const float *sine = (outro ? frame.outro_sine : frame.sine) + size_t(row.slot) * pairs;
+    const float *q = qkv_ + size_t(index) * qkv_width_, *k = q + m_.heads * size, *v = k + m_.kv_heads * size;
+    for (int head = 0; head < m_.heads; ++head) {
+      rotate(q + head * size, cosine, sine, pairs, scratch.key);
+      queries_.set(index * m_.heads + head, scratch.key);
+    }
+    for (int head = 0; head < m_.kv_heads; ++head) {
+      rotate(k + head * size, cosine, sine, pairs, scratch.key);
+      std::memcpy(scratch.value, v + head * size, size * sizeof(float));
+      cache_.write(layer, head, row.ring * block_tiles_ + row.slot / LANES, row.slot % LANES, scratch.key,
+                   scratch.value, scratch.one);
+    }
+  }
+
+  // A block of query rows of a head of keys, which all see the same.
+  void attention(const Pass &pass, int layer, int block, Scratch &scratch) {
+    const int groups = m_.heads / m_.kv_heads;
+    const Share *share = pass.shares.data();
+    for (int blocks; block >= (blocks = attention_blocks(*share, groups) * m_.kv_heads); ++share) block -= blocks;
+    const int head = block % m_.kv_heads, number = block / m_.kv_heads, all = share->count * groups;
+    const int blocks = attention_blocks(*share, groups);
+    const int first = all * number / blocks, count = all * (number + 1) / blocks - first;
+    int rows[MAX_ROWS];
+    float *out[MAX_ROWS];
+    for (int r = 0; r < count; ++r) {
+      rows[r] = (share->first + (first + r) / groups) * m_.heads + head * groups + (first + r) % groups;
+      out[r] = scratch.mixed + size_t(r) * head_width_;
+    }
+    const float factor = LOG2E / std::sqrt(float(m_.head_dim));
+    attend(cache_, layer, head, share->seen, queries_, rows, count, factor, scratch.attention, out);
+    for (int r = 0; r < count; ++r)
+      std::memcpy(mixed_ + size_t(rows[r] / m_.heads) * mixed_width_ + rows[r] % m_.heads * m_.head_dim, out[r],
+                  m_.head_dim * sizeof(float));
+  }
+
+  // The token of a pass's row, or what is known of it.
+  void draw_row(const Frame &frame, const Pass &pass, int row, Scratch &scratch) {
+    const int slot = pass.rows[pass.silent + row].slot, where = places_[slot], stride = head_.tiles * LANES;
+    if (frame.forced == nullptr || frame.scores != nullptr) {
+      float *scores = logits_ + size_t(row) * stride;
+      if (frame.lanes > 1) {
+        const float *idle = logits_ + size_t(pass.group + row) * stride;
+        const Floats guidance = splat(frame.sampling.guidance);
+        for (int i = 0; i < stride; i += LANES)
+          store(scores + i, load(scores + i) + guidance * (load(scores + i) - load(idle + i)));
+      }
+      if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
+      if (frame.forced == nullptr)
+        frame.tokens[where] =
+            draw_chained(scores, m_.main, m_.detail, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling,
+                         uint32_t(where), uint32_t(m_.image), scratch.sampling);
+    }
+    if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
+  }
+
+  void run(const Frame &frame, const Phase &phase, int item, int items, Scratch &scratch) {
+    const Pass &pass = *phase.pass;
+    const Layer &layer = layers_[phase.layer];
+    const int rows = int(pass.rows.size()), drawn = rows - pass.silent, middle = padded(m_.mlp);
+    const auto x = [&](int row) { return x_ + size_t(row) * width_; };
+    const auto norm = [&](int row, const float *weight, int to) {
+      rms_norm(x(row), weight, m_.hidden, m_.epsilon, scratch.row);
+      normed_.set(to, scratch.row);
+    };
+    const auto add_to_x = [&](int row, int tile, Floats out) {
+      float *to = x(row) + tile * LANES;
+      store(to, load(to) + out);
+    };
+    switch (phase.kind) {
+      case Kind::EMBED:
+        return each(rows, item, items, [&](int row) {
+          embed(frame, pass.rows[row], x(row));
+          norm(row, layer.norm, row);
+        });
+      case Kind::NORM:
+        return each(rows, item, items, [&](int row) { norm(row, layer.norm, row); });
+      case Kind::QKV:
+        return each(layer.qkv.tiles, item, items, [&](int tile) {
+          linear(layer.qkv, normed_, rows, tile, [&](int row, int, Floats out) {
+            store(qkv_ + size_t(row) * qkv_width_ + tile * LANES, out);
+          });
+        });
+      case Kind::PLACE:
+        return each(rows, item, items, [&](int row) { place(frame, pass.rows[row], row, phase.layer, scratch); });
+      case Kind::ATTEND: {
+        int blocks = 0;
+        for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
+        return each(blocks, item, items, [&](int block) { attention(pass, phase.layer, block, scratch); });
+      }
+      case Kind::MIXED:
+        return each(rows, item, items, [&](int row) { mixed_rows_.set(row, mixed_ + size_t(row) * mixed_width_); });
+      case Kind::OUTPUT:
+        return each(layer.output.tiles, item, items,
+                    [&](int tile) { linear(layer.output, mixed_rows_, rows, tile, add_to_x); });
+      case Kind::POST_NORM:
+        return each(rows, item, items, [&](int row) { norm(row, layer.post_norm, row); });
+      case Kind::GATE_UP:
+        return each(layer.gate_up.tiles / 2, item, items,
+                    [&](int tile) { gate_up<A>(layer.gate_up, normed_, rows, tile, middle_, middle); });
+      case Kind::MIDDLE:
+        return each(rows, item, items, [&](int row) { middle_rows_.set(row, middle_ + size_t(row) * middle); });
+      case Kind::DOWN:
+        return each(layer.down.tiles, item, items,
+                    [&](int tile) { linear(layer.down, middle_rows_, rows, tile, add_to_x); });
+      case Kind::LAST_NORM:
+        return each(drawn, item, items, [&](int row) { norm(pass.silent + row, norm_, row); });
+      case Kind::HEAD:
+        return each(head_.tiles, item, items, [&](int tile) {
+          linear(head_, normed_, drawn, tile, [&](int row, int, Floats out) {
+            store(logits_ + (size_t(row) * head_.tiles + tile) * LANES, out);
+          });
+        });
+      case Kind::DRAW:
+        return each(pass.group, item, items, [&](int row) { draw_row(frame, pass, row, scratch); });
+    }
+  }
+
+  const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
+  const int width_, head_width_, block_tiles_, columns_;
+  Threads threads_;
+  Buffer<float> embedding_, start_, place_, no_previous_, previous_, action_, norm_;
+  std::vector<int32_t> sources_, places_, tail_, ends_, offsets_;
+  std::vector<float> chain_;
+  Cache<A> cache_;
+  std::vector<Layer> layers_;
+  Matrix<A> head_;
+  int qkv_width_ = 0, mixed_width_ = 0;
+  Buffer<float> x_, qkv_, mixed_, middle_, logits_, action_sum_;
+  Rows<A> normed_, queries_, mixed_rows_, middle_rows_;
+  std::vector<std::unique_ptr<Scratch>> scratch_;
+  std::vector<Pass> passes_;
+  std::vector<Phase> phases_;
+  std::vector<int> items_;  // of each phase
+};
+
+}  // namespace worldmodel

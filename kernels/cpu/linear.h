@@ -1,0 +1,82 @@
+// Products of rows with a weight matrix, sixteen outputs ("a tile") at a time.
+#pragma once
+
+#include <vector>
+
+#include "arithmetic.h"
+
+namespace worldmodel {
+
+template <class A>
+struct Matrix {
+  static constexpr bool SCALED = std::is_same_v<A, Int8>;
+  int steps = 0, tiles = 0;             // of GROUP inputs, of LANES outputs
+  int span_steps = 0, spans = 0;        // steps of a span, all of which share a scale
+  Buffer<typename A::Stored> data;
+  Buffer<float> scale;  // (tiles, spans, LANES)
+
+  Matrix() = default;
+  // rows: the matrix's, (inputs,) each; null ones are zero.
+  Matrix(const std::vector<const float *> &rows, int inputs)
+      : steps((inputs + A::GROUP - 1) / A::GROUP),
+        tiles((int(rows.size()) + LANES - 1) / LANES),
+        span_steps(SCALED ? SPAN / A::GROUP : steps),
+        spans((steps + span_steps - 1) / span_steps),
+        data(size_t(tiles) * steps * A::GROUP * LANES),
+        scale(size_t(tiles) * spans * LANES) {
+    const int width = padded(inputs);
+    Rows<A> one(1, width, SPAN);
+    Buffer<float> values(width);
+    for (int output = 0; output < tiles * LANES; ++output) {
+      const int tile = output / LANES, lane = output % LANES;
+      const float *row = output < int(rows.size()) ? rows[output] : nullptr;
+      std::memset(values, 0, width * sizeof(float));
+      if (row != nullptr) std::memcpy(values, row, inputs * sizeof(float));
+      one.set(0, values);
+      if constexpr (SCALED)
+        for (int span = 0; span < spans; ++span) scale[(size_t(tile) * spans + span) * LANES + lane] = one.scale[span];
+      auto *to = data + size_t(tile) * steps * A::GROUP * LANES + lane * A::GROUP;
+      for (int input = 0; input < steps * A::GROUP; ++input)
+        to[input / A::GROUP * A::GROUP * LANES + input % A::GROUP] = typename A::Stored(one.row(0)[input] + A::ZERO);
+    }
+  }
+};
+
+// The outputs of a tile for rows first..first + R - 1.
+template <class A, int R>
+inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
+  const typename A::Given *given[R];
+  for (int r = 0; r < R; ++r) {
+    given[r] = rows.row(first + r);
+    out[r] = splat(0.0f);
+  }
+  const typename A::Stored *stored = matrix.data + size_t(tile) * matrix.steps * A::GROUP * LANES;
+  for (int span = 0, step = 0; span < matrix.spans; ++span) {
+    typename A::Sum sums[R];
+    for (int r = 0; r < R; ++r) sums[r] = rows.start(first + r, span);
+    for (const int end = std::min(step + matrix.span_steps, matrix.steps); step < end; ++step) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+        A::multiply_add(sums[r], stored + size_t(step) * A::GROUP * LANES, given[r] + step * A::GROUP);
+    }
+    for (int r = 0; r < R; ++r) {
+      Floats part = rows.finish(sums[r], first + r, span);
+      if constexpr (Matrix<A>::SCALED) part = part * load(matrix.scale + (size_t(tile) * matrix.spans + span) * LANES);
+      out[r] = out[r] + part;
+    }
+  }
+}
+
+// use(row, tile, outputs) for each of `count` rows.
+template <class A, class Use>
+inline void linear(const Matrix<A> &matrix, const Rows<A> &rows, int count, int tile, Use &&use) {
+  in_blocks(count, MAX_ROWS, [&](int row, int some) {
+    with_constant<MAX_ROWS>(some, [&](auto constant) {
+      Floats out[constant.value];
+      multiply<A, constant.value>(matrix, tile, rows, row, out);
+      for (int r = 0; r < constant.value; ++r) use(row + r, tile, out[r]);
+    });
+  });
+}
+
+}  // namespace worldmodel

@@ -1,0 +1,162 @@
+// Sixteen numbers at a time, the same on every processor: each operation is rounded once (no fused multiply-add), and
+// sums over the sixteen run in one fixed order. So every path that this is compiled for gives the same bits.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace worldmodel {
+
+constexpr int LANES = 16;
+#if defined(__AVX512F__)
+constexpr int WIDTH = 16;  // numbers in a register
+#elif defined(__AVX__)
+constexpr int WIDTH = 8;
+#else
+constexpr int WIDTH = 4;
+#endif
+constexpr int PARTS = LANES / WIDTH;
+
+using FloatPart = float __attribute__((vector_size(WIDTH * 4), may_alias));
+using IntPart = int32_t __attribute__((vector_size(WIDTH * 4), may_alias));
+
+struct Floats {
+  FloatPart part[PARTS];
+};
+struct Ints {
+  IntPart part[PARTS];
+};
+
+#define EACH_PART                  \
+  _Pragma("GCC unroll 4") for (int i = 0; i < PARTS; ++i)
+
+// Addresses are multiples of 64 bytes.
+inline Floats load(const float *from) {
+  Floats out;
+  EACH_PART out.part[i] = reinterpret_cast<const FloatPart *>(from)[i];
+  return out;
+}
+inline Ints load(const int32_t *from) {
+  Ints out;
+  EACH_PART out.part[i] = reinterpret_cast<const IntPart *>(from)[i];
+  return out;
+}
+inline void store(float *to, Floats x) { EACH_PART reinterpret_cast<FloatPart *>(to)[i] = x.part[i]; }
+inline void store(int32_t *to, Ints x) { EACH_PART reinterpret_cast<IntPart *>(to)[i] = x.part[i]; }
+
+inline Floats splat(float x) {
+  Floats out;
+  EACH_PART out.part[i] = x - FloatPart{};
+  return out;
+}
+inline Ints splat(int32_t x) {
+  Ints out;
+  EACH_PART out.part[i] = x - IntPart{};
+  return out;
+}
+
+#define ELEMENTWISE(TYPE, OP)                                  \
+  inline TYPE operator OP(TYPE a, TYPE b) {                    \
+    TYPE out;                                                  \
+    EACH_PART out.part[i] = a.part[i] OP b.part[i];            \
+    return out;                                                \
+  }
+ELEMENTWISE(Floats, +)
+ELEMENTWISE(Floats, -)
+ELEMENTWISE(Floats, *)
+ELEMENTWISE(Floats, /)
+ELEMENTWISE(Ints, +)
+ELEMENTWISE(Ints, -)
+ELEMENTWISE(Ints, &)
+#undef ELEMENTWISE
+
+inline Ints operator<<(Ints a, int by) {
+  EACH_PART a.part[i] = a.part[i] << by;
+  return a;
+}
+inline Ints operator>>(Ints a, int by) {
+  EACH_PART a.part[i] = a.part[i] >> by;
+  return a;
+}
+inline Floats maximum(Floats a, Floats b) {
+  EACH_PART a.part[i] = a.part[i] > b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+inline Floats minimum(Floats a, Floats b) {
+  EACH_PART a.part[i] = a.part[i] < b.part[i] ? a.part[i] : b.part[i];
+  return a;
+}
+inline Floats absolute(Floats a) {
+  EACH_PART a.part[i] = (FloatPart)((IntPart)a.part[i] & 0x7fffffff);
+  return a;
+}
+inline Floats to_floats(Ints a) {
+  Floats out;
+  EACH_PART out.part[i] = __builtin_convertvector(a.part[i], FloatPart);
+  return out;
+}
+
+// To the nearest whole number, halves to even. |x| < 2^22.
+inline Ints nearest(Floats x) {
+  constexpr float MAGIC = 12582912.0f;  // 1.5 * 2^23: what is added to it loses its fraction
+  Ints out;
+  EACH_PART out.part[i] = (IntPart)(x.part[i] + MAGIC) - (IntPart)(MAGIC - FloatPart{});
+  return out;
+}
+
+inline float sum(Floats x) {
+  alignas(64) float lane[LANES];
+  store(lane, x);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
+  return lane[0];
+}
+inline int32_t sum(Ints x) {
+  alignas(64) int32_t lane[LANES];
+  store(lane, x);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
+  return lane[0];
+}
+inline float maximum(Floats x) {
+  alignas(64) float lane[LANES];
+  store(lane, x);
+  for (int half = LANES / 2; half; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
+  return lane[0];
+}
+
+// Whole numbers in -128..127 to bytes.
+inline void store_bytes(int8_t *to, Ints x) {
+  using BytePart = int8_t __attribute__((vector_size(WIDTH)));
+  EACH_PART {
+    const BytePart part = __builtin_convertvector(x.part[i], BytePart);
+    std::memcpy(to + i * WIDTH, &part, WIDTH);
+  }
+}
+
+constexpr float LOG2E = 1.44269504f;
+
+// 2^x for x <= 127, within 3e-7 of it; 0 below -126.
+inline Floats power_of_two(Floats x) {
+  constexpr float MAGIC = 12582912.0f;  // see `nearest`
+  Floats out;
+  EACH_PART {
+    const IntPart small = x.part[i] < -126.0f;
+    const FloatPart shifted = x.part[i] + MAGIC;
+    const FloatPart f = x.part[i] - (shifted - MAGIC);
+    FloatPart p = f * 1.535336188e-4f + 1.339887440e-3f;
+    p = p * f + 9.618437357e-3f;
+    p = p * f + 5.550332471e-2f;
+    p = p * f + 2.402264791e-1f;
+    p = p * f + 6.931472028e-1f;
+    p = p * f + 1.0f;
+    const IntPart exponent = ((IntPart)shifted - (IntPart)(MAGIC - FloatPart{}) + 127) << 23;
+    out.part[i] = (FloatPart)((IntPart)(p * (FloatPart)exponent) & ~small);
+  }
+  return out;
+}
+
+constexpr int padded(int count) { return (count + LANES - 1) / LANES * LANES; }
+
+}  // namespace worldmodel

@@ -1,0 +1,232 @@
+"""The native engine: a whole frame in one call of compiled code (kernels/cpu), for a CPU with a compiler.
+
+It computes what FrameDecoder does over EagerBackend: with float32 weights as exactly, with int8 weights and activations
+nearly; a test compares them. The same tokens on every processor, whatever its path and the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.native import (
+    PATHS,
+    CompiledDecoder,
+    Frame,
+    Model,
+    NativeError,
+    Sampling,
+    build,
+    cpu_flags,
+    load,
+    pointer,
+    usable_paths,
+)
+from kernels.sampling import GREEDY, Sampler
+from worldmodel.config import WorldModelConfig
+from worldmodel.engine.decoder import Array
+from worldmodel.engine.work import Work
+from worldmodel.model.layout import BlockLayout
+from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
+from worldmodel.tokenizers.action import ACTION_VOCABULARY
+from worldmodel.types import Tokens
+
+MAX_THREADS = 8  # a pass is too narrow for more
+MAX_SEEN = 2**31 // 127**2  # products of int8 that a sum in int32 holds
+LANES = 16  # entries of a tile of the cache (kernels/cpu/cache.h)
+MASK = 2**64 - 1
+
+
+def best_path() -> str:
+    """What this processor would take."""
+    return usable_paths(cpu_flags())[0]
+
+
+def path_reason() -> str:
+    """Why this processor takes its path."""
+    flags, path = cpu_flags(), best_path()
+    if not flags:
+        return "the system does not say what the processor has"
+    missing = [f"{name} needs {', '.join(sorted(PATHS[name].needs - flags))}" for name in PATHS if name != path]
+    better = missing[: list(PATHS).index(path)]
+    return f"the processor's best ({'; '.join(better)})" if better else "the fastest there is"
+
+
+def native_problem(config: WorldModelConfig, seconds: float | None = None) -> str:
+    """Why the engine cannot be had here for a model (within so many seconds), in half a sentence; "" if it can."""
+    t, layout = config.transformer, BlockLayout(config.decode_order())
+    seen = (t.attended + 2) * (layout.length + LANES)
+    if seen > MAX_SEEN:
+        return f"its sums hold {MAX_SEEN} entries of the context at once, and this model's rows may see {seen}"
+    return _compile_problem(seconds)
+
+
+@cache  # what was not ready in time is not waited for twice
+def _compile_problem(seconds: float | None) -> str:
+    try:
+        load(build(best_path(), seconds))
+    except NativeError as error:
+        return str(error)
+    return ""
+
+
+def default_threads() -> int:
+    """As many as there are cores that this process may use: more would wait for each other."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, MAX_THREADS)
+
+
+def _array(tensor) -> Array:  # noqa: ANN001
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+
+
+def _rows(tokens) -> NDArray[np.int32]:  # noqa: ANN001
+    return np.ascontiguousarray(tokens, np.int32)
+
+
+class NativeDecoder:
+    """FrameDecoder's interface. int8: else float32; threads: 0 is as many as fit; path: one of kernels.native.PATHS
+    that this processor has, "" is the best. NativeError if it cannot be compiled: ask native_problem first."""
+
+    def __init__(
+        self, model: VisualActionTransformer, threads: int = 0, guided: bool = True, int8: bool = True, path: str = ""
+    ) -> None:
+        self.config, self.layout = model.config, model.layout
+        self.window, self.lanes = model.config.transformer.window, 1 + guided
+        self.path, self.threads = path or best_path(), threads or default_threads()
+        self.block = -1
+        self.frames: list[Tokens] = []
+        self._work = Work(model.config)
+        self._codes, self._columns = model.codes, len(model.lm_head.weight)
+        self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
+        described = self._described(model, int8)
+        self._compiled = CompiledDecoder(load(build(self.path)), *described)
+
+    def _described(
+        self, model: VisualActionTransformer, int8: bool
+    ) -> tuple[Model, dict[str, Array | NDArray[np.int32] | None], list[Array]]:
+        """The model as CompiledDecoder takes it."""
+        t, layout = self.config.transformer, self.layout
+        embedding = _array(model.embed_tokens.weight)
+        tables = {
+            "embedding": embedding,
+            "start": _array(model.start),
+            "place": None if model.place is None else _array(model.place),
+            "no_previous": None if model.no_previous is None else _array(model.no_previous),
+            "previous": None if model.previous_proj is None else embedding @ _array(model.previous_proj.weight).T,
+            "action": None if model.action_proj is None else embedding @ _array(model.action_proj.weight).T,
+            "chain": None if model.chain is None else _array(model.chain),
+            "sources": _rows(layout.sources),
+            "places": _rows(layout.places),
+            "tail_places": _rows(layout.tail),
+            "ends": _rows([part.stop for part in layout.group_slots]),
+            "offset": _rows(t.offsets),
+        }
+        described = Model(
+            hidden=t.hidden,
+            mlp=t.mlp,
+            layers=t.layers,
+            heads=t.heads,
+            kv_heads=t.kv_heads,
+            head_dim=t.head_dim,
+            image=layout.image,
+            length=layout.length,
+            tail=len(layout.tail),
+            window=t.window,
+            passes=len(layout.group_slots),
+            offsets=len(t.offsets),
+            main=model.main,
+            detail=model.detail,
+            inputs=len(embedding),
+            lanes=self.lanes,
+            threads=self.threads,
+            int8=int8,
+            epsilon=t.norm_eps,
+        )
+        weights = []
+        for layer in model.layers:
+            assert isinstance(layer, Layer)
+            attention = (layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj)
+            middle = (layer.gate_proj, layer.up_proj, layer.down_proj)
+            weights += [layer.input_layernorm.weight, *(part.weight for part in attention)]
+            weights += [layer.post_attention_layernorm.weight, *(part.weight for part in middle)]
+        weights += [model.norm.weight, model.lm_head.weight]
+        return described, tables, [_array(weight) for weight in weights]
+
+    @property
+    def filled(self) -> int:
+        """Frames in the context, at most `window`."""
+        return min(self.block + 1, self.window)
+
+    def open(self, frames: list[Tokens], actions: list[Tokens]) -> None:
+        """As FrameDecoder.open."""
+        if len(frames) < 1 or len(actions) != len(frames) - 1:
+            raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
+        self.block, self.frames = -1, []
+        self._work.open(actions)
+        frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
+        for index, tokens in enumerate(frames):
+            self._frame(actions[index - 1 : index], GREEDY, 0, 0, tokens, None)
+
+    def decode(
+        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
+    ) -> tuple[Tokens, Array | None]:
+        """As FrameDecoder.decode."""
+        assert self.block >= 0, "open a context before decoding"
+        sampler, other = self._work.draw(action, sampler)
+        lanes = [action] if other is None else [action, other]
+        assert len(lanes) <= self.lanes, "this decoder has one lane"
+        scores = None if forced is None else np.empty((self.layout.image, self._columns), np.float32)
+        return self._frame(lanes, sampler, seed, frame, forced, scores), scores
+
+    def _frame(
+        self,
+        lanes: list[Tokens],
+        sampler: Sampler,
+        seed: int,
+        frame: int,
+        forced: Tokens | None,
+        scores: Array | None,
+    ) -> Tokens:
+        """The next block. lanes: the action that led to it, and the one that it is guided away from; none at first."""
+        self.block += 1
+        tables = rotary_table(self.config, self.layout, np.asarray([max(self.block - 1, 0), self.block]))
+        (outro_cosine, cosine), (outro_sine, sine) = tables
+        previous = self.frames[-1] if self.frames else None
+        # What is no token would be read from beyond a table's end.
+        actions = _rows([action - self._codes + self._first_action for action in lanes])
+        last = self._first_action + ACTION_VOCABULARY - 1
+        assert all(self._first_action <= token <= last for token in actions.flat), "action tokens"
+        given = None if forced is None else _rows(forced)
+        assert given is None or 0 <= given.min() <= given.max() < self._codes, "image tokens"
+        assert given is None or given.shape == (self.layout.image,), "a frame's tokens"
+        tokens = np.zeros(self.layout.image, np.int32)
+        self._compiled.decode(
+            Frame(
+                block=self.block,
+                previous=pointer(previous),
+                actions=pointer(actions),
+                lanes=max(len(lanes), 1),
+                cosine=pointer(cosine),
+                sine=pointer(sine),
+                outro_cosine=pointer(outro_cosine),
+                outro_sine=pointer(outro_sine),
+                sampling=Sampling(
+                    greedy=sampler.greedy,
+                    top_k=sampler.top_k,
+                    sharpness=0.0 if sampler.greedy else 1 / sampler.temperature,
+                    guidance=sampler.guidance,
+                    top_p=sampler.top_p,
+                    seed=seed & MASK,
+                    frame=frame & MASK,
+                ),
+                forced=pointer(given),
+                tokens=pointer(tokens),
+                scores=pointer(scores),
+            )
+        )
+        self.frames = [*self.frames[-(self.window - 1) :], tokens]
+        return tokens
