@@ -18,7 +18,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from worldmodel.data.hud import SLOT_SHOWN_STEPS
-from worldmodel.parsing import read_json
+from worldmodel.parsing import quoted, read_json
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
 
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
@@ -67,6 +67,7 @@ AXIS_KEYS: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
         "right trigger": (None, "Pad Right Trigger"),
     }
 )
+LONGEST_NAME = 20
 _KNOWN_KEYS = frozenset(
     (
         *SCANCODES,
@@ -178,13 +179,13 @@ def table_of(bindings: Mapping[str, tuple[str, ...]], where: str = "bindings") -
     for target, keys in bindings.items():
         if target not in TARGETS:
             near = _nearest(target, TARGETS, "such names as forward, jump, attack, hotbar.1, camera.up")
-            raise BindingsError(f"{where}: unknown button {target!r}; {near}")
+            raise BindingsError(f"{where}: unknown button {quoted(target)}; {near}")
         for key in keys:
             if key in CLIENT_KEYS:
                 raise BindingsError(f"{where}: {target!r} cannot be on {key!r}, which the client itself uses")
             if key not in _KNOWN_KEYS:
                 near = _nearest(key, _KNOWN_KEYS, "such names as W, 5, Space, Left Shift, F5, Keypad 1, Mouse 4, Pad A")
-                raise BindingsError(f"{where}: unknown key {key!r} for {target!r}; {near}")
+                raise BindingsError(f"{where}: unknown key {quoted(key)} for {target!r}; {near}")
             if table.setdefault(key, target) != target:
                 raise BindingsError(f"{where}: key {key!r} is bound to both {table[key]!r} and {target!r}")
     return table
@@ -193,14 +194,12 @@ def table_of(bindings: Mapping[str, tuple[str, ...]], where: str = "bindings") -
 def _nearest(name: str, known: Iterable[str], such: str) -> str:
     """What may have been meant, or how names look."""
     by_lower = {one.lower(): one for one in sorted(known)}
-    found = get_close_matches(name.lower(), by_lower, 1)
+    found = get_close_matches(name[:LONGEST_NAME].lower(), by_lower, 1)
     return f"did you mean {by_lower[found[0]]!r}?" if found else f"there are {such}"
 
 
 def read_bindings(path: Path) -> dict[str, str]:
     """A bindings file laid over the defaults -> key name: what it does. BindingsError with the file's name."""
-    if not path.exists():
-        raise BindingsError(f"no bindings file {path}")
     values = read_json(path, BindingsError)
     if not isinstance(values, dict):
         raise BindingsError(f'{path}: bindings are an object such as {{"jump": "Space"}}')
@@ -208,7 +207,7 @@ def read_bindings(path: Path) -> dict[str, str]:
     for target, keys in values.items():
         listed = [keys] if isinstance(keys, str) else keys
         if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
-            raise BindingsError(f"{path}: {target!r} needs a key or a list of keys, got {keys!r}")
+            raise BindingsError(f"{path}: {quoted(target)} needs a key or a list of keys, got {quoted(keys)}")
         chosen[target] = tuple(listed)
     table_of(chosen, str(path))  # the file's own mistakes first
     # A key that the file takes is given up by the default that had it.

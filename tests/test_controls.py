@@ -207,11 +207,13 @@ def test_bindings_file_changes_what_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"fly": "G"}, "unknown button 'fly'"),
-        ({"jump": "Spacebar"}, "unknown key 'Spacebar' for 'jump'"),
+        ({"fly": "G"}, 'unknown button "fly"'),
+        ({"jump": "Spacebar"}, "unknown key \"Spacebar\" for 'jump'; did you mean 'Space'?"),
+        ({"jump": "x" * 5000}, "there are such names as W, 5, Space"),
+        ({"9" * 5000: "G"}, "unknown button"),
         ({"jump": "Enter"}, "'Enter', which the client itself uses"),
         ({"jump": "G", "drop": "G"}, "key 'G' is bound to both 'jump' and 'drop'"),
-        ({"jump": 7}, "'jump' needs a key or a list of keys, got 7"),
+        ({"jump": 7}, '"jump" needs a key or a list of keys, got 7'),
         (["jump"], "bindings are an object"),
         ("{\n oops", "at line 2, column 2)"),
     ],
@@ -226,8 +228,8 @@ def test_bindings_mistakes_name_file_and_entry(tmp_path, values, says):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"jmp": "G"}, "unknown button 'jmp'; did you mean 'jump'?"),
-        ({"jump": "spce"}, "unknown key 'spce' for 'jump'; did you mean 'Space'?"),
+        ({"jmp": "G"}, "unknown button \"jmp\"; did you mean 'jump'?"),
+        ({"jump": "spce"}, "unknown key \"spce\" for 'jump'; did you mean 'Space'?"),
         ({"jump": "left shift"}, "did you mean 'Left Shift'?"),
         ({"jump": "@@"}, "there are such names as W, 5, Space"),
         ({"@@": "G"}, "there are such names as forward, jump"),
@@ -249,8 +251,17 @@ def test_bindings_may_have_a_byte_order_mark(tmp_path):
         read_bindings(path)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"jump": ' + "9" * 5000 + "}", '{"a":' * 5000, '{"jump": "\\ud800"}'])
+def test_a_bindings_file_that_nobody_wrote_is_one_sentence(tmp_path, text):
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(BindingsError) as told:
+        read_bindings(tmp_path / "keys.json")
+    assert len(str(told.value)) < 1000
+    assert str(told.value).isprintable()
+
+
 def test_missing_bindings_file(tmp_path):
-    with pytest.raises(BindingsError, match="no bindings file"):
+    with pytest.raises(BindingsError, match="there is no file"):
         read_bindings(tmp_path / "none.json")
 
 

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import types
@@ -121,3 +122,11 @@ def test_the_log_goes_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch
     RunLog(tmp_path / "log.jsonl", 7).write(8, loss=0.5, parts={"a": 1})
     assert written == [("tensorboard", 7), ("loss", 0.5, 8)]
     assert json.loads((tmp_path / "log.jsonl").read_text())["parts"] == {"a": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_a_command_that_says_how_to_go_on(monkeypatch, capsys, number):
+    module = importlib.import_module("client.making.sweep")
+    monkeypatch.setattr(module, "main", lambda args: signal.raise_signal(number))
+    assert main(["sweep", "--checkpoints", "a", "--data", "b", "--out", "c"]) == 128 + number
+    assert capsys.readouterr().err == "stopped; run it again to go on\n"

@@ -27,7 +27,7 @@ class Door:
 
 DOORS = {
     "train tokenizer": Door("tokenizer", "Train an image tokenizer on clips."),
-    "train world": Door("world", "Train a world model on clips and recorded sessions."),
+    "train world": Door("world", "Train a world model on clips and recorded sessions.", extra=False),
     "train idm": Door("idm", "Train the inverse dynamics model that reads actions from frames."),
     "evaluate": Door("evaluate", "Score a world on clips: does it follow the player?"),
     "sweep": Door("sweep", "Score a small grid of sampling settings on clips."),
