@@ -63,6 +63,7 @@ from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/reliability.json"
 HANG_S = 5.0
+NATIVE_HANG_S = 60.0  # far more: the stack of a process that is only slow cannot be read without harm
 MOST_BYTES = 64 << 20
 LONGEST = 2000  # characters of a sentence
 SIMULATED = 20  # one session in so many is also simulated and resumed
@@ -213,14 +214,14 @@ def as_json(value: Any) -> bytes:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Hang after so many seconds of Python; of native code, the process ends with its stack."""
+    """Hang after so many seconds of Python; NATIVE_HANG_S later the process ends, with its stack."""
 
     def hang(*_: object) -> None:
         raise Hang(f"more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, hang)
     try:
-        faulthandler.dump_traceback_later(4 * seconds, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(seconds + NATIVE_HANG_S, exit=True, file=sys.__stderr__)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
