@@ -56,9 +56,10 @@ from worldmodel.model.loading import (
     save_starts,
     save_world_model,
 )
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/reliability.json"
@@ -87,7 +88,7 @@ class Material:
         self.config, self.image = config, config.image_tokenizer
         self.config_text = (self.world_folder / CONFIG_FILE).read_text()
         self.starts_file = (self.world_folder / STARTS_FILE).read_bytes()
-        self.world = NeuralWorld(self.world_folder, NeuralOptions("eager", threads=1))
+        self.world = NeuralWorld(self.world_folder, EngineOptions("eager", threads=1))
         self.session = read_session(self._record(folder / "good.wms"))
         self.session_bytes = (folder / "good.wms").read_bytes()
 

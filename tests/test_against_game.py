@@ -22,9 +22,10 @@ from worldmodel.evaluation.view_motion import view_turn
 from worldmodel.games.luanti import build
 from worldmodel.games.luanti.build import missing_packages
 from worldmodel.games.luanti.controls import Event
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.action import bin_to_camera, camera_to_bin
 from worldmodel.types import Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 TRIALS = 2
 OPTIONS = AgainstOptions(out=None, trials=TRIALS, seed=3)  # type: ignore[arg-type]
@@ -177,13 +178,13 @@ def test_trials_of_another_sampler_are_not_taken_for_those_of_this_one(tmp_path,
     main(Arguments(str(folder), out))
     main(Arguments(str(folder), out))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"walk_guidance": 0.9}}))
-    with pytest.raises(WorldModelError, match=r"'walk_guidance': None.*'walk_guidance': 0.9.*delete it"):
+    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"guidance": 0.9}}))
+    with pytest.raises(WorldModelError, match=r"'guidance': 0.0.*'guidance': 0.9.*delete it"):
         main(Arguments(str(folder), out))
 
 
 def test_a_checkpoint_continues_the_real_start(tiny_folder):
-    world = NeuralWorld(tiny_folder, NeuralOptions(engine="eager"))
+    world = NeuralWorld(tiny_folder, EngineOptions(engine="eager"))
     model = NeuralModel(world)
     frames = np.random.default_rng(0).integers(0, 255, (6, *model.frame_shape, 3), dtype=np.uint8)
     actions = [Action(yaw=float(degrees)) for degrees in (5, -9, 20, 0, -40)]

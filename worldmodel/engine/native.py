@@ -28,7 +28,7 @@ from kernels.native import (
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
-from worldmodel.engine.work import Work
+from worldmodel.engine.guidance import Guidance
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
@@ -99,7 +99,7 @@ class NativeDecoder:
         self.path, self.threads = path or best_path(), threads or default_threads()
         self.block = -1
         self.frames: list[Tokens] = []
-        self._work = Work(model.config)
+        self._guidance = Guidance(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
         described = self._described(model, int8)
@@ -166,7 +166,6 @@ class NativeDecoder:
         if len(frames) < 1 or len(actions) != len(frames) - 1:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
         self.block, self.frames = -1, []
-        self._work.open(actions)
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
             self._frame(actions[index - 1 : index], GREEDY, 0, 0, tokens, None)
@@ -176,7 +175,7 @@ class NativeDecoder:
     ) -> tuple[Tokens, Array | None]:
         """As FrameDecoder.decode."""
         assert self.block >= 0, "open a context before decoding"
-        sampler, other = self._work.draw(action, sampler)
+        other = self._guidance.away_from(action, sampler)
         lanes = [action] if other is None else [action, other]
         assert len(lanes) <= self.lanes, "this decoder has one lane"
         scores = None if forced is None else np.empty((self.layout.image, self._columns), np.float32)
