@@ -22,6 +22,7 @@ from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
+from worldmodel.games.luanti.presets import DEFAULT_LAND
 from worldmodel.model.loading import load_sampler
 from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.training.common import main_with_errors
@@ -40,8 +41,10 @@ class Arguments:
     """Trials of each kind."""
     seed: int = 0
     """Of the land and of the trials."""
-    preset: str = "grassland"
+    preset: str = DEFAULT_LAND
     """The kind of land."""
+    away: float = 1.0
+    """Seconds of looking elsewhere, once something was dug or placed."""
     kinds: tuple[str, ...] = KINDS
     """Kinds of trials."""
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
@@ -51,7 +54,7 @@ class Arguments:
 def main(args: Arguments) -> None:
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
-    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
+    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds, args.away)
     given = args.sampling.given()
     sampler = args.sampling.over(load_sampler(checkpoint))
     world = NeuralWorld(checkpoint, args.engine, sampler).load()
@@ -72,6 +75,7 @@ def main(args: Arguments) -> None:
         "seed": args.seed,
         "trials_of_each_kind": args.trials,
         "preset": args.preset,
+        "away_seconds": args.away,
     }
     write_results(folder, results, facts)
     print(folder / "page.html")

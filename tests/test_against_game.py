@@ -154,7 +154,12 @@ def test_a_pace_is_as_far_within_a_third_or_it_is_not():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"trials": 0}, "--trials must be 1"), ({"preset": "moon"}, "grassland"), ({"kinds": ("fly",)}, "got fly")],
+    [
+        ({"trials": 0}, "--trials must be 1"),
+        ({"away": 61.0}, "--away must be 0"),
+        ({"preset": "moon"}, "grassland"),
+        ({"kinds": ("fly",)}, "got fly"),
+    ],
 )
 def test_bad_options_are_told_before_any_work(tmp_path, changes, message):
     with pytest.raises(WorldModelError, match=message):
@@ -222,9 +227,10 @@ def test_a_block_counts_as_kept_only_if_it_was_seen_before_too():
     assert answers(result(0.9, 0.9), "model")[alike]
     assert not answers(result(0.9, 0.9, drawn=0.4), "model")[alike]
     results = [result(0.9, 0.9)] * 6 + [result(0.9, 0.2)] * 4
-    (bar,) = bars_of(scores_of(results))
+    (bar,) = bars_of(scores_of(results), 2.5)
     assert (bar["hits"], bar["n"], bar["met"]) == (6, 10, True)
-    assert not bars_of(scores_of(results[1:]))[0]["met"]
+    assert not bars_of(scores_of(results[1:]), 2.5)[0]["met"]
+    assert not bars_of(scores_of(results), 1.0)[0]["met"]
 
 
 SOURCES = ("real", "tokenizer", "model", "frozen")

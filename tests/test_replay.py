@@ -244,7 +244,7 @@ def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_p
 
 
 def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
-    def run(factory, options):
+    def run(factory, options, instead):
         world = factory(lambda stage: None)
         world.reset(0, 1)
         for action in (Action(), Action(yaw=1e20), Action()):
