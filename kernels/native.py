@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 SOURCES = Path(__file__).resolve().parent / "cpu"
 COMPILERS = ("c++", "g++", "clang++")
-# Products are not fused with sums, so that every path rounds alike.
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
+# Products are not fused with sums, so that every path rounds alike; sums of what is no number may wrap around.
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fPIC", "-shared", "-pthread")
 COMPILE_SECONDS = 600.0
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
 
