@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: play test lint clean
+MINUTES ?= 10
+
+.PHONY: play test fuzz soak lint clean
 
 play: $(VENV)/.play
 	$(BIN)/worldmodel play
@@ -14,6 +16,12 @@ test: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --stats
 	$(BIN)/python -m pytest
+
+fuzz: $(VENV)/.test
+	PYTHONPATH=. $(BIN)/python tests/fuzz.py --minutes $(MINUTES)
+
+soak: $(VENV)/.test
+	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 # torch is installed first and exactly: a looser request fetches gigabytes of CUDA libraries.
 $(VENV)/.torch: constraints.txt

@@ -4,15 +4,17 @@ moment on."""
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from worldmodel.ending import leave_at_once
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """argv: instead of the command line's. Returns the exit code."""
     leave_at_once()
     from client.cli import main as command  # takes a fifth of a second, in which nothing is open
 
-    return command()
+    return command(argv)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Only light modules are imported here: torch, pygame and the engines come in when
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -14,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from client import making
 from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
-from client.failure import USER_ERROR, report_failure
 from client.options import (
     Bench,
     Doctor,
@@ -27,13 +27,15 @@ from client.options import (
     check,
     check_replay,
     parse_start,
+    replay_without_window,
     resume_of,
     sampler_of,
+    without_window,
 )
 from client.runner import Source, WorldFactory
 from client.stats import process_start
 from recordings.recorder import Stopped
-from worldmodel.ending import PIPE_CODE, Output, Signals, exit_code
+from worldmodel.failure import USER_ERROR, run_to_end
 from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import Action, World, WorldModelError
 
@@ -43,12 +45,12 @@ HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
 
 
-def check_display() -> None:
-    """WorldModelError where no window can be opened."""
+def check_display(instead: str) -> None:
+    """WorldModelError where no window can be opened. instead: what to do there."""
     if sys.platform.startswith("linux") and not any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
     ):
-        raise WorldModelError("there is no display to open a window on; use --headless")
+        raise WorldModelError(f"there is no display to open a window on; {instead}")
 
 
 def world_factory(
@@ -78,12 +80,12 @@ def world_factory(
         from worldmodel.model.loading import load_sampler
         from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
-        folder = find_checkpoint(options.world)
+        folder = find_checkpoint(options.world, '"luanti"')
         stage(f"loading {folder.name}")
         chosen = NeuralOptions(
             options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
         )
-        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder)))
+        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder))).load()
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
         world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
@@ -127,7 +129,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     started = process_start(_IMPORTED_AT)
     check(options)
     if not options.headless:
-        check_display()
+        check_display(without_window(options))
     table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
     source, frames = actions_of(options)
     inputs = InputLog()
@@ -153,6 +155,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             raise
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
+    from client.first_start import mark_file
     from client.loop import WindowOptions
     from client.meter import Meter
     from client.window import run_window
@@ -174,7 +177,9 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             started=started,
             inputs=inputs,
             meter=Meter() if options.meter else None,
+            keys_mark=mark_file(),
         ),
+        instead=without_window(options),
     )
     for recording in stopped:  # the window said so at once
         sys.stderr.write(f"error: {recording.sentence()}\n")
@@ -190,7 +195,7 @@ def replay(options: Replay) -> int:
         return run_verify(options)
     shown = options.export is None and not options.headless
     if shown:
-        check_display()
+        check_display(replay_without_window(options))
     started = process_start(_IMPORTED_AT)
     if options.against is not None:
         return run_against(options, started)
@@ -213,18 +218,26 @@ def _command(argv: Sequence[str] | None) -> int:
     """Does what the command line asks for, and returns the exit code. Mistakes and failures are raised."""
     import tyro
 
-    commands = {
+    words = list(sys.argv[1:] if argv is None else argv)
+    if (making_command := making.find(words)) is not None:
+        return making.run(making_command, words[len(making_command.split()) :])
+    if words[:1] == ["train"]:
+        tyro.extras.subcommand_cli_from_dict(
+            making.listed("train "), prog="worldmodel train", description=making.TRAIN, args=words[1:]
+        )
+    commands: dict[str, Any] = {
         "play": Play,
         "replay": Replay,
         "sessions": Sessions,
         "import": Import,
         "bench": Bench,
         "doctor": Doctor,
+        **(making.complete() if any(word.startswith("--tyro-") for word in words) else making.listed()),
     }
-    if list(sys.argv[1:] if argv is None else argv) == ["--version"]:
+    if words == ["--version"]:
         print(f"worldmodel {version('worldmodel')}")
         return 0
-    options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=argv)
+    options = tyro.extras.subcommand_cli_from_dict(commands, prog="worldmodel", description=DESCRIPTION, args=words)
     if isinstance(options, Doctor):
         from client.doctor import doctor
 
@@ -245,34 +258,14 @@ def _command(argv: Sequence[str] | None) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """The console command. Returns the exit code: 0; 2 for a mistake of the user's; 1 if something broke; 128 and the
     number of the signal that ended it. tyro's own exits (--help, a wrong option) are raised."""
-    with Signals() as signals, Output() as output:
-        code, failure, leaving = 0, None, None
-        try:
-            code = _command(argv)
-        except SystemExit as error:
-            leaving = error
-        except (Exception, KeyboardInterrupt) as error:
-            failure = error
-        unread = output.problem()
-        with contextlib.suppress(OSError):  # nobody reads the errors either
-            if isinstance(unread, BrokenPipeError):  # `| head` has seen enough
-                code = PIPE_CODE
-            elif unread is not None:
-                code = report_failure(WorldModelError(f"standard output cannot be written ({unread.strerror})"))
-            elif signals.ended is not None:  # broken off within a library, it can look like any other failure
-                code = exit_code(signals.ended)
-            elif isinstance(failure, KeyboardInterrupt):
-                code = exit_code(failure)
-            elif failure is not None:
-                code = report_failure(failure)
-            elif leaving is not None:
-                raise leaving
-        if any(thread.name == "world" for thread in threading.enumerate()):
-            # A step still hangs in native code. Python's own end would wait for it, or crash in it.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        return code
+    words = sys.argv[1:] if argv is None else argv
+    code = run_to_end(lambda: _command(argv), broken_off=making.stopped if making.find(words) else lambda _: None)
+    if any(thread.name == "world" for thread in threading.enumerate()):
+        # A step still hangs in native code. Python's own end would wait for it, or crash in it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 if __name__ == "__main__":

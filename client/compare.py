@@ -155,7 +155,7 @@ def compare(
         )
     from worldmodel.worlds.neural import find_checkpoint
 
-    rival = find_checkpoint(against)
+    rival = find_checkpoint(against, '"luanti"', "a recording")
     note = "the same start, seed and sampler"
     return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, options))
 
@@ -194,7 +194,7 @@ def _checkpoint(session: Session, folder: Path, rival: Path, options: NeuralOpti
     from worldmodel.worlds.neural import NeuralWorld
 
     _check_fit(folder, rival)
-    world = NeuralWorld(rival, options)
+    world = NeuralWorld(rival, options).load()
     opening = session.opening_of(0)
 
     def steps() -> Iterator[Step]:

@@ -11,13 +11,14 @@ Camera: degrees, positive pitch looks down, positive yaw looks right.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
 from worldmodel.data.hud import SLOT_SHOWN_STEPS
+from worldmodel.parsing import quoted, read_json
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
 
 KEY_DEGREES_PER_SECOND = 90.0  # a camera key held down
@@ -66,6 +67,7 @@ AXIS_KEYS: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
         "right trigger": (None, "Pad Right Trigger"),
     }
 )
+LONGEST_NAME = 20
 _KNOWN_KEYS = frozenset(
     (
         *SCANCODES,
@@ -176,35 +178,36 @@ def table_of(bindings: Mapping[str, tuple[str, ...]], where: str = "bindings") -
     table: dict[str, str] = {}
     for target, keys in bindings.items():
         if target not in TARGETS:
-            raise BindingsError(f"{where}: unknown button {target!r}; known are {', '.join(TARGETS)}")
+            near = _nearest(target, TARGETS, "such names as forward, jump, attack, hotbar.1, camera.up")
+            raise BindingsError(f"{where}: unknown button {quoted(target)}; {near}")
         for key in keys:
             if key in CLIENT_KEYS:
                 raise BindingsError(f"{where}: {target!r} cannot be on {key!r}, which the client itself uses")
             if key not in _KNOWN_KEYS:
-                known = "A..Z, 0..9, " + ", ".join(sorted(name for name in _KNOWN_KEYS if len(name) > 1))
-                raise BindingsError(f"{where}: unknown key {key!r} for {target!r}; known are {known}")
+                near = _nearest(key, _KNOWN_KEYS, "such names as W, 5, Space, Left Shift, F5, Keypad 1, Mouse 4, Pad A")
+                raise BindingsError(f"{where}: unknown key {quoted(key)} for {target!r}; {near}")
             if table.setdefault(key, target) != target:
                 raise BindingsError(f"{where}: key {key!r} is bound to both {table[key]!r} and {target!r}")
     return table
 
 
+def _nearest(name: str, known: Iterable[str], such: str) -> str:
+    """What may have been meant, or how names look."""
+    by_lower = {one.lower(): one for one in sorted(known)}
+    found = get_close_matches(name[:LONGEST_NAME].lower(), by_lower, 1)
+    return f"did you mean {by_lower[found[0]]!r}?" if found else f"there are {such}"
+
+
 def read_bindings(path: Path) -> dict[str, str]:
     """A bindings file laid over the defaults -> key name: what it does. BindingsError with the file's name."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BindingsError(f"no bindings file {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BindingsError(f"{path}: cannot be read ({error})") from None
-    except json.JSONDecodeError as error:
-        raise BindingsError(f"{path}:{error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+    values = read_json(path, BindingsError)
     if not isinstance(values, dict):
         raise BindingsError(f'{path}: bindings are an object such as {{"jump": "Space"}}')
     chosen: dict[str, tuple[str, ...]] = {}
     for target, keys in values.items():
         listed = [keys] if isinstance(keys, str) else keys
         if not isinstance(listed, list) or not all(isinstance(key, str) for key in listed):
-            raise BindingsError(f"{path}: {target!r} needs a key or a list of keys, got {keys!r}")
+            raise BindingsError(f"{path}: {quoted(target)} needs a key or a list of keys, got {quoted(keys)}")
         chosen[target] = tuple(listed)
     table_of(chosen, str(path))  # the file's own mistakes first
     # A key that the file takes is given up by the default that had it.

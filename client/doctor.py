@@ -104,7 +104,7 @@ def _display() -> Finding:
     from client.cli import check_display
 
     try:
-        check_display()
+        check_display("use --headless")
     except WorldModelError as error:
         return Finding("display", str(error), False, False, "worldmodel play --headless, or run it under a desktop")
     return Finding("display", os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform)

@@ -37,13 +37,15 @@ from client.controls import (
     key_name,
     table_of,
 )
+from client.first_start import remember, remembered
 from client.game import Picture, Start
 from client.inputs import shortcut_name, translate
+from client.key_help import FIRST_NOTE, HELP_NOTE, PLAY_KEYS, game_keys
 from client.meter import Meter
 from client.panel import Lines, panel_lines
 from client.pictures import save_picture
 from client.runner import Runner, Source, State, WorldFactory
-from client.screen import PLAY_KEYS, Screen, View, game_keys
+from client.screen import Screen, View
 from client.stats import Stats
 from worldmodel.types import HOTBAR, Action, WorldModelError
 
@@ -53,6 +55,7 @@ FULL_SCREEN_S = 1.0  # that the focus may come and go while the window changes i
 SESSION_NAME = "session-%Y%m%d-%H%M%S.wms"
 # How long the loop sleeps when nothing happens: pictures and events wake it at once.
 _IDLE_MS, _LOADING_MS = 250, 100
+_PRESSES = (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN, pygame.CONTROLLERBUTTONDOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,8 @@ class WindowOptions:
     window); smooth: bilinear upscale; table: key name -> what it does; source: plays instead of the keyboard; frames:
     stops after so many steps; report: file or "-"; output_dir: where pictures go; started: when the process began, in
     seconds of `time.monotonic` (None: now); inputs: where the raw inputs of each step are noted;
-    meter: reads beside the game what was played."""
+    meter: reads beside the game what was played; keys_mark: a file; where it is missing, a user who plays is shown the
+    keys until the first press, and it is made (None: they are not shown)."""
 
     start: Start = 0
     seed: int = 0
@@ -77,6 +81,7 @@ class WindowOptions:
     started: float | None = None
     inputs: InputLog = field(default_factory=InputLog)
     meter: Meter | None = None
+    keys_mark: Path | None = None
 
 
 class Client:
@@ -110,7 +115,8 @@ class Client:
         self.rewinding = False
         self.grabbed = False
         self.over = False
-        self.hud, self.help = True, False
+        self.first_keys = self.by_hand and options.keys_mark is not None and not remembered(options.keys_mark)
+        self.hud, self.help = True, self.first_keys
         self.toast, self._toast_until = "", 0.0
         self.recent, self.all = Stats(), Stats(last=None)
         self.startup: float | None = None
@@ -148,6 +154,12 @@ class Client:
     def handle(self, event: pygame.Event) -> None:
         """One pygame event."""
         kind = event.type
+        if self.first_keys and kind in _PRESSES:  # seen; what was pressed counts as ever
+            self._remember_keys()
+            self.first_keys = self.help = False
+            self._dirty = True
+            if kind == pygame.KEYDOWN and shortcut_name(event) == "F1":
+                return  # else it would open them again
         if kind == pygame.QUIT:
             self.over = True
         elif kind == self._wake:
@@ -375,17 +387,23 @@ class Client:
             self._counted = picture.index
 
     def _first_picture(self, width: int, height: int) -> None:
+        if self.first_keys:
+            self._remember_keys()
         if self.options.scale:
             self.screen.resize((width * self.options.scale, height * self.options.scale))
         if not self.paused:
             self.play()
+
+    def _remember_keys(self) -> None:
+        assert self.options.keys_mark is not None, "the keys are shown where they are remembered"
+        remember(self.options.keys_mark)
 
     def view(self) -> View:
         """All that is on the screen now."""
         now = time.monotonic()
         picture = self.state.picture
         if picture is None:
-            return View(stage=self.state.stage, elapsed=now - self._began, help=self.help)
+            return View(stage=self.state.stage, elapsed=now - self._began, help=self.help, note=self._note())
         with self._input:
             held = self.controls.held()
         led = picture.action.buttons
@@ -400,7 +418,11 @@ class Client:
             toast=self.toast,
             hud=self.hud,
             help=self.help,
+            note=self._note(),
         )
+
+    def _note(self) -> str:
+        return FIRST_NOTE if self.first_keys else HELP_NOTE
 
     def lines(self, picture: Picture) -> Lines:
         """The panel's text."""

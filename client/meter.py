@@ -1,8 +1,9 @@
 """The live meter: do the pressed actions come out of the pictures?
 
 Beside the game, an inverse dynamics model (`worldmodel.evaluation.idm`) reads from the frames alone what was done; the
-panel shows how often that is what was pressed. It reads in a thread of its own, at a low priority; when it cannot keep
-up, steps are left out: play never waits for it. It knows pictures and readings; nothing of pygame.
+panel shows how often what was pressed is what it reads. What was not pressed does not count, nor what it cannot tell,
+which the panel names. It reads in a thread of its own, at a low priority; when it cannot keep up, steps are left out:
+play never waits for it. It knows pictures and readings; nothing of pygame.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from client.game import Picture
 from client.panel import Lines
 from client.runner import WorldFactory
 from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_CENTRE, camera_to_bin
-from worldmodel.types import BUTTONS, Action, Frame, World, WorldModelError
+from worldmodel.types import BUTTONS, HOTBAR, Action, Frame, World, WorldModelError
 
 if TYPE_CHECKING:
     from worldmodel.evaluation.idm import ReadActions
@@ -45,37 +46,40 @@ CAMERA = "camera"
 @dataclass(frozen=True, slots=True)
 class Reader:
     """What reads. before, after: frames that it sees before and after a step's own two; shape: height and width of its
-    frames; read: frames uint8 (T, H, W, 3) -> the T - 1 actions between them."""
+    frames; read: frames uint8 (T, H, W, 3) -> the T - 1 actions between them; tells: the buttons that it can tell."""
 
     before: int
     after: int
     shape: tuple[int, int]
     read: Callable[[NDArray[np.uint8]], ReadActions]
+    tells: frozenset[str] = frozenset(BUTTONS)
 
 
 def shipped_reader() -> Reader:
     """The shipped inverse dynamics model. CheckpointError if it is missing."""
-    from worldmodel.evaluation.idm import load_idm, read_actions
+    from worldmodel.evaluation.idm import load_idm, read_actions, told_buttons
 
     model = load_idm()
     config = model.config
-    return Reader(
-        config.around, config.around, (config.height, config.width), lambda frames: read_actions(model, frames)
-    )
+    shape = (config.height, config.width)
+    return Reader(config.around, config.around, shape, lambda frames: read_actions(model, frames), told_buttons())
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One step. used: the groups that were pressed or read; missed: what of them was pressed and not read ("jump not
-    seen") or read and not pressed ("jump seen")."""
+    """One step. used: the groups of which something was pressed; failed: those of which not all of that was read;
+    missed: what was not ("jump not seen")."""
 
     used: frozenset[str]
     failed: frozenset[str]
     missed: tuple[str, ...]
 
 
-def compare(action: Action, held: frozenset[str], bins: Sequence[int]) -> Compared:
-    """A step's pressed action with what was read. held: buttons read; bins: camera bins [pitch, yaw] read.
+def compare(
+    action: Action, held: frozenset[str], bins: Sequence[int], tells: frozenset[str] = frozenset(BUTTONS)
+) -> Compared:
+    """A step's pressed action with what was read. held: buttons read; bins: camera bins [pitch, yaw] read; tells: the
+    buttons that count.
 
     Of buttons that exclude each other, two pressed at once are none: the model was told so too.
     """
@@ -86,36 +90,51 @@ def compare(action: Action, held: frozenset[str], bins: Sequence[int]) -> Compar
     used, failed, missed = set(), set(), []
     for group, buttons in GROUPS.items():
         for button in buttons:
-            if button in told or button in held:
-                used.add(group)
-            if (button in told) != (button in held):
+            if button not in told or button not in tells:
+                continue
+            used.add(group)
+            if button not in held:
                 failed.add(group)
-                missed.append(f"{button} not seen" if button in told else f"{button} seen")
+                missed.append(f"{button} not seen")
     for axis, degrees, found in zip(("pitch", "yaw"), (action.pitch, action.yaw), bins, strict=True):
         turned = camera_to_bin(degrees)
-        if turned != CAMERA_CENTRE or found != CAMERA_CENTRE:
-            used.add(CAMERA)
+        if turned == CAMERA_CENTRE:
+            continue
+        used.add(CAMERA)
         if abs(turned - found) > NEAR:
             failed.add(CAMERA)
             missed.append(f"{axis} not seen" if found == CAMERA_CENTRE else f"{axis} off")
     return Compared(frozenset(used), frozenset(failed), tuple(missed))
 
 
-def summary(steps: Sequence[Compared]) -> Lines:
+def summary(steps: Sequence[Compared], tells: frozenset[str] = frozenset(BUTTONS)) -> Lines:
     """The panel's rows on some steps: per group, the share of the steps that used it in which it was read as pressed;
-    then what fails most often."""
+    then what fails most often, and what does not count because the reader cannot tell it."""
     shares: list[tuple[str, str]] = []
-    for group in (*GROUPS, CAMERA):
+    for group, buttons in (*GROUPS.items(), (CAMERA, ())):
+        counted = [button for button in buttons if button in tells]
+        if buttons and not counted:
+            continue
         uses = [step for step in steps if group in step.used]
         good = sum(group not in step.failed for step in uses)
-        shares.append((group, f"{100 * good / len(uses):.0f}% of {len(uses)}" if uses else "-"))
+        label = group if len(counted) == len(buttons) else "/".join(counted)
+        shares.append((label, f"{100 * good / len(uses):.0f}% of {len(uses)}" if uses else "-"))
     worst = Counter(name for step in steps for name in step.missed).most_common(3)
     fails = ", ".join(f"{name} {times}x" for name, times in worst) or "-"
-    return (
-        (("meter, steps read", str(len(steps))), *shares[:2]),
-        tuple(shares[2:]),
-        (("fails", fails),),
+    rows = ((("meter, steps read", str(len(steps))), *shares[:2]), tuple(shares[2:]), (("fails", fails),))
+    untold = _untold(tells)
+    return (*rows, (("its reader cannot tell", ", ".join(untold)),)) if untold else rows
+
+
+def _untold(tells: frozenset[str]) -> list[str]:
+    """What of the groups does not count; the hotbar's keys are one."""
+    names = (
+        "hotbar" if button in HOTBAR else button
+        for buttons in GROUPS.values()
+        for button in buttons
+        if button not in tells
     )
+    return list(dict.fromkeys(names))
 
 
 class Meter:
@@ -172,7 +191,7 @@ class Meter:
         with self._changed:
             if self.error is not None:
                 return ((("meter", f"stopped: {self.error}"),),)
-            return summary(tuple(self._done))
+            return summary(tuple(self._done), self._reader.tells if self._reader is not None else frozenset(BUTTONS))
 
     def stop(self, timeout: float) -> None:
         """Ends the thread, waiting `timeout` seconds at most for a reading in progress."""
@@ -220,6 +239,7 @@ class Meter:
                     pictures[step + 1][1],
                     frozenset(name for name, down in zip(BUTTONS, held[step], strict=True) if down),
                     bins[step].tolist(),
+                    reader.tells,
                 )
                 for step in range(first, first + ripe)
             ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
 from client.game import Resume, Start
+from recordings.format import SUFFIX
 from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import WorldModelError
 
@@ -187,6 +188,30 @@ def resume_of(text: str) -> Resume:
     return Resume(Path(file), int(step)) if file and step.isdigit() else Resume(Path(text))
 
 
+def window_only(options: Play) -> list[str]:
+    """The options that are given and mean nothing without a window."""
+    values = {
+        "--scale": options.scale,
+        "--sensitivity": options.sensitivity,
+        "--bindings": options.bindings,
+        "--meter": options.meter or None,
+    }
+    return [flag for flag, value in values.items() if value is not None]
+
+
+def without_window(options: Play) -> str:
+    """What to do where no window can be opened."""
+    given = window_only(options)
+    return f"use --headless, without {' and '.join(given)}" if given else "use --headless"
+
+
+def replay_without_window(options: Replay) -> str:
+    """The same for a recording."""
+    if options.against is not None:
+        return "use --headless, which writes an .mp4 and a .csv"
+    return "--export FILE.mp4 writes it as a video"
+
+
 def check(options: Play) -> None:
     """All that can be wrong with the options, before any work. WorldModelError with everything in one sentence."""
     problems: list[str] = []
@@ -211,16 +236,15 @@ def check(options: Play) -> None:
             problems.append(f"no actions file {options.actions}")
     if options.report not in (None, "-") and not Path(options.report).parent.is_dir():
         problems.append(f"--report {options.report}: there is no folder {Path(options.report).parent}")
-    if options.record is not None and options.record.exists():
+    if options.record is not None and options.record.suffix != SUFFIX:
+        ending = options.record.suffix
+        recording = f"{str(options.record).removesuffix(ending)}{SUFFIX}"
+        as_video = f", and then: worldmodel replay {recording} --export {options.record}" if ending else ""
+        problems.append(f"--record writes recordings ({SUFFIX}), got {options.record}: --record {recording}{as_video}")
+    elif options.record is not None and options.record.exists():
         problems.append(f"{options.record} exists: a recording is never written over; give another name")
     if options.headless:
-        window_only = {
-            "--scale": options.scale,
-            "--sensitivity": options.sensitivity,
-            "--bindings": options.bindings,
-            "--meter": options.meter or None,
-        }
-        given = [flag for flag, value in window_only.items() if value is not None]
+        given = window_only(options)
         if given:
             problems.append(f"{' and '.join(given)} need a window, not --headless")
     if options.resume is not None and options.start != "0":
@@ -232,9 +256,10 @@ def check(options: Play) -> None:
         problems.append(f"--start counts from 0, got {start}")
     if land_of(options.world) is not None:
         from kernels.sampling import given_settings
+        from worldmodel.settings import option_of
 
         neural_only = {
-            **{f"--{name.replace('_', '-')}": True for name in given_settings(options)},
+            **{option_of(name): True for name in given_settings(options)},
             "--engine": options.engine != "auto",
             "--device": options.device != "auto",
             "--threads": options.threads != 0,
@@ -250,7 +275,7 @@ def check(options: Play) -> None:
             problems.append(f"{' and '.join(given)} are for a neural world, not for --world luanti")
     try:
         sampler_of(options)
-    except ValueError as error:
+    except WorldModelError as error:
         problems.append(str(error))
     if isinstance(start, Path):
         from client.pictures import load_picture
@@ -280,6 +305,8 @@ def check_replay(options: Replay) -> None:
         raise WorldModelError("--keys and --scale are for --export FILE")
     if options.scale is not None and options.scale < 1:
         raise WorldModelError(f"--scale must be at least 1, got {options.scale}")
+    if options.threads < 0:
+        raise WorldModelError(f"--threads must be 0 (all cores) or more, got {options.threads}")
     if not options.verify and (options.against is None or not plays_checkpoint(options.against)):
         simulating = {
             "--engine": options.engine != "auto",
@@ -295,7 +322,7 @@ def check_replay(options: Replay) -> None:
 
 
 def sampler_of(options: Play, usual: Sampler | None = None) -> Sampler:
-    """`usual` (the world's own), with what the options ask for instead. ValueError out of range."""
-    from kernels.sampling import Sampler, given_settings
+    """`usual` (the world's own), with what the options ask for instead. ConfigError out of range."""
+    from worldmodel.settings import given_sampler
 
-    return replace(usual or Sampler(), **given_settings(options))
+    return given_sampler(options, usual)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from client.options import Replay
+from client.options import Replay, replay_without_window
 from client.panel import Lines
 from client.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
 from recordings.format import printable
@@ -47,6 +47,7 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
         lambda stage: make(),
         WindowOptions(started=started),
         lambda factory, window: ReplayClient(factory, window, actions, timeline, lines, options.file),
+        replay_without_window(options),
     )
 
 
@@ -58,7 +59,7 @@ def run_verify(options: Replay) -> int:
     from worldmodel.worlds.neural import NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world = NeuralWorld(folder, _neural_options(options))
+    world = NeuralWorld(folder, _neural_options(options)).load()
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")

@@ -12,11 +12,10 @@ from client.playback import date_of, name_of
 from client.strips import make_strip
 from client.timeline import clock_of
 from recordings.check import RATES
-from recordings.format import printable
+from recordings.format import SUFFIX, printable
 from recordings.reader import Session, read_session
 from worldmodel.types import WorldModelError
 
-SUFFIX = ".wms"
 COLUMNS = ("file", "steps", "length", "size", "world", "weights", "date", "state", "strip")
 WIDEST = 200  # characters of a cell
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pygame
 
-from client.failure import report_failure
 from client.loop import Client, WindowOptions
 from client.report import make_report, write_report
 from client.runner import WorldFactory
 from worldmodel.ending import exit_code
+from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError
 
 STOP_S = 2.0  # that a step in progress gets to end once the window is closed
@@ -22,10 +22,11 @@ def run_window(
     world_factory: WorldFactory,
     options: WindowOptions | None = None,
     make_client: Callable[[WorldFactory, WindowOptions], Client] = Client,
+    instead: str = "use --headless",
 ) -> int:
     """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a
     mistake of the user's; 128 and the number of a signal that ended it. Failures are one sentence on stderr.
-    make_client: called when the display is open."""
+    make_client: called when the display is open; instead: what to do where none can be."""
     options = options or WindowOptions()
     try:
         pygame.display.init()
@@ -39,7 +40,7 @@ def run_window(
         client = make_client(world_factory, options)
     except pygame.error as error:
         pygame.quit()
-        return report_failure(WorldModelError(f"no window can be opened ({error}); use --headless"))
+        return report_failure(WorldModelError(f"no window can be opened ({error}); {instead}"))
     interrupt = None
     try:
         client.run()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from worldmodel.types import BUTTONS, Action, Tokens, WorldModelError
 
+SUFFIX = ".wms"  # of a session file's name
 MAGIC = b"\x89WMS\r\n\x1a\n"  # as PNG's: shows a transfer that changed line ends or cut the eighth bit
 MAJOR, MINOR = 1, 2
 PREAMBLE = struct.Struct("<8sHH")

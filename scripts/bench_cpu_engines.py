@@ -41,16 +41,22 @@ from worldmodel.types import Action, WorldModelError
 
 @dataclass(frozen=True)
 class Arguments:
-    """preset: random weights of a preset, instead of a checkpoint; frames: of each engine; threads: 0 is all cores;
-    guided: two lanes a frame, as with a key held."""
+    """What is measured."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
+    """Folder of a world model."""
     preset: str = ""
+    """Random weights of a preset, instead of a checkpoint."""
     out: Path = Path("benchmarks/cpu_engines.json")
+    """File for the figures."""
     engines: tuple[str, ...] = ("native", "openvino", "eager")
+    """Each of them makes a frame in turn."""
     frames: int = 60
+    """Frames of each."""
     threads: int = 0
+    """CPU threads; 0 is all cores."""
     guided: bool = True
+    """Two lanes a frame, as with a key held."""
 
 
 class ExportedPass(nn.Module):

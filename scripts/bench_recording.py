@@ -37,13 +37,18 @@ TURN = Action(frozenset({"forward"}), yaw=2.0)
 
 @dataclass(frozen=True)
 class Arguments:
-    """rounds: pairs of runs; frames: steps of each; rewinds: how many are timed."""
+    """What is measured."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
+    """Folder of a world model."""
     out: Path = Path("benchmarks/recording.json")
+    """File for the figures."""
     rounds: int = 3
+    """Pairs of runs, with and without a recording."""
     frames: int = 200
+    """Steps of each."""
     rewinds: int = 30
+    """How many rewinds are timed."""
 
 
 def play(args: Arguments, folder: Path, number: int, record: bool) -> tuple[dict[str, Any], Path]:

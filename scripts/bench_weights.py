@@ -28,16 +28,22 @@ from worldmodel.types import WorldModelError
 
 @dataclass(frozen=True)
 class Arguments:
-    """val: folder of held-out clips; windows: how many are looked at, evenly spread, each of `frames` frames (more
-    than the model's window are needed for a full context); cache: decoded frames."""
+    """What is measured."""
 
     val: Path
+    """Folder of held-out clips."""
     checkpoint: Path = Path("worldmodel/pretrained/nano")
+    """Folder of a world model."""
     out: Path = Path("benchmarks/weight_formats.json")
+    """File for the figures."""
     windows: int = 24
+    """How many are looked at, evenly spread."""
     frames: int = 12
+    """Frames of each; more than the model's window are needed for a full context."""
     cache: Path = Path("runs")
+    """Folder of decoded frames."""
     device: str = "auto"
+    """Where it runs: auto, cuda, mps or cpu."""
 
 
 def main(args: Arguments) -> None:

@@ -2,7 +2,7 @@
 
     python scripts/compare.py EVALUATION [EVALUATION ...] [--out compare]
 
-EVALUATION: folders that scripts/evaluate.py left. Prints one table, and leaves compare.md and page.html in --out.
+EVALUATION: folders that worldmodel evaluate left. Prints one table, and leaves compare.md and page.html in --out.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class Arguments:
     """What is put side by side."""
 
     evaluations: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders that scripts/evaluate.py left."""
+    """Folders that worldmodel evaluate left."""
     out: Path = Path("compare")
     """Folder of the comparison."""
 
 
 def main(args: Arguments) -> None:
     if not args.evaluations:
-        raise WorldModelError("give at least one folder that scripts/evaluate.py left")
+        raise WorldModelError("give at least one folder that worldmodel evaluate left")
     scores = [read_scores(folder) for folder in args.evaluations]
     rows = comparison(scores)
     text = markdown(HEAD, rows)

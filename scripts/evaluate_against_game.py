@@ -11,9 +11,7 @@ again, it goes on where it stopped. Needs the Debian packages that `worldmodel d
 
 from __future__ import annotations
 
-import signal
-import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from kernels.sampling import given_settings
@@ -24,6 +22,7 @@ from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
 from worldmodel.model.loading import load_sampler
+from worldmodel.settings import given_sampler
 from worldmodel.training.common import main_with_errors
 from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
 
@@ -65,13 +64,12 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the game is ended too
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
     options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
     given = given_settings(args)
-    sampler = replace(load_sampler(checkpoint), **given)
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler)
+    sampler = given_sampler(args, load_sampler(checkpoint))
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler).load()
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
     folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"

@@ -34,16 +34,22 @@ TESTS = ["tests/test_kernels.py", "tests/test_frame_step.py", "-m", "gpu", "-q"]
 
 @dataclass(frozen=True)
 class Arguments:
-    """limit: seconds for the whole run; frames: measured a preset; presets: which; device: for a trial without a GPU;
-    skip: parts to leave out; again: do parts that are in the file already."""
+    """What is checked and measured."""
 
     out: Path = Path("benchmarks/gpu.json")
+    """File for the figures."""
     limit: float = 470.0
+    """Seconds for the whole run."""
     frames: int = 200
+    """Frames that are measured of each preset."""
     presets: tuple[str, ...] = tuple(PRESETS)
+    """Sizes of models."""
     device: str = "cuda"
+    """Another than "cuda" is for a trial without a GPU."""
     skip: tuple[str, ...] = ()
+    """Parts to leave out."""
     again: bool = False
+    """Do parts that are in the file already."""
 
 
 def run_tests(limit: float, prefix: tuple[str, ...] = ()) -> dict[str, Any]:

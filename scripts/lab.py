@@ -5,7 +5,7 @@
     python scripts/lab.py plots [--results runs/lab/lab.json] [--picture runs/lab/lab.png]
 
 A run takes about 15 minutes on two cores, adds its row to --results, and is skipped if the row is there;
-killed, the same command goes on. Without --reader (an inverse dynamics model, scripts/train_idm.py) the columns
+killed, the same command goes on. Without --reader (an inverse dynamics model, worldmodel train idm) the columns
 that need one stay empty. Three seeds of the preset "baseline" give the noise: what lies inside it is a tie. The
 presets, with their papers, are in worldmodel/lab/presets.py.
 """
@@ -28,33 +28,43 @@ from worldmodel.training.common import main_with_errors
 
 @dataclass(frozen=True)
 class Run:
-    """Measures one preset. data, val: folders of clips (val: other lands, for the scores); reader: folder of an inverse
-    dynamics model; out: folder of everything between; results: default OUT/lab.json; threads: of torch."""
+    """Measure one preset."""
 
     preset: tyro.conf.Positional[str]
+    """Its name (worldmodel/lab/presets.py)."""
     data: tuple[Path, ...] = (Path("runs/land/train"),)
+    """Folders of clips."""
     val: Path = Path("runs/land/val")
+    """Folder of clips of other lands, for the scores."""
     reader: Path | None = None
+    """Folder of an inverse dynamics model. Default: the columns that need one stay empty."""
     out: Path = Path("runs/lab")
+    """Folder of everything between."""
     results: Path | None = None
+    """File of the results. Default: lab.json in --out."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     threads: int = 2
+    """Of torch."""
     budget: tyro.conf.OmitArgPrefixes[Budget] = field(default_factory=Budget)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Prints the results as Markdown."""
+    """Print the results as Markdown."""
 
     results: Path = Path("runs/lab/lab.json")
+    """File of the results."""
 
 
 @dataclass(frozen=True)
 class Plots:
-    """Draws the results."""
+    """Draw the results."""
 
     results: Path = Path("runs/lab/lab.json")
+    """File of the results."""
     picture: Path = Path("runs/lab/lab.png")
+    """The picture."""
 
 
 Command = (

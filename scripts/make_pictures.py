@@ -45,12 +45,16 @@ PICTURE_SCALE = 4
 
 @dataclass(frozen=True)
 class Arguments:
-    """start: start scene to play; scale: integer upscaling of the animation."""
+    """What is played and drawn."""
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
+    """Folder of a world model, where the pictures are put."""
     start: int = 1
+    """Start scene to play."""
     seed: int = 0
+    """Of the tokens."""
     scale: int = 2
+    """Pixels of the animation for each of the frame."""
 
 
 def worldmodel(*arguments: object) -> None:

@@ -39,19 +39,26 @@ HELD_OUT_EVERY = 6  # frames that are scored, of the held-out clips
 
 @dataclass(frozen=True)
 class Arguments:
-    """out: folder of the runs; styles: names in art.STYLES, or "stock"; clips, frames: recorded play, 20 frames a
-    second, and a quarter as many clips of other seeds for the scores; steps: of the tokenizer; reader_steps: of the
-    inverse dynamics model; seed: of lands and players; workers: games at once; threads: of torch."""
+    """What is measured."""
 
     out: Path
+    """Folder of the runs."""
     styles: tuple[str, ...] = (*STYLES, STOCK)
+    """Names in art.STYLES, or "stock"."""
     clips: int = 8
+    """Recorded clips to learn from; a quarter as many of other seeds are scored."""
     frames: int = 750
+    """Of each, 20 a second."""
     steps: int = 600
+    """Of the tokenizer."""
     reader_steps: int = 800
+    """Of the inverse dynamics model."""
     seed: int = 11
+    """Of lands and players."""
     workers: int = 2
+    """Games at once."""
     threads: int = 2
+    """Of torch."""
 
     def __post_init__(self) -> None:
         if unknown := set(self.styles) - {*STYLES, STOCK}:

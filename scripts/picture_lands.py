@@ -24,11 +24,14 @@ PITCH = 6.0  # degrees down
 
 @dataclass(frozen=True)
 class Arguments:
-    """out: the picture; lands: names of presets; seed: of the lands."""
+    """What is drawn."""
 
     out: Path = Path("worldmodel/games/luanti/lands.png")
+    """The picture."""
     lands: tuple[str, ...] = tuple(land for land in LANDS if land != "mixed")
+    """Names of presets."""
     seed: int = 3
+    """Of the lands."""
 
 
 def main(args: Arguments) -> None:

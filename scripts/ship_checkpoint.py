@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kernels.sampling import GREEDY, Sampler, given_settings
+from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
@@ -36,6 +36,7 @@ from worldmodel.model.loading import (
     save_world_model,
 )
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
+from worldmodel.settings import given_sampler
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
@@ -43,33 +44,51 @@ from worldmodel.training.world import sample_rollouts, score_rollouts, validatio
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
+HELD_OUT_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
+WINDOWS, SCORED_FRAMES = 24, 13  # the loss is of so many windows, and of so many frames with a whole context
+
 
 @dataclass(frozen=True)
 class Arguments:
-    """run: folder of the training run; val: folder of held-out clips; starts: see above; cache: decoded frames;
-    average_with: a run that `run` went on from; the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
-    2203.05482); tokenizer_run: folder of a tokenizer's run with the same codes, whose decoder is to be shipped (None:
-    the world's own); temperature, top_p and the fields up to sprint_guidance: how its tokens are best drawn (see
-    Sampler); note: what else to say."""
+    """What is packed."""
 
     run: Path
+    """Folder of the training run."""
     val: Path
+    """Folder of held-out clips."""
     starts: Path
+    """JSON list of [clip's name in the frame store, step]: where start scenes are cut."""
     out: Path
+    """Folder of what is shipped."""
     cache: Path = Path("runs")
+    """Folder of decoded frames."""
     average_with: Path | None = None
+    """A run that --run went on from: the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
+    2203.05482)."""
     tokenizer_run: Path | None = None
+    """Folder of a tokenizer's run with the same codes, whose decoder is shipped. Default: the world's own."""
     temperature: float = Sampler().temperature
+    """Sampling temperature that is shipped."""
     top_p: float = Sampler().top_p
+    """Its top-p."""
     guidance: float = Sampler().guidance
+    """How much the mouse buttons are followed more than the model does by itself."""
     work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed. Default: as always."""
     move_guidance: float = Sampler().move_guidance
+    """How much keys and mouse are followed more than the model does by itself."""
     walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: as move_guidance."""
     sprint_guidance: float | None = None
+    """The same for sprinting. Default: as other frames."""
     note: str = ""
+    """What else is to be said of it."""
     context: int = 4
+    """Frames of a start scene, and before a rollout."""
     clips: int = 24
+    """Rollouts that are scored."""
     frames: int = 15
+    """Frames of each."""
 
 
 def training_facts(run: Path, parameters: int) -> dict[str, str]:
@@ -134,7 +153,7 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 
 def main(args: Arguments) -> None:
-    usual = replace(Sampler(), **given_settings(args))
+    usual = given_sampler(args)
     starts = read_starts(args.starts)
     model = load_world_model(args.run)
     config = model.config
@@ -155,9 +174,9 @@ def main(args: Arguments) -> None:
     save_starts(args.out, scenes)
 
     began = time.monotonic()
-    held_out = np.concatenate([clip.frames[::5] for clip in pictures])
+    held_out = np.concatenate([clip.frames[::HELD_OUT_EVERY] for clip in pictures])
     tokenizer_scores = score_tokenizer(model.tokenizer, held_out, "luanti", cpu)
-    windows, actions = WindowSampler(tokens, 12).spread(48)
+    windows, actions = WindowSampler(tokens, config.transformer.window + SCORED_FRAMES).spread(WINDOWS)
     loss, accuracy = validation_loss(model.transformer, windows, actions, bf16=False)
     world = NeuralWorld(args.out)
     pairs = list(zip(pictures, tokens, strict=True))

@@ -19,41 +19,60 @@ import torch
 
 from worldmodel.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from worldmodel.model.loading import load_world_model, save_world_model
-from worldmodel.training.common import TO_BE_CONTINUED, main_with_errors, split_file
+from worldmodel.training.common import DONE, main_with_errors, split_file
 
 SCRIPTS = Path(__file__).resolve().parent
 STAGES = ("tokenizer", "world", "idm", "evaluation")
-DONE = "done"  # the file that a finished stage leaves in its folder
+TO_BE_CONTINUED = 3  # exit code of a call that ends before all is done
+END_S = 60.0  # that a stage gets to save what it has
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """data, val: folders of clips; out: the run's folder; minutes: how long this call may work; stages: the last one
-    to run; the step and batch counts are for a GPU: a CPU takes a hundredth of them a minute; balance, starting,
-    emphasis, stale, unlined, late: see WorldTraining; clips: stretches that are evaluated; extra: further options of a
-    stage's script, as STAGE:OPTION."""
+    """What is trained on what. Counts are for a GPU: a CPU takes a hundredth of them a minute."""
 
     data: tuple[Path, ...]
+    """Folders of clips."""
     val: Path
+    """Folder of held-out clips."""
     out: Path
+    """The run's folder; each stage has one of its own below."""
     device: str = "cuda"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     minutes: float = 8.5
+    """How long this call may work."""
     tokenizer_steps: int = 20_000
+    """Steps of the tokenizer."""
     tokenizer_batch: int = 32
+    """Frames a step."""
     world_steps: int = 20_000
+    """Steps of the world model."""
     world_batch: int = 16
+    """Clips a step."""
     balance: float = 0.25
+    """See worldmodel train world --help."""
     starting: float = 0.5
+    """See worldmodel train world --help."""
     emphasis: float = 6.0
+    """See worldmodel train world --help."""
     stale: float = 0.1
+    """See worldmodel train world --help."""
     unlined: float = 0.1
+    """See worldmodel train world --help."""
     late: float = 0.5
+    """See worldmodel train world --help."""
     idm_steps: int = 8_000
+    """Steps of the inverse dynamics model."""
     idm_batch: int = 32
+    """Windows a step."""
     clips: int = 64
+    """Stretches that are evaluated."""
     compile: bool = True
+    """Compile the model, which is quicker on a GPU."""
     piece_mb: float = 16.0
+    """Largest size of a file of --out/pieces, in MiB."""
     extra: tuple[str, ...] = ()
+    """Further options of a stage's script, as STAGE:OPTION."""
 
 
 def commands(args: Arguments) -> dict[str, list[str]]:
@@ -92,17 +111,30 @@ def run_stage(name: str, command: list[str], folder: Path, minutes: float) -> No
         stop(name)
     limit = [] if name == "evaluation" else ["--stop-after-minutes", f"{minutes:.3f}"]
     # An evaluation keeps its rollouts: it is simply ended, and goes on.
-    try:
-        ended = subprocess.run(
-            [sys.executable, *command, *limit], check=False, timeout=None if limit else 60 * minutes
-        ).returncode
-    except subprocess.TimeoutExpired:
-        stop(name)
-    if ended == TO_BE_CONTINUED:
-        stop(name)
+    with subprocess.Popen([sys.executable, *command, *limit]) as stage:
+        try:
+            ended = stage.wait(None if limit else 60 * minutes)
+        except subprocess.TimeoutExpired:
+            end(stage)
+            stop(name)
+        except KeyboardInterrupt:
+            end(stage)
+            raise
     if ended != 0:
         sys.exit(ended)
-    (folder / DONE).touch()
+    if name == "evaluation":
+        (folder / DONE).touch()
+    if not (folder / DONE).exists():
+        stop(name)
+
+
+def end(stage: subprocess.Popen[bytes]) -> None:
+    """Ends a stage as Ctrl-C does: it saves what it has."""
+    stage.terminate()
+    try:
+        stage.wait(END_S)
+    except subprocess.TimeoutExpired:
+        stage.kill()
 
 
 def stop(name: str) -> None:

@@ -1,67 +1,11 @@
-"""Trains an image tokenizer on VPT clips.
+"""Trains an image tokenizer: the same as `worldmodel train tokenizer`.
 
-    python scripts/train_tokenizer.py --data CLIPS [CLIPS ...] --val CLIPS --out runs/tokenizer [--levels 8 8 8 8]
-
-Decodes the clips once into --cache, trains, and leaves config.json, model.safetensors, log.jsonl, sample
-pictures (originals above reconstructions) and scores.json in --out. Started again, it goes on where it stopped.
+python scripts/train_tokenizer.py --help
 """
 
-from __future__ import annotations
+import sys
 
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-
-import numpy as np
-import tyro
-
-from worldmodel.config import ImageTokenizerConfig
-from worldmodel.data.frames import open_clips, write_json
-from worldmodel.training.common import main_with_errors
-from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """What is trained on what."""
-
-    data: tuple[Path, ...]
-    """Folders of clips."""
-    val: Path
-    """Folder of held-out clips; every 10th of their frames is scored."""
-    out: Path
-    """The run's folder."""
-    cache: Path = Path("runs/frames")
-    """Folder of decoded frames; several runs may share it."""
-    skip_bad: bool = False
-    """Leave clips out that cannot be used, instead of ending; they are named."""
-    stop_after_minutes: float | None = None
-    """Save and stop then, to go on later with the same command. Default: never."""
-    model: tyro.conf.OmitArgPrefixes[ImageTokenizerConfig] = field(default_factory=ImageTokenizerConfig)
-    training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
-
-
-def main(args: Arguments) -> bool:
-    height, width = args.model.height, args.model.width
-    splits = {"train": args.data, "val": (args.val,)}
-    clips = open_clips(splits, args.cache, height, width, skip_bad=args.skip_bad)
-    held_out = np.concatenate([clip.frames[::10] for clip in clips["val"]])
-    scores = train_tokenizer(args.model, args.training, clips["train"], held_out, args.out, args.stop_after_minutes)
-    if scores is None:
-        print(f"stopped early; the same command goes on: {args.out}")
-        return False
-    bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
-    write_json(
-        args.out / "scores.json",
-        {
-            "bits_per_frame": round(float(bits), 1),
-            **asdict(scores),
-            "model": asdict(args.model),
-            "training": asdict(args.training),
-        },
-    )
-    print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")
-    return True
-
+from client.making import script
 
 if __name__ == "__main__":
-    main_with_errors(main, Arguments, extra=True)
+    sys.exit(script("train", "tokenizer"))

@@ -30,7 +30,10 @@ BENCHMARKS = ROOT / "benchmarks"
 
 @dataclass(frozen=True)
 class Arguments:
+    """Write the tables, or check them."""
+
     check: bool = False
+    """Write nothing; exit code 1 if a table is not that of the JSON files."""
 
 
 def read(path: Path) -> Any:
@@ -169,6 +172,27 @@ def recording_cost() -> str:
         ["first step after it, p50 / p95", "-", f"{step['p50']:.0f} / {step['p95']:.0f} ms"],
     ]
     return table([f"{bench['machine']['cpu']}, {bench['frames']} frames", "not recorded", "recorded"], rows)
+
+
+def reliability() -> str:
+    """A row for each long test that was run (tests/fuzz.py, tests/soak.py)."""
+    path = BENCHMARKS / "reliability.json"
+    runs = read(path) if path.is_file() else {}
+    rows = []
+    if "fuzz" in runs:
+        fuzz = runs["fuzz"]
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in fuzz["cases"].items())
+        found = f"{len(fuzz['finds'])} finds; the slowest took {fuzz['slowest_case_s']:.1f} s"
+        rows.append([f"`make fuzz MINUTES={fuzz['minutes']:g}`", counts, found])
+    if "soak" in runs:
+        soak = runs["soak"]
+        played = f"{soak['frames']:,} frames, {soak['resets']} resets, {soak['rewinds']} rewinds"
+        error = f" ± {soak['standard_error']:.2%}" if soak["standard_error"] is not None else ""
+        grown = f"{soak['lost_steps']} steps lost; memory {soak['growth_an_hour']:+.2%}{error} an hour"
+        rows.append([f"`make soak MINUTES={soak['minutes']:g}`", played, grown])
+    if not rows:
+        return "Not yet measured (`make fuzz` and `make soak` write `benchmarks/reliability.json`)."
+    return table(["", "tried", "found"], rows)
 
 
 def gpu_speed() -> str:
@@ -321,6 +345,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "cpu-engines": cpu_engines,
     "play-speed": play_speed,
     "recording-cost": recording_cost,
+    "reliability": reliability,
     "gpu-speed": gpu_speed,
     "weight-formats": weight_formats,
     "nano-following": nano_following,

@@ -25,14 +25,20 @@ def write_odd(path: Path, session: Session, change: Change) -> Path:
     steps, markers = ([plain(record) for record in records] for records in (session.steps, session.markers))
     change(header, steps, markers)
     data = [PREAMBLE.pack(MAGIC, MAJOR, MINOR), packed(HEADER, header)]
+    before: dict[int, list[Any]] = {index: [] for index in range(len(steps) + 1)}
+    for marker in markers:
+        index = marker.get("index") if isinstance(marker, dict) else None
+        before[index if type(index) is int and index in before else len(steps)].append(marker)
     for index, step in enumerate(steps):
-        data += [packed(MARKER, marker) for marker in markers if marker.get("index") == index]
+        data += [packed(MARKER, marker) for marker in before[index]]
         data.append(packed(STEP, step))
-    data += [packed(MARKER, marker) for marker in markers if marker.get("index") not in range(len(steps))]
+    data += [packed(MARKER, marker) for marker in before[len(steps)]]
     path.write_bytes(b"".join(data))
     return path
 
 
 def packed(kind: int, value: Any) -> bytes:
     """`value`: plain, or bytes that are MessagePack already."""
-    return pack_record(kind, value if isinstance(value, bytes) else msgpack.packb(value, use_bin_type=True) or b"")
+    if not isinstance(value, bytes):
+        value = msgpack.packb(value, unicode_errors="surrogatepass") or b""
+    return pack_record(kind, value)

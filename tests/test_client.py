@@ -23,13 +23,15 @@ pygame = pytest.importorskip("pygame")
 from client import cli  # noqa: E402
 from client.actions import source_of  # noqa: E402
 from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.first_start import mark_file  # noqa: E402
 from client.game import Game  # noqa: E402
 from client.headless import HeadlessOptions, run_headless  # noqa: E402
+from client.layout import fit  # noqa: E402
 from client.loop import Client, WindowOptions  # noqa: E402
 from client.pictures import load_picture, save_picture  # noqa: E402
 from client.recording import RecordedWorld  # noqa: E402
 from client.runner import Pacer, Runner  # noqa: E402
-from client.screen import Screen, fit  # noqa: E402
+from client.screen import Screen  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
 from client.window import run_window  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
@@ -409,6 +411,44 @@ def test_panel_help_picture_and_drawing(play, tmp_path):
         assert part in text
 
 
+def test_the_keys_are_shown_once_until_the_first_press(play, tmp_path):
+    mark = tmp_path / "state" / "keys-shown"
+    p = play(keys_mark=mark)
+    assert p.client.view().help
+    assert "any key goes on" in p.client.view().note
+    assert mark.is_file()
+    p.until(lambda: p.index() > 2)  # the game runs
+    assert p.client.view().help
+    p.press("W")
+    assert not p.client.view().help
+    p.until(lambda: any("forward" in action.buttons for action in p.world.actions))  # and the press counts
+    p.press("F1")
+    assert "F1 closes" in p.client.view().note
+    assert not play(keys_mark=mark).client.view().help  # the next start
+    again = play(keys_mark=tmp_path / "other")
+    again.press("F1")
+    assert not again.client.view().help
+    watched = play(keys_mark=tmp_path / "third", source=source_of(random_actions(0)))
+    assert not watched.client.view().help
+    assert not (tmp_path / "third").exists()
+
+
+def test_keys_that_cannot_be_remembered_are_shown_again(play, tmp_path):
+    (tmp_path / "file").write_text("")
+    for _ in range(2):
+        p = play(keys_mark=tmp_path / "file" / "keys-shown")
+        assert p.client.view().help
+
+
+def test_what_is_remembered_lies_with_the_users_state(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert mark_file() == tmp_path / "worldmodel" / "keys-shown"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert mark_file() == tmp_path / "home" / ".local" / "state" / "worldmodel" / "keys-shown"
+
+
 def test_a_picture_that_cannot_be_saved_is_said(play, tmp_path):
     (tmp_path / "file").write_text("")
     p = play(output_dir=tmp_path / "file")
@@ -667,6 +707,35 @@ def test_no_display_is_one_sentence():
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("environment", [{}, {"DISPLAY": ":9999"}], ids=["none", "none that answers"])
+def test_without_a_display_no_option_is_recommended_that_is_refused_then(environment, tmp_path):
+    result = command("play", "--meter", "--scale", "3", **environment)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("; use --headless, without --scale and --meter")
+    assert command("play", "--headless", "--frames", "0", "--meter").returncode == 2  # which it would refuse
+
+
+def test_a_recording_without_a_display(recorded):
+    result = command("replay", str(recorded))
+    assert (result.returncode, result.stderr) == (
+        2, "error: there is no display to open a window on; --export FILE.mp4 writes it as a video\n"
+    )  # fmt: skip
+    result = command("replay", str(recorded), "--against", str(recorded))
+    assert result.returncode == 2
+    assert "; use --headless, which writes an .mp4 and a .csv" in result.stderr
+    result = command("replay", str(recorded), DISPLAY=":9999")
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].endswith("; --export FILE.mp4 writes it as a video")
+
+
+@pytest.fixture
+def recorded(tiny_folder, tmp_path):
+    path = tmp_path / "walk.wms"
+    arguments = ["play", "--world", str(tiny_folder), "--headless", "--frames", "3", "--threads", "1"]
+    assert cli.main([*arguments, "--record", str(path), "--report", str(tmp_path / "report.json")]) == 0
+    return path
+
+
 def test_display_that_does_not_answer():
     result = command("play", DISPLAY=":9999")
     assert result.returncode == 2
@@ -694,7 +763,7 @@ def fails(capfd, *args):
 
 def test_mistakes_are_told_together(capfd, tmp_path):
     err = fails(capfd, "--headless", "--frames", "0", "--fps", "-1", "--actions", "no.jsonl", "--top-p", "1.5")
-    for part in ("--frames must be at least 1, got 0", "--fps", "no actions file no.jsonl", "top_p must lie in"):
+    for part in ("--frames must be at least 1, got 0", "--fps", "no actions file no.jsonl", "--top-p must lie in"):
         assert part in err
 
 
@@ -712,7 +781,11 @@ def test_mistakes_are_told_together(capfd, tmp_path):
             ("--world", "luanti", "--temperature", "1", "--engine", "eager"),
             "--temperature and --engine are for a neural",
         ),
-        (("--world", "no-such-world"), "no world 'no-such-world'"),
+        (("--world", "no-such-world"), 'no world \'no-such-world\': give "nano", "luanti" or a checkpoint\'s folder'),
+        (("--world", "idm"), "holds an inverse dynamics model alone; a world model is needed here"),
+        (("--temperature", "-1", "--work-temperature", "11"), "--temperature must lie in 0..10, got -1.0; --work-temp"),
+        (("--record", "x.mp4"), "--record x.wms, and then: worldmodel replay x.wms --export x.mp4"),
+        (("--record", "walk"), "--record writes recordings (.wms), got walk: --record walk.wms"),
     ],
 )
 def test_mistakes(capfd, args, says):

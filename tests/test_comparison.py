@@ -8,7 +8,8 @@ import pytest
 import torch
 from conftest import vpt_line, write_clip
 
-from scripts import compare, sweep
+from client.making import sweep
+from scripts import compare
 from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
 from worldmodel.evaluation.following import count, score
@@ -17,7 +18,7 @@ from worldmodel.types import BUTTONS, WorldModelError
 
 
 def evaluation(wrong=0):
-    """Scores as scripts/evaluate.py writes them: of 10 steps of play, `wrong` of which the model did not follow."""
+    """Scores as `worldmodel evaluate` writes them: of 10 steps of play, `wrong` of which the model did not follow."""
     held = np.zeros((10, len(BUTTONS)), bool)
     held[:5, BUTTONS.index("attack")] = True
     read = held.copy()
@@ -98,3 +99,9 @@ def test_bars_are_told_as_met_or_missed():
     assert rows["weights, MB"] == ["at most 48", "35.3", "35.3"]
     game = {"bars": [{"share": 0.5, "hits": 25, "n": 50, "met": False}]}
     assert bar_rows([scores], game, 1)[-1][2] == "50% (25 of 50) (missed)"
+
+
+def test_a_sweep_names_the_option_that_is_out_of_range(tmp_path):
+    args = sweep.Arguments((tmp_path,), (tmp_path,), tmp_path, temperatures=(0.7, 11.0), top_ps=(0.0,))
+    with pytest.raises(WorldModelError, match=r"^--temperatures must lie in 0\.\.10, got 11\.0; --top-ps must lie in"):
+        sweep.samplers(args)

@@ -207,13 +207,15 @@ def test_bindings_file_changes_what_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"fly": "G"}, "unknown button 'fly'"),
-        ({"jump": "Spacebar"}, "unknown key 'Spacebar' for 'jump'"),
+        ({"fly": "G"}, 'unknown button "fly"'),
+        ({"jump": "Spacebar"}, "unknown key \"Spacebar\" for 'jump'; did you mean 'Space'?"),
+        ({"jump": "x" * 5000}, "there are such names as W, 5, Space"),
+        ({"9" * 5000: "G"}, "unknown button"),
         ({"jump": "Enter"}, "'Enter', which the client itself uses"),
         ({"jump": "G", "drop": "G"}, "key 'G' is bound to both 'jump' and 'drop'"),
-        ({"jump": 7}, "'jump' needs a key or a list of keys, got 7"),
+        ({"jump": 7}, '"jump" needs a key or a list of keys, got 7'),
         (["jump"], "bindings are an object"),
-        ("{\n oops", ":2: not JSON"),
+        ("{\n oops", "at line 2, column 2)"),
     ],
 )
 def test_bindings_mistakes_name_file_and_entry(tmp_path, values, says):
@@ -223,8 +225,43 @@ def test_bindings_mistakes_name_file_and_entry(tmp_path, values, says):
     assert "keys.json" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"jmp": "G"}, "unknown button \"jmp\"; did you mean 'jump'?"),
+        ({"jump": "spce"}, "unknown key \"spce\" for 'jump'; did you mean 'Space'?"),
+        ({"jump": "left shift"}, "did you mean 'Left Shift'?"),
+        ({"jump": "@@"}, "there are such names as W, 5, Space"),
+        ({"@@": "G"}, "there are such names as forward, jump"),
+    ],
+)
+def test_an_unknown_name_gets_a_hint_and_no_list(tmp_path, values, says):
+    with pytest.raises(BindingsError) as caught:
+        read_bindings(bindings(tmp_path, values))
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < len(str(tmp_path)) + 160
+
+
+def test_bindings_may_have_a_byte_order_mark(tmp_path):
+    path = tmp_path / "keys.json"
+    path.write_text('{"jump": "G"}', encoding="utf-8-sig")
+    assert read_bindings(path)["G"] == "jump"
+    path.write_text("[" * 100_000)
+    with pytest.raises(BindingsError, match="nested more than"):
+        read_bindings(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"jump": ' + "9" * 5000 + "}", '{"a":' * 5000, '{"jump": "\\ud800"}'])
+def test_a_bindings_file_that_nobody_wrote_is_one_sentence(tmp_path, text):
+    (tmp_path / "keys.json").write_text(text)
+    with pytest.raises(BindingsError) as told:
+        read_bindings(tmp_path / "keys.json")
+    assert len(str(told.value)) < 1000
+    assert str(told.value).isprintable()
+
+
 def test_missing_bindings_file(tmp_path):
-    with pytest.raises(BindingsError, match="no bindings file"):
+    with pytest.raises(BindingsError, match="there is no file"):
         read_bindings(tmp_path / "none.json")
 
 

@@ -1,6 +1,7 @@
 """How the command ends before its time: a signal, a reader that has gone, a device that is full."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,3 +84,19 @@ def test_a_land_is_a_world_and_an_unknown_one_is_named_before_anything_starts():
         check(Play(world="luanti:moon"))
     with pytest.raises(WorldModelError, match="--temperature"):
         check(Play(world="luanti:snow", temperature=0.5, headless=True))
+
+
+@pytest.mark.parametrize("script", ["train_world", "compare"])
+def test_a_script_whose_output_is_not_taken_ends_in_one_sentence(script):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    arguments = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--help"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            arguments, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert done.returncode == 2
+    assert done.stderr == "error: standard output cannot be written (No space left on device)\n"
+    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()  # as `| head` does
+    assert process.wait(120) == 141
+    assert process.stderr.read() == ""

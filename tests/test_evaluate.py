@@ -1,4 +1,4 @@
-"""scripts/evaluate.py on a tiny world: what it leaves, that it goes on, that its control differs, what it refuses."""
+"""`worldmodel evaluate` on a tiny world: what it leaves, that it goes on, that its control differs, what it refuses."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import torch
 from conftest import vpt_line, write_clip
 from PIL import Image
 
-from scripts import evaluate as evaluate_script
+from client.making import evaluate as evaluate_script
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip

@@ -153,7 +153,7 @@ def played(world_folder, path):
 
 def test_sessions_are_training_data(tiny_folder, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
-    from scripts.train_world import READERS
+    from client.making.world import READERS
 
     made = played(tiny_folder, tmp_path / "data" / "s.wms")
     write_clip(tmp_path / "data" / "a", [vpt_line() for _ in range(8)])

@@ -118,13 +118,13 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    from worldmodel.lab import train
+    from worldmodel.training import loop
 
-    real = train.save_state
-    monkeypatch.setattr(train, "save_state", killed)
+    real = loop.save_state
+    monkeypatch.setattr(loop, "save_state", killed)
     with pytest.raises(KeyboardInterrupt):
         run("killed")
-    monkeypatch.setattr(train, "save_state", real)
+    monkeypatch.setattr(loop, "save_state", real)
     ended = run("killed")
     skipped = {"decoder_ms"}
     for name, value in whole["columns"].items():

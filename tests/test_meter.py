@@ -1,5 +1,6 @@
 """The live meter: what it counts, that it never holds play up, and that it reads as one reading of the whole does."""
 
+import json
 import os
 import threading
 import time
@@ -27,9 +28,10 @@ from worldmodel.evaluation.idm import (  # noqa: E402
     ReadActions,
     load_idm,
     read_actions,
+    told_buttons,
 )
 from worldmodel.tokenizers.action import CAMERA_BINS, CAMERA_CENTRE, camera_to_bin  # noqa: E402
-from worldmodel.types import BUTTONS, Action, WorldModelError  # noqa: E402
+from worldmodel.types import BUTTONS, HOTBAR, Action, WorldModelError  # noqa: E402
 
 PATIENCE = 30.0
 STILL = (CAMERA_CENTRE, CAMERA_CENTRE)
@@ -88,13 +90,56 @@ def test_a_step_is_compared_by_groups():
     same = compare(pressed, frozenset({"forward", "jump", "hotbar.3"}), (CAMERA_CENTRE, camera_to_bin(20.0) + 1))
     assert same == Compared(frozenset({"move", "jump/sneak/sprint", "hotbar", "camera"}), frozenset(), ())
     other = compare(pressed, frozenset({"back", "attack"}), STILL)
-    assert other.failed == {"move", "jump/sneak/sprint", "attack/use", "hotbar", "camera"}
-    assert set(other.missed) == {
-        "forward not seen", "back seen", "jump not seen", "attack seen", "hotbar.3 not seen", "yaw not seen"
-    }  # fmt: skip
-    assert not compare(Action(), frozenset(), STILL).used
+    assert other.failed == other.used == same.used
+    assert set(other.missed) == {"forward not seen", "jump not seen", "hotbar.3 not seen", "yaw not seen"}
     both = Action(frozenset({"forward", "back"}))  # the model is told neither
     assert not compare(both, frozenset(), STILL).used
+
+
+def test_what_was_not_pressed_does_not_count():
+    idle = [compare(Action(), frozenset({"sneak", "jump", "hotbar.1"}), (0, CAMERA_CENTRE))] * 25
+    assert idle[0] == Compared(frozenset(), frozenset(), ())
+    rows = dict(pair for row in summary(idle) for pair in row)
+    assert rows.pop("meter, steps read") == "25"
+    assert set(rows.values()) == {"-"}
+    more = compare(Action(frozenset({"forward"})), frozenset({"forward", "sneak", "attack"}), (0, CAMERA_CENTRE))
+    assert more == Compared(frozenset({"move"}), frozenset(), ())
+    assert not compare(Action(yaw=20.0), frozenset(), (0, camera_to_bin(20.0))).failed  # the pitch was not touched
+
+
+def test_what_the_reader_cannot_tell_does_not_count_and_is_said():
+    tells = frozenset({"forward", "back", "attack", "use"})
+    pressed = Action(frozenset({"forward", "left", "sneak", "hotbar.3"}))
+    found = compare(pressed, frozenset({"forward"}), STILL, tells)
+    assert found == Compared(frozenset({"move"}), frozenset(), ())
+    assert summary([found], tells) == (
+        (("meter, steps read", "1"), ("forward/back", "100% of 1"), ("attack/use", "-")),
+        (("camera", "-"),),
+        (("fails", "-"),),
+        (("its reader cannot tell", "left, right, jump, sneak, sprint, hotbar"),),
+    )
+
+
+def test_the_shipped_reader_tells_what_its_scores_say(tmp_path):
+    told = told_buttons()
+    assert {"forward", "attack", "use"} <= told
+    assert not {"sneak", "left", "hotbar.2", "drop"} & told  # a slot alone is too rare to say
+
+    def write(f1):
+        classes = {"none": {"f1": 1.0}, "jump": {"f1": f1}, **{f"hotbar.{slot}": {"f1": 0.6} for slot in range(1, 10)}}
+        scores = {"real": {"groups": {"jump": {"classes": classes}}}}
+        (tmp_path / "scores.json").write_text(json.dumps(scores))
+
+    write(0.49)
+    assert told_buttons(tmp_path) == HOTBAR
+    write(0.5)
+    assert told_buttons(tmp_path) == HOTBAR | {"jump"}
+    write("much")
+    with pytest.raises(CheckpointError, match="holds no scores"):
+        told_buttons(tmp_path)
+    (tmp_path / "scores.json").unlink()
+    with pytest.raises(CheckpointError, match=r"scores\.json"):
+        told_buttons(tmp_path)
 
 
 def test_the_panel_tells_shares_of_the_steps_that_used_a_group():

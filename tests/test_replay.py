@@ -347,6 +347,9 @@ def test_users_mistakes(recorded, tmp_path, capsys):
         (["replay", str(tmp_path / "none.wms"), "--verify"], "no recording"),
         (["replay", str(tmp_path / "none.wms")], "no recording"),  # with a display or without
         (["replay", str(recorded), "--verify", "--export", "a.mp4"], "different commands"),
+        (["replay", str(recorded), "--verify", "--threads", "-1"], "--threads must be 0"),
+        (["replay", str(recorded), "--verify", "--world", "luanti"], 'give "nano" or a checkpoint\'s folder'),
+        (["import", str(tmp_path / "no.mp4")], "there is no file or folder"),
         (["play", "--headless", "--record", str(recorded)], "never written over"),
         (["play", "--world", "luanti", "--headless", "--record", str(tmp_path / "b.wms")], "for a neural world"),
     ):

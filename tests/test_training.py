@@ -21,9 +21,9 @@ from worldmodel.data.outline import outlined
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.data.windows import held
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.loading import load_world_model
+from worldmodel.model.loading import load_config, load_starts, load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training import common
+from worldmodel.training import common, stopping
 from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import NEAR_SHARE, coming_weights, stale_shares, token_weights, unlined_weights
@@ -328,6 +328,9 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "world/tokens/train/sessions.val.a.tokens.npy").is_file()
     assert load_world_model(tmp_path / "world").config.transformer.hidden == 32
+    assert len(load_starts(tmp_path / "world", load_config(tmp_path / "world"))) == 10
+    played = ["--world", str(tmp_path / "world"), "--start", "9", "--frames", "2", "--engine", "eager"]
+    assert main(["play", "--headless", *played, "--report", str(tmp_path / "report.json")]) == 0
     third = script(*arguments, "--out", tmp_path / "other", "--clip", "999", cwd=tmp_path)
     assert third.returncode != 0
     assert "windows of 999 steps are needed, the longest has 20" in third.stderr
@@ -342,11 +345,11 @@ def test_a_tokenizer_alone_is_no_world(tmp_path):
 
 
 def test_a_missing_extra_is_named_before_any_work(monkeypatch, capsys):
-    monkeypatch.setattr(common, "TRAIN_EXTRA", ("matplotlib", "no_such_package"))
+    monkeypatch.setattr(stopping, "TRAIN_EXTRA", {"matplotlib": "matplotlib", "no_such_module": "its-package"})
     with pytest.raises(SystemExit) as stopped:
         common.main_with_errors(lambda _: pytest.fail("it began"), object, extra=True)
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: this script needs no_such_package: pip install -e '.[train]'\n"
+    assert capsys.readouterr().err == "error: this needs more packages: pip install its-package\n"
 
 
 def test_a_file_in_pieces_is_the_same_file(tmp_path):
@@ -358,14 +361,15 @@ def test_a_file_in_pieces_is_the_same_file(tmp_path):
 
 
 def test_the_prepared_run_goes_on_where_it_stopped(tmp_path):
-    """Three calls of a stage that needs two: exit code 3 is passed on, and a finished stage is not run again."""
+    """Three calls of a stage that needs two: the whole says with exit code 3 that it goes on, and a stage that has left
+    its mark is not run again."""
     stage = tmp_path / "stage.py"
     stage.write_text(
         "import pathlib, sys\n"
         "calls = pathlib.Path(sys.argv[1]) / 'calls'\n"
         "assert sys.argv[2] == '--stop-after-minutes'\n"
         "calls.write_text(calls.read_text() + sys.argv[3] + '\\n' if calls.exists() else sys.argv[3] + '\\n')\n"
-        "sys.exit(3 if calls.read_text().count('\\n') == 1 else 0)\n"
+        "(calls.parent / 'done').touch() if calls.read_text().count('\\n') == 2 else None\n"
     )
     command = [str(stage), str(tmp_path)]
     for minutes in (0, 0.5):

@@ -185,6 +185,57 @@ def test_keys_and_mouse_reach_the_world_and_move_the_picture(session):
     assert session.process.wait(PATIENCE) == 0
 
 
+def manage_windows(display):
+    """A window manager on the display; skips the test where there is none."""
+    if shutil.which("openbox") is None:
+        pytest.skip("openbox is not installed: apt-get install openbox")
+    environment = {**os.environ, "DISPLAY": display}
+    manager = subprocess.Popen(["openbox", "--sm-disable"], env=environment, stderr=subprocess.DEVNULL)
+
+    def there():
+        assert manager.poll() is None, "openbox did not start"
+        asked = ["xdotool", "get_desktop"]  # which a window manager keeps
+        return subprocess.run(asked, env=environment, capture_output=True, check=False).returncode == 0
+
+    wait_for(there, "openbox does not answer")
+    return manager
+
+
+@pytest.mark.parametrize("managed", [False, True], ids=["no window manager", "openbox"])
+def test_full_screen_and_back_is_the_window_as_it_was(display, tmp_path, managed):
+    manager = manage_windows(display) if managed else None
+    running = Session(display, tmp_path, PLAYER)
+    try:
+        running.wait()
+        window = running.xdotool("getwindowfocus").strip()
+
+        def geometry():
+            lines = running.xdotool("getwindowgeometry", "--shell", window).splitlines()
+            values = dict(line.split("=") for line in lines)
+            return tuple(int(values[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+
+        running.xdotool("windowsize", window, "700", "500")
+        wait_for(lambda: geometry()[2:] == (700, 500), "it was not resized")
+        before = geometry()
+        running.xdotool("windowmove", window, "150", "90")
+        wait_for(lambda: geometry() != before, "it was not moved")
+        wait_for(lambda: len(running.lines()) > 5, "it does not play")
+        windowed = geometry()
+        for _ in range(2):
+            running.xdotool("key", "F11")
+            wait_for(lambda: geometry() == (0, 0, 1280, 800), "it does not fill the screen")
+            running.xdotool("key", "F11")
+            wait_for(lambda: geometry() == windowed, f"it is not as it was, {windowed}")
+        steps = len(running.lines())
+        wait_for(lambda: len(running.lines()) > steps, "it stood still")
+        assert geometry() == windowed
+        assert not running.errors.read_text()
+    finally:
+        stop(running.process)
+        if manager is not None:
+            stop(manager)
+
+
 def test_a_recording_is_scrubbed_in_a_real_window(display, tiny_folder, tmp_path):
     from client.cli import main
 

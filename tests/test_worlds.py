@@ -1,7 +1,13 @@
 """The neural world on a tiny checkpoint, and the gymnasium wrapper."""
 
+import copy
 import json
+import os
+import pickle
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,10 +95,114 @@ def test_gymnasium_env_passes_the_check(world):
     assert moved[1:4] == (0.0, False, False)
 
 
+def test_what_an_env_gives_out_is_the_callers_own(world):
+    env = WorldEnv(world, "rgb_array")
+
+    def second(damage):
+        first, _ = env.reset(seed=3, options={"start": 0})
+        observation, *_, info = env.step(env.idle())
+        if damage:
+            for array in (first["pov"], observation["pov"], info["tokens"], world.opening.tokens, env.render()):
+                array[:] = 0
+            assert env.render().any()
+        return env.step(env.idle())[0]["pov"]
+
+    first = second(False)
+    assert (second(True) == first).all()
+    step = world.reset(0, 5)
+    step.tokens[:] = 0
+    assert (second(False) == first).all()  # the start scene itself is whole
+
+
+def test_an_env_is_rendered_at_the_rate_of_its_world(world):
+    assert WorldEnv(world, "rgb_array").metadata["render_fps"] == world.tick_rate == 10
+    assert "render_fps" not in WorldEnv.metadata  # one world's is not another's
+    with pytest.raises(WorldModelError, match="render_mode is \"rgb_array\" or None, got 'human'"):
+        WorldEnv(world, "human")
+
+
+def test_what_an_env_cannot_take_is_one_sentence(world):
+    env = WorldEnv(world)
+    for what in (lambda: env.step(env.idle()), env.render):
+        with pytest.raises(WorldModelError, match=r"call reset\(\) before"):
+            what()
+    for start in (-1, 3, 10**30, 1.5, "1", [0]):
+        with pytest.raises(WorldModelError, match=r"start must be a whole number in 0\.\.2, got"):
+            env.reset(options={"start": start})
+    with pytest.raises(WorldModelError, match='unknown options seed: there is "start" alone'):
+        env.reset(options={"start": 0, "seed": 3})
+    assert env.reset(options={"start": np.int64(2)})[1] == {"start": 2}
+    idle = env.idle()
+    for action, sentence in (
+        ({}, "an action has the keys of env.idle"),
+        ([0, 1], r"see list\)"),
+        (idle | {"fly": 1}, r"see fly\)"),
+        (idle | {"camera": [0, 181]}, r"each within 180, got \[0, 181\]"),
+        (idle | {"camera": [float("nan"), 0]}, "camera must be"),
+        (idle | {"camera": 3}, "camera must be"),
+        (idle | {"jump": 2}, "jump must be 0 or 1, got 2"),
+        (idle | {"jump": 0.5}, "jump must be 0 or 1, got 0.5"),
+    ):
+        with pytest.raises(WorldModelError, match=sentence):
+            env.step(action)
+    env.step(idle | {"jump": np.True_, "camera": np.array([180, -180])})
+
+
+def test_an_env_is_pickled_and_copied_before_its_first_reset(world):
+    env = WorldEnv(world, "rgb_array")
+    world.sampler = GREEDY
+    others = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
+    pictures = []
+    for one in (env, *others):
+        one.reset(seed=1, options={"start": 1})
+        pictures.append(one.step(one.idle())[0]["pov"])
+    assert others[0].metadata == env.metadata
+    assert (pictures[0] == pictures[1]).all()
+    assert (pictures[0] == pictures[2]).all()
+    with pytest.raises(WorldModelError, match="is being played: it can be pickled and copied before that"):
+        copy.deepcopy(env)
+
+
+# Two processes, in a fresh interpreter: this one has run a model. argv: checkpoint, whether the parent plays first.
+VECTOR = """
+import sys
+from pathlib import Path
+import torch
+from gymnasium.vector import AsyncVectorEnv
+from worldmodel.types import WorldModelError
+from worldmodel.worlds.gym import WorldEnv
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+torch.set_num_threads(2)
+torch.randn(512, 512).exp().sum()  # a policy's: PyTorch has threads before the fork
+def make():
+    return WorldEnv(NeuralWorld(Path(sys.argv[1]), NeuralOptions(threads=1)))
+if sys.argv[2] == "plays":
+    make().reset()
+envs = AsyncVectorEnv([make, make], context="fork")
+try:
+    envs.reset(seed=[1, 2], options={"start": 1})
+    observation, *_ = envs.step(envs.action_space.sample())
+    print(observation["pov"].shape)
+except WorldModelError as error:
+    print(error)
+envs.close(terminate=True)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.parametrize(
+    ("before", "answer"), [("nothing", "(2, 48, 80, 3)"), ("plays", 'AsyncVectorEnv(..., context="spawn")')]
+)
+def test_envs_in_forked_processes_work_or_say_what_to_do(tiny_folder, before, answer):
+    command = [sys.executable, "-W", "ignore", "-c", VECTOR, str(tiny_folder), before]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert answer in done.stdout, done.stdout + done.stderr
+
+
 def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
     world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
     decoder = GraphDecoder(FrameStep(world.model.transformer, world.model.tokenizer), graph=False)
-    world.decoder, world._pixels = decoder, decoder.pixels
+    world._built = replace(world._built, decoder=decoder, pixels=decoder.pixels)
     world.reset(1, seed=2)
     step = world.step(Action(yaw=5.0))
     assert step.info["notes"] == (("engine", "eager"),)

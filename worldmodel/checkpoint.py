@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from worldmodel.checks import check_value, field_types
+from worldmodel.data.locking import unfinished
 from worldmodel.parsing import parse_json, quoted, read_json
 from worldmodel.types import WorldModelError
 
@@ -95,13 +96,13 @@ def write_checkpoint(
         for name, tensor in module.state_dict().items():
             stored = tensor.detach().cpu().to(dtype) if dtype and tensor.is_floating_point() else tensor.detach().cpu()
             tensors[f"{prefix}.{name}"] = stored.contiguous().clone()
-    temporary = folder / (WEIGHTS_FILE + ".tmp")
+    temporary = unfinished(folder / WEIGHTS_FILE)
     sums = {
         prefix: tensors_sum({name: t for name, t in tensors.items() if owner(name) == prefix}) for prefix in modules
     }
     save_file(tensors, temporary, {CHECKSUMS: json.dumps(sums, sort_keys=True)})
     os.replace(temporary, folder / WEIGHTS_FILE)
-    temporary = folder / (CONFIG_FILE + ".tmp")
+    temporary = unfinished(folder / CONFIG_FILE)
     temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
     os.replace(temporary, folder / CONFIG_FILE)
 
@@ -242,12 +243,30 @@ def tokenizer_hash(tokenizer: nn.Module) -> str:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Training state, atomically."""
-    temporary = path.with_name(path.name + ".tmp")
-    torch.save(state, temporary)
-    os.replace(temporary, path)
+    """Training state, atomically, and on the disk when this returns: a power loss leaves it or the one before."""
+    temporary = unfinished(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    """Training state, or None where there is none yet."""
-    return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+    """Training state, or None where there is none yet. CheckpointError for a file that is no whole one."""
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict):
+            return state
+        reason = f"it holds {type(state).__name__}"
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError, ArithmeticError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    raise CheckpointError(
+        f"{path} is no whole training state ({reason}): delete it to start again, with --init "
+        f"{path.parent} from the weights beside it"
+    )

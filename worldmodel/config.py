@@ -49,7 +49,7 @@ class ImageTokenizerConfig:
     decoder_blocks: Annotated[tuple[int, int], BLOCKS] = (4, 2)
     """Residual blocks at each."""
     detail_levels: tuple[Annotated[int, Within(2, 256)], ...] = ()
-    """Levels of the channels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
+    """Levels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -82,6 +82,35 @@ class Signals:
         # Else a destructor that the signal left without something: no fault of the program's.
 
 
+class Held:
+    """While it is entered, a signal of ENDING waits: what is done is done whole. It counts when this is left.
+
+    number: that of the first signal that came, or 0; whoever puts another one there raises it.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Held:
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDING:
+                before = signal.getsignal(number)
+                if before != signal.SIG_IGN:
+                    self._before[number] = before
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        if self.number:
+            signal.raise_signal(self.number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.number = self.number or number
+
+
 class Output:
     """Standard output while it is entered, as it was, but it remembers when it could not be written. A failed write is
     seen here wherever it comes up: at once (PYTHONUNBUFFERED), in the middle of a library, or at the last flush."""

@@ -94,9 +94,7 @@ def find_clips(folder: Path, suffixes: Sequence[str] = (".mp4",)) -> list[Path]:
     found = (path for suffix in suffixes for path in folder.rglob(f"*{suffix}"))
     clips = sorted(found, key=lambda path: (str(path.parent), len(path.stem), path.stem))
     if not clips:
-        raise ClipError(
-            f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with scripts/record_luanti.py)"
-        )
+        raise ClipError(f"no clips in {folder}: it needs <id>.mp4 and <id>.jsonl (make some with worldmodel record)")
     return clips
 
 

@@ -25,6 +25,7 @@ from tqdm import tqdm
 
 from worldmodel.data.clips import ClipError, ClipReader, find_clips, plan_clip, read_clip
 from worldmodel.data.locking import building, unfinished
+from worldmodel.ending import ENDING
 from worldmodel.parsing import read_json
 from worldmodel.types import BUTTONS, Action, WorldModelError
 
@@ -170,7 +171,7 @@ def _look_at(clip: Path, size: tuple[int, int]) -> _Found:
 
 def _end_quietly() -> None:
     """In a worker: a signal ends it at once and without a word, whatever its parent does with signals."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, signal.SIG_DFL)
 
 
@@ -245,7 +246,9 @@ def open_clips(
 
     ClipError for a folder of any split without clips, before anything is decoded.
     """
-    for folders in splits.values():
+    for name, folders in splits.items():
+        if not folders:
+            raise ClipError(f"no folder of clips is given for {name}")
         for folder in folders:
             named_clips(folder, readers)
     opened = {}

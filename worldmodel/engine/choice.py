@@ -16,6 +16,7 @@ from worldmodel.config import WorldModelConfig
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.forks import forked
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.engine.kernel_ops import KernelOps, usable
 from worldmodel.engine.memory import check_memory, memory_problem
@@ -79,8 +80,8 @@ def choose_device(
 ) -> tuple[torch.device, tuple[str, ...]]:
     """Where a model is to run, and what the user should know of it: "auto" plays on the CPU where a GPU will not do.
 
-    parameters: of the transformer. WorldModelError if the asked device is not there, or if the model does not fit;
-    nothing is loaded before.
+    parameters: of the transformer. WorldModelError if the asked device, engine or format is not there, or if the model
+    does not fit; nothing is loaded before.
     """
     device, notices = pick_device(options.device), ()
     if options.device == "auto" and options.engine != "cuda":
@@ -89,7 +90,9 @@ def choose_device(
             problem = f"the NVIDIA GPU cannot be used{_why_no_cuda()}"
         if problem:
             device, notices = torch.device("cpu"), (f"{problem}; the CPU plays",)
-    check_memory(config, device, pick_engine(options.engine, device, config, parameters), parameters)
+    engine = pick_engine(options.engine, device, config, parameters)
+    check_formats(options.weights, options.kv_cache, engine)
+    check_memory(config, device, engine, parameters)
     return device, notices
 
 
@@ -191,7 +194,7 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
         backend = OpenVinoBackend(model.transformer, threads, options.guided)
         pixels = pixel_decoder(model.tokenizer, threads)
         return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
-    if device.type == "cpu":
+    if device.type == "cpu" and not forked():
         torch.set_num_threads(threads)
     model.transformer.to(device)
     decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, options.guided))

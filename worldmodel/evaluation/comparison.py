@@ -33,10 +33,10 @@ def read_scores(folder: Path) -> dict[str, Any]:
     """scores.json of an evaluation. WorldModelError if there is none."""
     path = folder / SCORES
     if not path.is_file():
-        raise WorldModelError(f"{folder} holds no evaluation ({SCORES}): scripts/evaluate.py --out {folder} makes one")
+        raise WorldModelError(f"{folder} holds no evaluation ({SCORES}): worldmodel evaluate --out {folder} makes one")
     scores = read_json(path)
     if not isinstance(scores, dict) or "following" not in scores:
-        raise WorldModelError(f"{path} is not of scripts/evaluate.py")
+        raise WorldModelError(f"{path} is not of worldmodel evaluate")
     return scores
 
 

@@ -49,7 +49,7 @@ def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, len
     places = Windows([stored for _, stored in clips], length).starts
     episodes = []
     for pick in np.linspace(0, len(places) - 1, min(count, len(places))).astype(int):
-        seen = next((p for p in places[int(pick) :] if not _black(clips, p, length)), places[int(pick)])
+        seen = next((p for p in places[int(pick) :] if not black(clips, p, length)), places[int(pick)])
         index, start = seen
         pictures, stored = clips[index]
         part = slice(start, start + length)
@@ -66,7 +66,8 @@ def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, len
     return episodes
 
 
-def _black(clips: Sequence[tuple[StoredClip, TokenClip]], place: tuple[int, int], length: int) -> bool:
+def black(clips: Sequence[tuple[StoredClip, TokenClip]], place: tuple[int, int], length: int) -> bool:
+    """Whether a stretch, (clip, first step), has a frame in which nothing can be seen."""
     index, start = place
     frames = clips[index][0].frames[start : start + length]
     world = world_weights(*frames.shape[1:3])[::4, ::4] > 0  # a few pixels tell

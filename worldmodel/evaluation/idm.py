@@ -30,10 +30,13 @@ from worldmodel.checkpoint import (
     write_checkpoint,
 )
 from worldmodel.checks import ConfigError, Within, check_fields
+from worldmodel.parsing import is_number, read_json
 from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_BINS
-from worldmodel.types import BUTTONS, WorldModelError
+from worldmodel.types import BUTTONS, HOTBAR, WorldModelError
 
 PRETRAINED_IDM = Path(__file__).resolve().parent.parent / "pretrained" / "idm"
+SCORES_FILE = "scores.json"  # of its readings of held-out recorded frames, beside its weights
+TELLS_F1 = 0.5  # what is read at least this well, it can tell
 BUTTON_THRESHOLD = 0.5  # a button whose probability is at least this counts as read
 SHRINK = 2  # pixels a side that are averaged first
 CELL = 4  # a cell of the features beside the correlation, in shrunk pixels
@@ -193,8 +196,11 @@ class InverseDynamicsModel(nn.Module):
         self.camera = nn.Linear(config.features, 2 * CAMERA_BINS)
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        B, T = frames.shape[:2]
-        x = F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, (B, T))
+        return self.read(F.avg_pool2d(frames.flatten(0, 1), SHRINK).unflatten(0, frames.shape[:2]))
+
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The same from shrunk frames (B, T, 3, H / SHRINK, W / SHRINK)."""
+        B, T = x.shape[:2]
         moved = self.moved(torch.cat([self.across(x), self.down(x.transpose(-1, -2))], 1))
         x = self.seen(x)
         # A plain flattening keeps the places: the hotbar is in one of them.
@@ -251,7 +257,23 @@ def load_idm(folder: Path = PRETRAINED_IDM, device: str | torch.device = "cpu") 
     """An inverse dynamics model in float32 and eval mode. CheckpointError if the folder holds none."""
     config = read_config(folder)
     if "idm" not in config:
-        raise CheckpointError(f"{folder} holds no inverse dynamics model: scripts/train_idm.py makes one")
+        raise CheckpointError(f"{folder} holds no inverse dynamics model: worldmodel train idm makes one")
     read = config_from_dict(IDMConfig, config["idm"], str(folder))
     model = load_module(folder, "idm", lambda: InverseDynamicsModel(read))
     return model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def told_buttons(folder: Path = PRETRAINED_IDM) -> frozenset[str]:
+    """The buttons that the model of a folder can tell, by its scores on recorded frames: F1 of TELLS_F1 or more. Of the
+    hotbar's, each of which is rarely pressed, the mean counts. CheckpointError if the folder holds no such scores."""
+    path = folder / SCORES_FILE
+    scores: dict[str, float] = {}
+    try:
+        for group in read_json(path, CheckpointError)["real"]["groups"].values():
+            scores |= {name: found["f1"] for name, found in group["classes"].items() if name in BUTTONS}
+    except (KeyError, TypeError, AttributeError):
+        scores = {}
+    if not scores or not all(map(is_number, scores.values())):
+        raise CheckpointError(f"{path} holds no scores of an inverse dynamics model: scripts/train_idm.py makes them")
+    hotbar = sum(scores.get(name, 0.0) for name in HOTBAR) / len(HOTBAR)
+    return frozenset(name for name, f1 in (scores | dict.fromkeys(HOTBAR, hotbar)).items() if f1 >= TELLS_F1)

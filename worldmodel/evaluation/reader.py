@@ -31,12 +31,12 @@ class ActionReader:
         if self.size not in (None, size):
             raise WorldModelError(
                 f"{self.name} reads frames of {self.size[1]}x{self.size[0]}, {maker} makes {size[1]}x{size[0]}: "
-                "train one with scripts/train_idm.py"
+                "train one with worldmodel train idm"
             )
 
 
 def load_reader(path: Path, device: str = "cpu") -> ActionReader:
-    """path: the folder of an inverse dynamics model (scripts/train_idm.py), or the .weights file of VPT's.
+    """path: the folder of an inverse dynamics model (worldmodel train idm), or the .weights file of VPT's.
 
     CheckpointError if it is neither.
     """

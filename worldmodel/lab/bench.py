@@ -399,7 +399,7 @@ def run(
         if size != (variant.tokenizer.height, variant.tokenizer.width):
             raise WorldModelError(
                 f"{reader} reads frames of {size[1]}x{size[0]}, the laboratory's are "
-                f"{variant.tokenizer.width}x{variant.tokenizer.height}: train one with scripts/train_idm.py"
+                f"{variant.tokenizer.width}x{variant.tokenizer.height}: train one with worldmodel train idm"
             )
         reader_key = weights_hash(reader)
     elif variant.objectives.align > 0:

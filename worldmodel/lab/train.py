@@ -4,11 +4,9 @@ one resumable loop: what a killed run has lost it does again, to the same weight
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from worldmodel.checkpoint import STATE_FILE, load_state, save_state
 from worldmodel.config import TransformerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import loss_weights
@@ -28,8 +25,9 @@ from worldmodel.lab.codes import Codes
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
 from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, world_config
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.training.common import autocast, cosine_lr, update_average
+from worldmodel.training.common import Pace, autocast, cosine_lr, update_average
 from worldmodel.training.corruption import noisy
+from worldmodel.training.loop import Run, Stateful
 from worldmodel.training.tokenizer import PERTURB_RAMP, TokenizerTraining, windowed_ssim
 from worldmodel.training.world import Optimizers, WorldTraining
 from worldmodel.types import WorldModelError
@@ -65,34 +63,44 @@ class Objectives:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """Steps and batches of the trainings; how much they are made of, and what is scored: so many clips, of each so many
-    steps; rollouts (`episodes` of episode_frames after `context`), and stretches that look away (at most away_steps
-    long); save_minutes: the most that a killed run loses."""
+    """Steps, batches and data of the trainings and scores."""
 
     tokenizer_steps: int = 600
+    """Steps of the tokenizer."""
     tokenizer_batch: int = 16
+    """Frames a step."""
     prior_steps: int = 400
+    """Steps of the tiny prior."""
     prior_batch: int = 32
+    """Frames a step."""
     world_steps: int = 150
+    """Steps of the world model."""
     world_batch: int = 3
+    """Clips a step."""
     world_clip: int = 12
+    """Frames of each."""
     train_clips: int = 24
+    """Clips that are learnt from."""
     train_steps: int = 500
+    """Steps of play of each."""
     val_clips: int = 6
+    """Clips that are scored."""
     val_steps: int = 400
+    """Steps of play of each."""
     episodes: int = 24
+    """Rollouts."""
     episode_frames: int = 15
+    """Frames of each."""
     context: int = 4
+    """Recorded frames before them."""
     away: int = 6
+    """Stretches that look away and back."""
     away_steps: int = 40
+    """Steps that such a stretch has at most."""
     bf16: bool = True
+    """Compute in bf16."""
     save_minutes: float = 3.0
-
-
-class Stateful(Protocol):
-    def state_dict(self) -> Any: ...
-
-    def load_state_dict(self, state_dict: Any, /) -> Any: ...
+    """The state is saved this often: the most that a kill loses."""
 
 
 def run_steps(
@@ -105,21 +113,11 @@ def run_steps(
 ) -> None:
     """Does the steps that are not done yet. parts: what is saved in `folder`, and restored from there; step: its number
     -> the loss that the progress bar shows."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = load_state(folder / STATE_FILE)
-    first = 0
-    if state:
-        first = state["step"]
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-    saved = time.monotonic()
-    for number in (bar := tqdm(range(first, steps), initial=first, total=steps, desc=name, unit="step")):
+
+    def shown(number: int, bar: tqdm) -> None:
         bar.set_postfix(loss=f"{step(number):.3f}", refresh=False)
-        if number + 1 == steps or time.monotonic() - saved >= 60 * save_minutes:
-            save_state(
-                folder / STATE_FILE, {"step": number + 1, **{key: part.state_dict() for key, part in parts.items()}}
-            )
-            saved = time.monotonic()
+
+    Run(name, folder, Pace(steps, 0), parts).go(shown, torch.device("cpu"), save_minutes)
 
 
 def moves_of(clip: StoredClip) -> NDArray[np.float32]:

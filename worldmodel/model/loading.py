@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from worldmodel.checkpoint import (
     write_checkpoint,
 )
 from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
+from worldmodel.data.locking import unfinished
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -71,7 +73,8 @@ def load_tokenizer(folder: Path, known: str = "") -> ImageTokenizer:
 def load_config(folder: Path) -> WorldModelConfig:
     config = read_config(folder)
     if "model" not in config:
-        raise CheckpointError(f"{folder} holds an image tokenizer alone; a world model is needed here")
+        held = "an inverse dynamics model" if "idm" in config else "an image tokenizer"
+        raise CheckpointError(f"{folder} holds {held} alone; a world model is needed here")
     return config_from_dict(WorldModelConfig, config["model"], str(folder))
 
 
@@ -103,7 +106,9 @@ def save_starts(folder: Path, starts: list[StartScene]) -> None:
     """All scenes have the same number of frames."""
     tokens = np.stack([start.tokens for start in starts]).astype(np.int32)
     actions = np.stack([start.actions for start in starts]).astype(np.int32)
-    save_file({"tokens": tokens, "actions": actions}, folder / STARTS_FILE)
+    temporary = unfinished(folder / STARTS_FILE)
+    save_file({"tokens": tokens, "actions": actions}, temporary)
+    os.replace(temporary, folder / STARTS_FILE)
 
 
 def load_starts(folder: Path, config: WorldModelConfig) -> list[StartScene]:

@@ -226,8 +226,8 @@ class VisualActionTransformer(nn.Module):
         B, T, L, _ = x.shape
         if (T, x.device) not in self._through:  # the same for every step of a training: made once
             tables = rotary_table(self.config, self.layout, np.arange(T))
-            angles = tuple(torch.from_numpy(table).to(x.device).flatten(0, 1) for table in tables)
-            self._through = {(T, x.device): (WindowAttention(self, T, x.device), *angles)}
+            cos, sin = (torch.from_numpy(table).to(x.device).flatten(0, 1) for table in tables)
+            self._through = {(T, x.device): (WindowAttention(self, T, x.device), cos, sin)}
         attention, cos, sin = self._through[T, x.device]
         return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers)).view(B, T, L, -1)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from worldmodel.types import WorldModelError
-
-TO_BE_CONTINUED = 3  # exit code of a script that stopped early because it was told to
+from worldmodel.failure import report_failure, run_to_end
+from worldmodel.training.stopping import require_extra, say_stopped
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -35,7 +35,7 @@ def update_average(average: nn.Module, module: nn.Module, step: int, decay: floa
     decay = min(decay, (1 + step) / (10 + step))
     pairs = list(zip(average.state_dict().values(), module.state_dict().values(), strict=True))
     means, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
-    torch._foreach_lerp_(means, values, 1 - decay)  # one launch on a GPU, not one a weight
+    torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for mean, value in pairs:
         if not mean.is_floating_point():
             mean.copy_(value)
@@ -48,6 +48,7 @@ def moved(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
 
 
+DONE = "done"  # the file that a training leaves in its folder when all is done, its scores included
 PACED_AFTER = (10, 40)  # steps: from when the pace of a run is measured, and until when
 
 
@@ -84,21 +85,45 @@ def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
+def step_of(line: str) -> float:
+    """The step of a line of the log; of a half one, that a kill has left, infinity: it is dropped."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, LookupError, TypeError):
+        return math.inf
+
+
+def board_of(folder: Path, resumed_at: int) -> Any:
+    """A TensorBoard writer into folder/tensorboard, where that is installed; else None."""
+    if find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_at)
+
+
 class RunLog:
-    """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step."""
+    """Appends one JSON object a line to `log.jsonl`; a resumed run first drops the lines after its step. The same
+    figures go to TensorBoard, where it is installed."""
 
     def __init__(self, path: Path, resumed_at: int) -> None:
         self.path = path
         if path.exists():
-            rows = [line for line in path.read_text().splitlines() if line.strip()]
-            kept = [row for row in rows if json.loads(row)["step"] < resumed_at]
-            path.write_text("".join(row + "\n" for row in kept))
+            kept = [line for line in path.read_text(errors="replace").splitlines() if step_of(line) < resumed_at]
+            path.write_text("".join(line + "\n" for line in kept))
         self.started = time.monotonic()
+        self.board = board_of(path.parent, resumed_at)
 
-    def write(self, step: int, **values: float) -> None:
+    def write(self, step: int, **values: Any) -> None:
         row = {"step": step, **values, "seconds": round(time.monotonic() - self.started, 1)}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+        if self.board is None:
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float):
+                self.board.add_scalar(name, value, step)
+        self.board.flush()  # a run may end at any step
 
 
 def split_file(path: Path, out: Path, most: int) -> list[Path]:
@@ -111,27 +136,18 @@ def split_file(path: Path, out: Path, most: int) -> list[Path]:
     return pieces
 
 
-TRAIN_EXTRA = ("matplotlib", "scipy", "sklearn", "torchmetrics")  # pyproject.toml's `train`
-
-
-def require_extra() -> None:
-    """WorldModelError unless the packages of the `train` extra are installed: playing needs none of them."""
-    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
-    if missing:
-        raise WorldModelError(f"this script needs {', '.join(missing)}: pip install -e '.[train]'")
-
-
-def main_with_errors(main: Callable[[Any], bool | None], arguments: type, extra: bool = False) -> None:
-    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2.
-
-    Exit code 3 if `main` returns False: stopped early, the same command goes on. extra: see require_extra.
+def main_with_errors(main: Callable[[Any], object], arguments: type, extra: bool = False) -> None:
+    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2; a signal
+    ends it with 128 and its number. A planned stop is no failure: exit code 0. extra: see require_extra.
     """
     about = (sys.modules[main.__module__].__doc__ or "").partition("\n\n")[0]
-    try:
+
+    def command() -> int:
         if extra:
             require_extra()
-        if main(tyro.cli(arguments, description=about)) is False:
-            sys.exit(TO_BE_CONTINUED)
-    except WorldModelError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        main(tyro.cli(arguments, description=about))
+        return 0
+
+    code = run_to_end(command, partial(report_failure, what="the script"), say_stopped)
+    if code:
+        sys.exit(code)

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +20,17 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from worldmodel.checkpoint import STATE_FILE, load_state, load_weights, save_state
+from worldmodel.checkpoint import load_weights
 from worldmodel.data.frames import StoredClip
+from worldmodel.data.locking import building, unfinished
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following import Counts, as_told, count
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.loop import Run
+from worldmodel.training.stopping import say_stopped
 from worldmodel.types import BUTTONS
 
 CHUNK = 32  # frames that the image tokenizer takes at once
@@ -36,24 +38,38 @@ CHUNK = 32  # frames that the image tokenizer takes at once
 
 @dataclass(frozen=True, slots=True)
 class IDMTraining:
-    """Options of a run. batch: windows a step, half of them reconstructed; clip: frames of a window; balance: see
-    Windows; reconstructed: one clip in so many is also seen reconstructed."""
+    """How it is trained."""
 
     steps: int = 2500
+    """How many steps."""
     batch: int = 8
+    """Windows a step, half of them as the image tokenizer shows them."""
     clip: int = 12
+    """Frames of a window."""
     learning_rate: float = 1.5e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.01
+    """Weight decay of the optimizer."""
     average_decay: float = 0.995
+    """Of the moving average of the weights, which is what is kept."""
     balance: float = 0.5
+    """Share of the windows that are drawn for a rare action."""
     reconstructed: int = 4
+    """One clip in so many is also seen as the image tokenizer shows it."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
+    """Compile the model, which is quicker on a GPU."""
     save_minutes: float = 3.0
+    """The state is saved this often: the most that a kill loses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +97,19 @@ def played(clip: StoredClip, frames: NDArray[np.uint8] | None = None) -> PlayedC
 @torch.inference_mode()
 def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device: torch.device, bf16: bool) -> bool:
     """Writes the clip's frames as the image tokenizer shows them, .npy, atomically. False if that was done already."""
-    if path.exists():
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    made = np.lib.format.open_memmap(temporary, "w+", np.uint8, clip.frames.shape)
-    for start in range(0, len(clip.frames), CHUNK):
-        pixels = to_pixels(torch.from_numpy(np.array(clip.frames[start : start + CHUNK])).to(device))
-        with autocast(device, bf16):
-            shown = tokenizer.decode(tokenizer.encode(pixels))
-        made[start : start + CHUNK] = to_frames(shown.float()).cpu().numpy()
-    made.flush()
-    del made
-    os.replace(temporary, path)
+    with building(path.parent):
+        if path.exists():
+            return False
+        temporary = unfinished(path)
+        made = np.lib.format.open_memmap(temporary, "w+", np.uint8, clip.frames.shape)
+        for start in range(0, len(clip.frames), CHUNK):
+            pixels = to_pixels(torch.from_numpy(np.array(clip.frames[start : start + CHUNK])).to(device))
+            with autocast(device, bf16):
+                shown = tokenizer.decode(tokenizer.encode(pixels))
+            made[start : start + CHUNK] = to_frames(shown.float()).cpu().numpy()
+        made.flush()
+        del made
+        os.replace(temporary, path)
     return True
 
 
@@ -122,7 +138,7 @@ def train_idm(
     if options.init is not None:
         load_weights(options.init, "idm", model)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    started = saved = time.monotonic()
+    started = time.monotonic()
     tokenizer = tokenizer.to(device)
     shown = []
     for clip in tqdm(train[:: options.reconstructed], desc="reconstructing", unit="clip"):
@@ -131,29 +147,19 @@ def train_idm(
         shown.append(played(clip, np.load(path, mmap_mode="r", allow_pickle=False)))
         # Only after work: a run that is stopped again and again still comes to its end.
         if made and stop_after_minutes is not None and time.monotonic() - started > 60 * stop_after_minutes:
+            say_stopped(at="the first steps")
             return None
     halves = [(part, Windows(part, options.clip, options.balance)) for part in (real, shown)]
     average = copy.deepcopy(model).requires_grad_(False).eval()
     optimizer = torch.optim.AdamW(
         model.parameters(), options.learning_rate, betas=(0.9, 0.95), weight_decay=options.weight_decay
     )
-    first = 0
-    state = load_state(out / STATE_FILE)
-    if state:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    log = RunLog(out / "log.jsonl", first)
+    parts = {"model": model, "average": average, "optimizer": optimizer}
+    run = Run("idm", out, Pace(options.steps, 0), parts, lambda: save_idm(out, average, config))
+    log = RunLog(out / "log.jsonl", run.done)
     trained = torch.compile(model) if options.compile else model
 
-    def save(step: int) -> None:
-        parts: dict[str, Any] = {"model": model, "average": average, "optimizer": optimizer}
-        save_state(out / STATE_FILE, {"step": step, **{name: part.state_dict() for name, part in parts.items()}})
-        save_idm(out, average, config)
-
-    bar = tqdm(range(first, options.steps), initial=first, total=options.steps, desc="idm", unit="step")
-    for step in bar:
+    def train_step(step: int, bar: tqdm) -> None:
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * cosine_lr(step, options.steps, options.warmup)
         frames, held, bins = draw(halves, options, np.random.default_rng((options.seed, step)))
@@ -170,15 +176,9 @@ def train_idm(
         if step % 20 == 0:
             log.write(step, loss=loss.item(), buttons=button_loss.item(), camera=camera_loss.item())
             bar.set_postfix(buttons=f"{button_loss.item():.3f}", camera=f"{camera_loss.item():.2f}")
-        done, now = step + 1, time.monotonic()
-        if now - saved > 60 * options.save_minutes:
-            save(done)
-            saved = now
-        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < options.steps:
-            save(done)
-            return None
-    save(options.steps)
-    return average
+
+    left = None if stop_after_minutes is None else stop_after_minutes - (time.monotonic() - started) / 60
+    return average if run.go(train_step, device, options.save_minutes, left) else None
 
 
 def draw(

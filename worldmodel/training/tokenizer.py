@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,13 +22,14 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from worldmodel.checkpoint import STATE_FILE, config_to_dict, load_state, load_weights, save_state, write_checkpoint
+from worldmodel.checkpoint import config_to_dict, load_weights, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
 from worldmodel.evaluation.picture import psnr, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.loop import Run
 
 PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
 PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in
@@ -37,29 +37,45 @@ PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is rampe
 
 @dataclass(frozen=True, slots=True)
 class TokenizerTraining:
-    """Options of a run. steps of `batch` frames; minutes: if above 0, as many steps as fit into them (Pace);
-    learning_rate: peak; perturb: see ImageTokenizer.forward; init: a
-    checkpoint to start from instead of random weights; freeze_encoder: its codes stay what they are, so that world
-    models that were trained on them stay right, and only the decoder learns."""
+    """How it is trained."""
 
     steps: int = 3000
+    """How many steps."""
     minutes: float = 0.0
+    """If above 0: as many steps as fit into so many minutes, by the pace of the first ones."""
     batch: int = 16
+    """Frames a step."""
     learning_rate: float = 1.5e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.01
+    """Weight decay of the optimizer."""
     average_decay: float = 0.998
+    """Of the moving average of the weights, which is what is kept."""
     perturb: float = 0.1
+    """Share of a frame's tokens that are replaced by a near code, so that the decoder forgives wrong ones."""
     perturbed_share: float = 0.25
+    """Share of the frames of which tokens are replaced."""
     ssim_weight: float = 0.3
+    """Weight of 1 - SSIM in the loss."""
     hud: str = "luanti"
+    """Which game's HUD weighs more in the loss."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     freeze_encoder: bool = False
+    """The codes of --init stay what they are, so that world models that were trained on them stay right; only the
+    decoder learns."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     save_minutes: float = 4.0
+    """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 1000
+    """Scores and a sample picture are made every so many steps."""
 
     def __post_init__(self) -> None:
         if self.freeze_encoder and self.init is None:
@@ -208,41 +224,20 @@ def train_tokenizer(
     weights = torch.from_numpy(loss_weights(options.hud, config.height, config.width)).to(device)
     bank, pace = FrameBank(train, device), Pace(options.steps, options.minutes)
     torch.backends.cudnn.benchmark = True  # every step has the same shapes
-    state = load_state(out / STATE_FILE)
-    first = 0
-    if state:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        if "pace" in state:
-            pace.load_state_dict(state["pace"])
-        first = state["step"]
-    log = RunLog(out / "log.jsonl", first)
-    started = saved = time.monotonic()
+    parts = {"model": model, "average": average, "optimizer": optimizer}
+    saved = {"image_tokenizer": config_to_dict(config)}
+    run = Run("tokenizer", out, pace, parts, lambda: write_checkpoint(out, saved, {"tokenizer": average}))
+    log = RunLog(out / "log.jsonl", run.done)
 
-    def save(step: int) -> None:
-        save_state(
-            out / STATE_FILE,
-            {
-                "step": step,
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "pace": pace.state_dict(),
-            },
-        )
-        write_checkpoint(out, {"image_tokenizer": config_to_dict(config)}, {"tokenizer": average})
-
-    def report(step: int) -> TokenizerScores:
+    def report(step: int, bar: tqdm) -> TokenizerScores:
         scores = score_tokenizer(average, held_out, options.hud, device)
         values: dict[str, Any] = config_to_dict(scores)
         log.write(step, **values)
         sample_picture(average, held_out[:: max(1, len(held_out) // 6)][:6], out / f"sample_{step:06d}.png", device)
+        bar.write(f"step {step}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}")
         return scores
 
-    bar = tqdm(initial=first, total=pace.steps, desc="tokenizer", unit="step")
-    step = first
-    while step < pace.steps:
+    def train_step(step: int, bar: tqdm) -> None:
         for group in optimizer.param_groups:
             group["lr"] = options.learning_rate * cosine_lr(step, pace.steps, options.warmup)
         frames = bank.draw(options.batch, np.random.default_rng((options.seed, step)))
@@ -262,22 +257,8 @@ def train_tokenizer(
         if step % 50 == 0:
             log.write(step, loss=loss.item(), mse=error.item())
             bar.set_postfix(loss=f"{loss.item():.4f}")
-        done = step = step + 1
-        pace.after(done, device)
-        bar.total = pace.steps
-        bar.update()
-        if done % options.eval_steps == 0 and done < pace.steps:
-            scores = report(done)
-            bar.write(
-                f"step {done}: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, perplexity {scores.perplexity:.0f}"
-            )
-        now = time.monotonic()
-        if now - saved > 60 * options.save_minutes:
-            save(done)
-            saved = now
-        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < pace.steps:
-            save(done)
-            return None
-    bar.close()
-    save(pace.steps)
-    return report(pace.steps)
+
+    if not run.go(train_step, device, options.save_minutes, stop_after_minutes, report, options.eval_steps):
+        return None
+    with tqdm(disable=True) as bar:
+        return report(run.done, bar)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import STATE_FILE, load_state, load_weights, save_state
+from worldmodel.checkpoint import load_weights
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
@@ -30,51 +29,74 @@ from worldmodel.engine.eager import EagerBackend
 from worldmodel.evaluation.episodes import pick_episodes
 from worldmodel.evaluation.picture import psnr
 from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
-from worldmodel.model.loading import save_world_model
+from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import Pace, RunLog, autocast, moved, cosine_lr, update_average
+from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
 from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
 from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
 from worldmodel.training.late_holes import hold_off, holes_to_come
+from worldmodel.training.loop import Run
+from worldmodel.training.starts import pick_starts
+from worldmodel.training.stopping import processes, rank
 
 
 @dataclass(frozen=True, slots=True)
 class WorldTraining:
-    """Options of a run. minutes: if above 0, as many steps as fit into them (Pace); batch: clips a step and process; clip: frames a clip (more than the window); noise: the
-    largest share of input tokens replaced by a near code (targets stay true), against drift; balance, starting: share
-    of the windows drawn for a rare action, and for a press that starts something (WindowSampler); emphasis: weight of
-    the tokens that show what a press has started (token_weights); stale: share of the frames that are begun with the
-    tokens of the frame before (stale_shares); unlined: share of the windows in which the outline of the block in reach
-    is missing up to some frame (forget_outline); late: share of the windows with digging in which the hole is late
-    (late_holes.py); init: a checkpoint to start from instead of random weights."""
+    """How it is trained."""
 
     steps: int = 4000
+    """How many steps."""
     minutes: float = 0.0
+    """If above 0: as many steps as fit into so many minutes, by the pace of the first ones."""
     batch: int = 3
+    """Clips a step and process."""
     clip: int = 12
+    """Frames a clip, more than the model's window."""
     learning_rate: float = 2e-3
+    """Its peak."""
     warmup: int = 100
+    """Steps over which the learning rate rises."""
     weight_decay: float = 0.05
+    """Weight decay of the optimizer."""
     average_decay: float = 0.998
+    """Of the moving average of the weights, which is what is kept."""
     noise: float = 0.1
+    """The largest share of input tokens that are replaced by a near code (the targets stay true), against drift."""
     balance: float = 0.5
+    """Share of the windows that are drawn for a rare action."""
     starting: float = 0.0
+    """Share of the windows that are drawn for a press that starts something."""
     emphasis: float = 1.0
+    """Weight, in the loss, of the tokens that show what a press has started."""
     stale: float = 0.0
+    """Share of the frames that are begun with the tokens of the frame before."""
     unlined: float = 0.0
+    """Share of the windows in which the outline of the block in reach is missing up to some frame."""
     late: float = 0.0
+    """Share of the windows with digging in which the hole comes late."""
     init: Path | None = None
+    """A checkpoint to start from instead of random weights."""
     seed: int = 0
+    """Of everything that is drawn by chance."""
     device: str = "cpu"
+    """Where it is trained: "cpu", "cuda" or "mps"."""
     bf16: bool = True
+    """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
+    """Compile the model, which is quicker on a GPU."""
     save_minutes: float = 4.0
+    """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 500
+    """Validation loss and rollouts are made every so many steps."""
     val_clips: int = 24
+    """Windows of the validation loss."""
     rollouts: int = 4
+    """Rollouts of each validation."""
     rollout_frames: int = 15
+    """Frames generated in each."""
     context: int = 4
+    """Recorded frames before them, and in a start scene."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,9 +189,8 @@ def train_world(
     stop_after_minutes: float | None = None,
 ) -> bool:
     """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
-    world_size, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     device = torch.device(options.device)
-    if world_size > 1:
+    if processes() > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
         if device.type == "cuda":
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -178,6 +199,9 @@ def train_world(
     sampler = WindowSampler(train, options.clip, options.balance, options.starting)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
     out.mkdir(parents=True, exist_ok=True)
+    if rank() == 0:  # first, so that what was trained can be played whenever it stops
+        image = config.image_tokenizer
+        save_starts(out, pick_starts(val, options.context, image.grid_height, image.grid_width))
     torch.manual_seed(options.seed)
     model = VisualActionTransformer(config)
     if options.init is not None:
@@ -186,37 +210,15 @@ def train_world(
     average = copy.deepcopy(model).requires_grad_(False)
     tokenizer = tokenizer.to(device)
     optimizers = Optimizers(model, options)
-    first = 0
-    state = load_state(out / STATE_FILE)
-    if state:
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimizers.load_state_dict(state["optimizers"])
-        if "pace" in state:
-            pace.load_state_dict(state["pace"])
-        first = state["step"]
+    parts = {"model": model, "average": average, "optimizers": optimizers}
+    pace = Pace(options.steps, options.minutes)
+    run = Run("world", out, pace, parts, lambda: save_world_model(out, config, tokenizer, average))
     order = torch.from_numpy(model.layout.places).to(device)
     if options.compile:  # a layer at a time: all are one piece of code, compiled once
         for layer in model.layers:
             layer.compile()
-    trained: nn.Module = DistributedDataParallel(model) if world_size > 1 else model
-    pace = Pace(options.steps, options.minutes)
-    log = RunLog(out / "log.jsonl", first) if rank == 0 else None
-    started = saved = time.monotonic()
-
-    def save(step: int) -> None:
-        if rank == 0:
-            save_state(
-                out / STATE_FILE,
-                {
-                    "step": step,
-                    "model": model.state_dict(),
-                    "average": average.state_dict(),
-                    "optimizers": optimizers.state_dict(),
-                    "pace": pace.state_dict(),
-                },
-            )
-            save_world_model(out, config, tokenizer, average)
+    trained: nn.Module = DistributedDataParallel(model) if processes() > 1 else model
+    log = RunLog(out / "log.jsonl", run.done) if rank() == 0 else None
 
     def report(step: int, bar: tqdm) -> None:
         if log is None:
@@ -234,11 +236,9 @@ def train_world(
             f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB"
         )
 
-    bar = tqdm(initial=first, total=pace.steps, desc="world", unit="step", disable=rank > 0)
-    step = first
-    while step < pace.steps:
+    def train_step(step: int, bar: tqdm) -> None:
         model.train()
-        rng = np.random.default_rng((options.seed, step, rank))
+        rng = np.random.default_rng((options.seed, step, rank()))
         drawn = sampler.draw(options.batch, rng)
         steps, late = holes_to_come(drawn.actions.numpy(), options.late, rng)
         given, actions = hold_off(drawn.tokens, drawn.actions, steps, late, model.layout)
@@ -248,7 +248,7 @@ def train_world(
             device, drawn.tokens, drawn.outlined, drawn.lined, given, actions, weights
         )
         weights = unlined_weights(weights, lined, model.layout)
-        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * world_size + rank)
+        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * processes() + rank())
         inputs = make_stale(given, order, stale_shares(played, options.stale).to(device), generator)
         until = torch.from_numpy(late).to(device)
         if options.unlined > 0:
@@ -268,21 +268,11 @@ def train_world(
         if log is not None and step % 20 == 0:
             log.write(step, loss=loss.item(), gradient=float(norm))
             bar.set_postfix(loss=f"{loss.item():.3f}")
-        done = step = step + 1
-        pace.after(done, device)
-        bar.total = pace.steps
-        bar.update()
-        if done % options.eval_steps == 0 and done < pace.steps:
-            report(done, bar)
-        now = time.monotonic()
-        if now - saved > 60 * options.save_minutes:
-            save(done)
-            saved = now
-        if stop_after_minutes is not None and now - started > 60 * stop_after_minutes and done < pace.steps:
-            save(done)
-            return False
-    save(pace.steps)
-    report(pace.steps, bar)
-    if world_size > 1:
+
+    done = run.go(train_step, device, options.save_minutes, stop_after_minutes, report, options.eval_steps)
+    if done:
+        with tqdm(disable=True) as bar:
+            report(run.done, bar)
+    if processes() > 1:
         torch.distributed.destroy_process_group()
-    return True
+    return done

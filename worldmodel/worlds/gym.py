@@ -6,34 +6,48 @@
 
 camera = [pitch, yaw] in degrees, positive pitch looks down, positive yaw looks right. There is no reward in a
 world model: it is always 0, and an episode never ends by itself.
+
+What is given out is the caller's own: writing into it changes nothing here. Until the first reset, an env can be
+pickled and copied; AsyncVectorEnv makes each of its envs in a process of its own.
 """
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from worldmodel.types import BUTTONS, Action, World
+from worldmodel.types import BUTTONS, Action, Frame, World, WorldModelError
 
 CAMERA_LIMIT = 180.0  # degrees a step, as in MineRL
+RENDER_MODE = "rgb_array"
+_KEYS = frozenset((*BUTTONS, "camera"))
 
 
 class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
-    """observation: {"pov": uint8 (H, W, 3)}; action: {"camera": float32 (2,), button: 0 or 1, ...}."""
+    """observation: {"pov": uint8 (H, W, 3)}; action: {"camera": float32 (2,), button: 0 or 1, ...}.
 
-    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - gymnasium's own form
+    render_mode: "rgb_array" or None. WorldModelError for another, and for all that the methods cannot take.
+    """
+
+    metadata = {"render_modes": [RENDER_MODE]}  # noqa: RUF012 - gymnasium's own form
 
     def __init__(self, world: World, render_mode: str | None = None) -> None:
+        if render_mode not in (None, RENDER_MODE):
+            raise WorldModelError(f'render_mode is "{RENDER_MODE}" or None, got {render_mode!r}')
         self.world = world
         self.render_mode = render_mode
+        self.metadata = {**self.metadata, "render_fps": world.tick_rate}
         height, width = world.frame_shape
         self.observation_space = spaces.Dict({"pov": spaces.Box(0, 255, (height, width, 3), np.uint8)})
         camera = spaces.Box(-CAMERA_LIMIT, CAMERA_LIMIT, (2,), np.float32)
         self.action_space = spaces.Dict({"camera": camera, **{name: spaces.Discrete(2) for name in BUTTONS}})
-        self._frame = np.zeros((height, width, 3), np.uint8)
+        self._frame: Frame | None = None
 
     @staticmethod
     def idle() -> dict[str, Any]:
@@ -43,24 +57,73 @@ class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """options: {"start": number of the start scene}; without it the seed chooses one."""
+        """options: {"start": number of the start scene, from 0}; without it the seed chooses one."""
+        start = self._start_of(options or {})
         super().reset(seed=seed)
-        start = (options or {}).get("start")
         if start is None:
-            start = int(self.np_random.integers(self.world.starts))
-        step = self.world.reset(int(start), int(self.np_random.integers(2**31)))
+            # Without start scenes, the world says what to do.
+            start = int(self.np_random.integers(self.world.starts)) if self.world.starts else 0
+        step = self.world.reset(start, int(self.np_random.integers(2**31)))
         self._frame = step.frame
-        return {"pov": step.frame}, {"start": int(start)}
+        return {"pov": step.frame.copy()}, {"start": start}
 
     def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        pitch, yaw = (float(angle) for angle in action["camera"])
-        held = frozenset(name for name in BUTTONS if int(action[name]))
-        step = self.world.step(Action(held, pitch, yaw))
+        self._check_reset("step")
+        step = self.world.step(action_of(action))
         self._frame = step.frame
-        return {"pov": step.frame}, 0.0, False, False, {"tokens": step.tokens}
+        info = {} if step.tokens is None else {"tokens": step.tokens.copy()}
+        return {"pov": step.frame.copy()}, 0.0, False, False, info
 
     def render(self) -> np.ndarray:  # type: ignore[override]
-        return self._frame.copy()
+        return self._check_reset("render").copy()
 
     def close(self) -> None:
         self.world.close()
+
+    def _start_of(self, options: Mapping[str, Any]) -> int | None:
+        unknown = sorted(str(name) for name in options.keys() - {"start"})
+        if unknown:
+            raise WorldModelError(f'unknown options {", ".join(unknown)}: there is "start" alone')
+        start = options.get("start")
+        if start is None:
+            return None
+        number = _whole(start)
+        if number is None or not 0 <= number < max(1, self.world.starts):
+            raise WorldModelError(f"start must be a whole number in 0..{max(1, self.world.starts) - 1}, got {start!r}")
+        return number
+
+    def _check_reset(self, what: str) -> Frame:
+        if self._frame is None:
+            raise WorldModelError(f"call reset() before {what}()")
+        return self._frame
+
+
+def action_of(action: Mapping[str, Any]) -> Action:
+    """An action of the env's -> the world's. WorldModelError for one that is not in its action space; the camera may be
+    any two numbers within the limit, buttons left out or added are refused."""
+    if not isinstance(action, Mapping) or action.keys() != _KEYS:
+        odd = sorted(map(str, action.keys() ^ _KEYS)) if isinstance(action, Mapping) else [type(action).__name__]
+        raise WorldModelError(
+            f"an action has the keys of env.idle(), and no others: write {{**env.idle(), ...}} (see {', '.join(odd)})"
+        )
+    try:
+        pitch, yaw = (float(angle) for angle in action["camera"])
+    except (TypeError, ValueError):
+        pitch = yaw = math.nan
+    if not (abs(pitch) <= CAMERA_LIMIT and abs(yaw) <= CAMERA_LIMIT):
+        raise WorldModelError(
+            f"camera must be [pitch, yaw] in degrees, each within {CAMERA_LIMIT:g}, got {action['camera']!r}"
+        )
+    held = {name: _whole(action[name]) for name in BUTTONS}
+    for name, down in held.items():
+        if down not in (0, 1):
+            raise WorldModelError(f"{name} must be 0 or 1, got {action[name]!r}")
+    return Action(frozenset(name for name, down in held.items() if down), pitch, yaw)
+
+
+def _whole(value: Any) -> int | None:
+    """A whole number of any kind, NumPy's scalars included -> int; None for anything else."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return int(value) if isinstance(value, np.bool_) else None

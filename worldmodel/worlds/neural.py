@@ -8,15 +8,18 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, stored_parameters, weights_hash
+from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, read_config, stored_parameters, weights_hash
 from worldmodel.data.hud import HOTBAR_LINES
-from worldmodel.engine.choice import ENGINES, NeuralOptions, build_engine, choose_device
+from worldmodel.engine.choice import ENGINES, Engine, NeuralOptions, build_engine, choose_device
+from worldmodel.engine.decoder import Decoder
+from worldmodel.engine.forks import enter
 from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
@@ -26,17 +29,18 @@ FOLDERS_ABOVE = 3  # a recording, in which its checkpoint is looked for
 SHOWN_NAME = 60  # characters of a world's name in a sentence
 
 
-def find_checkpoint(name: str) -> Path:
-    """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none."""
+def find_checkpoint(name: str, *others: str) -> Path:
+    """ "nano" or a folder -> the checkpoint's folder. WorldModelError if there is none; others: what else may be given
+    where it is asked for."""
     shipped = PRETRAINED / name
     if "/" not in name and "\\" not in name and os.path.isdir(shipped):
         return shipped
     if os.path.isdir(name):  # Path's own raises for too long a name
         return Path(name)
-    known = sorted(path.name for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
-    raise WorldModelError(
-        f'no world {name!r}: give a checkpoint\'s folder, "luanti", or one of {", ".join(known) or "none"}'
-    )
+    shipped = sorted(path for path in PRETRAINED.iterdir() if path.is_dir()) if PRETRAINED.is_dir() else []
+    worlds = [f'"{path.name}"' for path in shipped if "model" in read_config(path)]
+    known = ", ".join((*worlds, *others))
+    raise WorldModelError(f"no world {name!r}: give {f'{known} or ' if known else ''}a checkpoint's folder")
 
 
 def find_recorded(checkpoint: str, world: str, weights: str = "", near: Path | None = None) -> Path:
@@ -86,6 +90,9 @@ def _is_checkpoint(folder: Path) -> bool:
 class NeuralWorld:
     """A world model behind the World protocol.
 
+    Files and options are checked at once; the weights are loaded and the engine is built by `load`, or when they are
+    first needed. Until it is opened, it can be pickled and copied.
+
     `sampler`: the checkpoint's own unless another is given; change it between steps at will. `opening` is the context
     that play last started from; `notices` says what the user should know of where it runs.
     """
@@ -97,23 +104,58 @@ class NeuralWorld:
         self.folder = folder
         self.name = folder.name
         config = load_config(folder)
-        self.device, notices = choose_device(config, stored_parameters(folder, "transformer"), options)
-        self.model: WorldModel = load_world_model(folder)
+        self._options = options
+        self.device, self._notices = choose_device(config, stored_parameters(folder, "transformer"), options)
         self.weights = weights_hash(folder)
         self.scenes = load_starts(folder, config)
         self.frame_shape = (config.image_tokenizer.height, config.image_tokenizer.width)
         self.tick_rate = config.tick_rate
         self.hud = config.game if config.game in HOTBAR_LINES else None  # whose hotbar its pictures show
         self.actions = config.action_tokenizer()
-        engine = build_engine(self.model, self.device, options)
-        self.notices = (*notices, *engine.notices)
-        self.engine, self.decoder, self._pixels = engine.name, engine.decoder, engine.pixels
         self.sampler = sampler or load_sampler(folder)
         self.window = config.transformer.window
         self.seed = 0
         self.frame = 0
         self.opening: StartScene | None = None
         self._digest = hashlib.sha256()
+
+    def __reduce__(self) -> tuple[type[NeuralWorld], tuple[Path, NeuralOptions, Sampler]]:
+        """Of a world that is played, the cache would be lost: WorldModelError."""
+        if self.opening is not None:
+            raise WorldModelError(f"the world {self.name} is being played: it can be pickled and copied before that")
+        return NeuralWorld, (self.folder, self._options, self.sampler)
+
+    def load(self) -> NeuralWorld:
+        """Loads the weights and builds the engine now. WorldModelError for weights that cannot be used."""
+        assert self._built, "built by being asked for"
+        return self
+
+    @cached_property
+    def model(self) -> WorldModel:
+        enter(self.device)
+        return load_world_model(self.folder)
+
+    @cached_property
+    def _built(self) -> Engine:
+        return build_engine(self.model, self.device, self._options)
+
+    @property
+    def _engine(self) -> Engine:
+        enter(self.device)  # it may have been built before a fork
+        return self._built
+
+    @property
+    def engine(self) -> str:
+        """The engine's name, as --engine takes it."""
+        return self._built.name
+
+    @property
+    def decoder(self) -> Decoder:
+        return self._engine.decoder
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        return (*self._notices, *self._built.notices)
 
     @property
     def starts(self) -> int:
@@ -131,21 +173,25 @@ class NeuralWorld:
 
     def pixels(self, tokens: Tokens) -> Frame:
         """Image tokens (places,) -> frame."""
-        return self._pixels(tokens)
+        return self._engine.pixels(tokens)
 
     def reset(self, start: int = 0, seed: int = 0) -> Step:
         """Opens start scene `start` (modulo their number). WorldModelError if the checkpoint has none."""
         if not self.scenes:
             raise WorldModelError(f"{self.folder} has no start scenes: give a picture with --start PICTURE")
-        return self.open(self.scenes[start % len(self.scenes)], seed)
+        # Two lines: AsyncVectorEnv formats a failing one with the operator % once more, so it must not hold it.
+        scene = self.scenes[start % len(self.scenes)]
+        return self.open(scene, seed)
 
     def open(self, scene: StartScene, seed: int = 0, frame: int = 0) -> Step:
         """Starts from a given opening context. frame: number of the next step, which keys its random numbers."""
-        began = time.perf_counter()
-        self.decoder.open(list(scene.tokens), list(scene.actions))
+        decoder, began = self.decoder, time.perf_counter()
+        # Copies, here and below: what the caller does with an opening or a step does not change the game.
+        scene = StartScene(scene.tokens.copy(), scene.actions.copy())
+        decoder.open(list(scene.tokens), list(scene.actions))
         self.seed, self.frame, self.opening = seed, frame, scene
         self._digest = hashlib.sha256()
-        tokens = scene.tokens[-1]
+        tokens = scene.tokens[-1].copy()
         picture = self.pixels(tokens)
         return Step(picture, tokens, {"open": time.perf_counter() - began})
 
@@ -169,16 +215,16 @@ class NeuralWorld:
         return StartScene(np.stack([tokens] * repeats), np.stack([idle] * (repeats - 1)))
 
     def step(self, action: Action) -> Step:
-        began = time.perf_counter()
-        tokens, _ = self.decoder.decode(self.actions.encode(action), self.sampler, self.seed, self.frame)
+        decoder, began = self.decoder, time.perf_counter()
+        tokens, _ = decoder.decode(self.actions.encode(action), self.sampler, self.seed, self.frame)
         decoded = time.perf_counter()
         frame = self.pixels(tokens)
         done = time.perf_counter()
         self.frame += 1
         self._digest.update(tokens.astype("<i4").tobytes())
-        stage = getattr(self.decoder, "stage", "graph")
+        stage = getattr(decoder, "stage", "graph")
         notes = {} if stage == "graph" else {"notes": (("engine", stage),)}
-        return Step(frame, tokens, {"decode": decoded - began, "pixels": done - decoded}, notes)
+        return Step(frame, tokens.copy(), {"decode": decoded - began, "pixels": done - decoded}, notes)
 
     def close(self) -> None:
         pass

@@ -30,6 +30,7 @@ from av.video.stream import VideoStream
 from tqdm import tqdm
 
 from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, ClipError, Inputs, input_entries, parse_line
+from worldmodel.ending import ENDING
 from worldmodel.games.luanti.art import DEFAULT_STYLE
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.controls import (
@@ -59,26 +60,38 @@ ACTION_OF_MOUSE = {number: button for button, number in MOUSE_OF_BUTTON.items()}
 
 @dataclass(frozen=True, slots=True)
 class RecordingOptions:
-    """out: folder for the clips; clips: how many; frames: of each, 20 a second; seed: of lands and players; preset:
-    kind of land, a name in PRESETS; style: of our art (art.py); width, height: even numbers of pixels; workers: games
-    at once; crf: H.264 quality (lower is better and larger); viewing_range: nodes; wheel, drop, steady, deliberate: of
-    the player (PlayerOptions)."""
+    """What is recorded, and how it is played."""
 
     out: Path
+    """Folder for the clips."""
     clips: int = 1
+    """How many."""
     frames: int = 3000
+    """Of each, 20 a second."""
     seed: int = 0
+    """Of lands and players."""
     preset: str = DEFAULT_LAND
+    """Kind of land, as in worldmodel play --world luanti:LAND."""
     style: str = DEFAULT_STYLE
+    """Style of the game's art (worldmodel/games/luanti/art.py)."""
     width: int = 384
+    """Of the frames, an even number of pixels."""
     height: int = 224
+    """Of the frames, an even number of pixels."""
     workers: int = 1
+    """Games at once."""
     crf: int = 23
+    """Quality of the H.264 encoding: lower is better and larger."""
     viewing_range: int = 40
+    """How far one sees, in nodes."""
     wheel: float = USUAL.wheel
+    """Share of hotbar changes that are made with the wheel."""
     drop: float = USUAL.drop
+    """Chance a tick of throwing an item away."""
     steady: float = USUAL.steady
+    """Share of the habits that are played with a hand that does not tremble."""
     deliberate: float = USUAL.deliberate
+    """Share of the habits that are one deed out of a standstill, and then a look at what has become of it."""
 
     def __post_init__(self) -> None:
         for name in ("clips", "frames", "workers"):
@@ -334,7 +347,8 @@ def _leave(*_: object) -> None:
 
 def _clip_process(options: RecordingOptions, index: int, display: str, results: Connection) -> None:
     """One clip in a process of its own: sends numbers of new frames, then "" or the sentence of an error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us all: the parent ends us with SIGTERM
+    for number in ENDING:  # Ctrl-C and a closed terminal reach us all: the parent ends us with SIGTERM
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # and so does its own end
     try:

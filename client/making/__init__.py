@@ -1,0 +1,80 @@
+"""The commands that make and measure worlds: `worldmodel train ...`, `evaluate`, `sweep`, `record`.
+
+Each is a module with its options (`Arguments`) and what it does with them (`main`), imported when it is asked for: they
+need torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, make_dataclass
+from importlib import import_module
+from typing import Annotated, Any, Union
+
+from worldmodel.training.stopping import require_extra
+from worldmodel.training.stopping import say_stopped as stopped  # noqa: F401
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """module: below this one; about: what `--help` lists; extra: whether it needs the packages for training."""
+
+    module: str
+    about: str
+    extra: bool = True
+
+
+DOORS = {
+    "train tokenizer": Door("tokenizer", "Train an image tokenizer on clips."),
+    "train world": Door("world", "Train a world model on clips and recorded sessions.", extra=False),
+    "train idm": Door("idm", "Train the inverse dynamics model that reads actions from frames."),
+    "evaluate": Door("evaluate", "Score a world on clips: does it follow the player?"),
+    "sweep": Door("sweep", "Score a small grid of sampling settings on clips."),
+    "record": Door("record", "Record scripted play of the real game (Luanti) as clips.", extra=False),
+}
+TRAIN = "Train an image tokenizer, a world, or an inverse dynamics model."
+
+
+def find(words: Sequence[str]) -> str | None:
+    """The command that a command line begins with, if it is one of these."""
+    return next((name for name in DOORS if list(words[: len(name.split())]) == name.split()), None)
+
+
+def run(name: str, rest: Sequence[str]) -> int:
+    """rest: what follows the command's name. Returns the exit code 0; mistakes are raised."""
+    import tyro
+
+    door = DOORS[name]
+    if door.extra and not {"-h", "--help"} & set(rest):
+        require_extra()
+    module = import_module(f"client.making.{door.module}")
+    description = (module.__doc__ or "").strip()
+    module.main(tyro.cli(module.Arguments, prog=f"worldmodel {name}", description=description, args=rest))
+    return 0
+
+
+def listed(prefix: str = "") -> dict[str, Any]:
+    """Stand-ins for a list of subcommands, below `prefix` ("train " or none): name -> a class with its sentence."""
+    abouts = {name.removeprefix(prefix): door.about for name, door in DOORS.items() if name.startswith(prefix)}
+    if not prefix:
+        abouts = {"train": TRAIN, **{name: about for name, about in abouts.items() if " " not in name}}
+    return {name: dataclass(type(name, (), {"__doc__": about})) for name, about in abouts.items()}
+
+
+def complete() -> dict[str, Any]:
+    """The same with all their options, for a shell's completion: slow."""
+    import tyro
+
+    kinds = {name: import_module(f"client.making.{door.module}").Arguments for name, door in DOORS.items()}
+    trained = [Annotated[kind, tyro.conf.subcommand(name.split()[1])] for name, kind in kinds.items() if " " in name]
+    what = tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Union[tuple(trained)]]]  # noqa: UP007
+    train = make_dataclass("Train", [("what", what)], namespace={"__doc__": TRAIN})
+    return {"train": train, **{name: kind for name, kind in kinds.items() if " " not in name}}
+
+
+def script(*words: str) -> int:
+    """What a script does that is the door of the command of these words. Returns the exit code."""
+    from client.__main__ import main
+
+    return main([*words, *sys.argv[1:]])

@@ -1,0 +1,207 @@
+"""Does the world follow the player? Score a checkpoint on recorded clips: action following, picture, drift, tokenizer.
+
+Leaves scores.json, frames.csv, actions.csv and page.html (self-contained) in --out. Each clip is continued on its own
+actions, and as a control on another clip's. An inverse dynamics model reads the actions back from the pictures; what it
+reads from the recorded frames, and from their reconstruction, is the ceiling. Rollouts are kept in --out: started
+again, it goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from worldmodel.data.clips import ClipError, check_length
+from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.played import decode_tokens
+from worldmodel.data.tokens import build_token_store
+from worldmodel.evaluation.comparison import camera_off, mean_psnr
+from worldmodel.evaluation.drift import drift_scores, random_play
+from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.idm import PRETRAINED_IDM
+from worldmodel.evaluation.page import write_page
+from worldmodel.evaluation.provenance import provenance
+from worldmodel.evaluation.published import not_computed, published_metrics
+from worldmodel.evaluation.reader import ActionReader, load_reader
+from worldmodel.evaluation.speed import time_frames
+from worldmodel.evaluation.tables import write_tables
+from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
+from worldmodel.model.loading import load_config, load_sampler
+from worldmodel.parsing import read_json
+from worldmodel.settings import given_sampler
+from worldmodel.training.tokenizer import score_tokenizer
+from worldmodel.types import Action
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+
+STRIPS, STRIP_FRAMES = 6, 6  # on the page
+TOKENIZER_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is scored, and on what."""
+
+    checkpoint: Path
+    """Folder of a world model."""
+    data: tuple[Path, ...]
+    """Folders of held-out clips."""
+    out: Path
+    """Folder of the report."""
+    idm: Path = PRETRAINED_IDM
+    """What reads the actions: a folder of an inverse dynamics model, or the .weights file of VPT's."""
+    frames: int = 15
+    """Frames generated of each stretch."""
+    context: int = 4
+    """Recorded frames before them."""
+    clips: int = 64
+    """How many stretches, spread over the data."""
+    seeds: int = 1
+    """Rollouts of each stretch."""
+    drift: int = 4
+    """Long rollouts on random actions."""
+    drift_frames: int = 600
+    """Frames of each of them."""
+    engine: str = "auto"
+    """What runs the model: auto, cuda, native, openvino or eager."""
+    temperature: float | None = None
+    """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
+    top_p: float | None = None
+    """Sample among the likeliest tokens that together have this probability. Default: the checkpoint's."""
+    guidance: float | None = None
+    """Follow the mouse buttons more than the model does by itself; 0 is off. Default: the checkpoint's."""
+    work_temperature: float | None = None
+    """Sampling temperature while something is dug or placed. Default: the checkpoint's."""
+    move_guidance: float | None = None
+    """Follow keys and mouse more than the model does by itself; 0 is off. Default: the checkpoint's."""
+    walk_guidance: float | None = None
+    """The same for walking and jumping while the view rests. Default: the checkpoint's."""
+    sprint_guidance: float | None = None
+    """The same for sprinting. Default: the checkpoint's."""
+    lpips: Path | None = None
+    """Published weights of LPIPS; see worldmodel/evaluation/published.py. Default: LPIPS is not computed."""
+    fvd: Path | None = None
+    """Published weights of FVD's network. Default: FVD is not computed."""
+    timed: int = 100
+    """Frames whose speed is measured."""
+    cache: Path = Path("runs/evaluation")
+    """Folder of decoded frames."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
+
+
+def check(args: Arguments) -> ActionReader:
+    """What can be wrong, before any long work."""
+    for name in ("frames", "context", "clips", "seeds"):
+        if getattr(args, name) < 1:
+            raise ClipError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    image = load_config(args.checkpoint).image_tokenizer
+    reader = load_reader(args.idm)
+    reader.check((image.height, image.width), str(args.checkpoint))
+    for path in (args.lpips, args.fvd):
+        if path is not None and not path.is_file():
+            raise ClipError(f"{path} is no file of published weights")
+    check_length(args.data, args.context + args.frames)
+    return reader
+
+
+def check_folder(out: Path, settings: dict[str, Any]) -> None:
+    """The folder's rollouts are of these settings, or it is new."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "settings.json"
+    if path.exists() and read_json(path) != settings:
+        raise ClipError(f"{out} holds another evaluation ({path}): give another --out or delete it")
+    write_json(path, settings)
+
+
+def roll_out_long(
+    args: Arguments, world: NeuralWorld, episodes: list[Episode]
+) -> list[tuple[NDArray[np.int32], list[Action]]]:
+    """Tokens and actions of the long rollouts on random actions."""
+    long = []
+    for number in tqdm(range(args.drift), desc="long rollouts", unit="rollout"):
+        episode = episodes[number * len(episodes) // args.drift]
+        actions = random_play(args.drift_frames, number)
+        told = np.concatenate([episode.actions[: args.context - 1], [world.actions.encode(a) for a in actions]])
+        path = args.out / "rollouts" / f"drift-{args.drift_frames}-{number}.npy"
+        known = episode.tokens[: args.context]
+        long.append((generate(world.decoder, known, told, args.drift_frames, world.sampler, number, path), actions))
+    return long
+
+
+def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]]:
+    """Title and some frames of every source, the last recorded one first."""
+    picks = np.linspace(context - 1, len(shown.episode.tokens) - 1, STRIP_FRAMES).astype(int)
+    return f"{shown.episode.clip}, step {shown.episode.start}", {n: shown.frames[n][picks] for n in SOURCES}
+
+
+def main(args: Arguments) -> None:
+    began = time.monotonic()
+    reader = check(args)
+    sampler = given_sampler(args, load_sampler(args.checkpoint))
+    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler).load()
+    config, tokenizer = world.model.config, world.model.tokenizer
+    settings = {
+        "weights_sha256": world.weights,
+        "idm_sha256": reader.sha256,
+        "data": [folder.name for folder in args.data],
+        "frames": args.frames,
+        "context": args.context,
+        "clips": args.clips,
+        "seeds": args.seeds,
+        "without_black_frames": True,  # earlier versions took them: their rollouts are of other stretches
+        "sampler": asdict(world.sampler),
+        "order": config.order,
+    }
+    check_folder(args.out, settings)
+    store = args.cache / "frames"
+    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
+    tokens = build_token_store(stored, tokenizer, config, args.out / "tokens", world.device)
+    episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
+    speed = time_frames(world, episodes[0].tokens[: args.context], episodes[0].actions[: args.context - 1], args.timed)
+
+    tally, strips, videos = Tally(reader, args.context), [], []
+    rolled = show_episodes(world, episodes, args.context, args.seeds, world.sampler, args.out / "rollouts")
+    for shown in tqdm(rolled, total=len(episodes) * args.seeds, desc="rollouts", unit="clip"):
+        tally.add(shown)
+        if shown.seed == 0:
+            if len(strips) < STRIPS and shown.number % max(1, len(episodes) // STRIPS) == 0:
+                strips.append(strip(shown, args.context))
+            if args.lpips is not None or args.fvd is not None:
+                videos.append({name: frames[args.context :] for name, frames in shown.frames.items()})
+    long = roll_out_long(args, world, episodes)
+    held_out = np.concatenate([clip.frames[::TOKENIZER_EVERY] for clip in stored])
+
+    def pixels(codes: NDArray[np.int32]) -> NDArray[np.uint8]:
+        return decode_tokens(tokenizer, codes)
+
+    scores: dict[str, Any] = {
+        "provenance": provenance(),
+        "settings": settings,
+        "checkpoint": args.checkpoint.resolve().name,
+        "reader": reader.name,
+        "episodes": len(episodes),
+        "following": tally.following(),
+        "picture": tally.picture(),
+        "published": published_metrics(videos, args.lpips, args.fvd),
+        "frechet_distance_on_idm_features": tally.frechet(),
+        "drift": drift_scores(long, pixels, reader) if long else [],
+        "tokenizer": asdict(score_tokenizer(tokenizer, held_out, "luanti", world.device)),
+        "speed": {"engine": world.engine, **speed},
+        "not_computed": not_computed(args.lpips, args.fvd),
+        "seconds": round(time.monotonic() - began),
+    }
+    write_json(args.out / "scores.json", scores)
+    write_tables(args.out, tally.rows, scores)
+    write_page(args.out / "page.html", scores, strips, long, pixels)
+    for name, result in scores["following"].items():
+        low, high = result["interval95"]["f1"]
+        degrees = camera_off(result, "degrees")
+        print(f"{name}: F1 {result['f1']:.3f} ({low:.3f} to {high:.3f}), camera {degrees:.2f} degrees off")
+    made, repeat = mean_psnr(scores, MODEL), mean_psnr(scores, REPEAT)
+    print(f"PSNR {made:.2f} dB, repeating the last frame {repeat:.2f} dB: {args.out / 'page.html'}")

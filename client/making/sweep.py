@@ -1,0 +1,159 @@
+"""What do temperature, top-p and the decode order cost and give? Score a small grid of them on recorded clips.
+
+A decode order belongs to the weights (they were trained with its mask): give a checkpoint for each order. Leaves
+sweep.json and sweep.png (F1 and PSNR against frames a second) in --out. Rollouts are kept: started again, it goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from kernels.sampling import Sampler
+from worldmodel.checkpoint import SHORT_HASH
+from worldmodel.data.clips import check_length
+from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
+from worldmodel.data.tokens import build_token_store
+from worldmodel.evaluation.episodes import pick_episodes
+from worldmodel.evaluation.idm import PRETRAINED_IDM
+from worldmodel.evaluation.provenance import provenance
+from worldmodel.evaluation.reader import ActionReader, load_reader
+from worldmodel.evaluation.speed import time_frames
+from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.parsing import read_json
+from worldmodel.settings import check_settings, option_of
+from worldmodel.types import WorldModelError
+from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is varied, and on what it is scored."""
+
+    checkpoints: tuple[Path, ...]
+    """World models, one for each decode order that is to be compared."""
+    data: tuple[Path, ...]
+    """Folders of held-out clips."""
+    out: Path
+    """Folder of the results."""
+    temperatures: tuple[float, ...] = (0.7, 1.0)
+    """Sampling temperatures."""
+    top_ps: tuple[float, ...] = (0.8, 1.0)
+    """Values of top-p."""
+    guidances: tuple[float, ...] = (0.0,)
+    """Values of the guidance."""
+    idm: Path = PRETRAINED_IDM
+    """What reads the actions, as in `worldmodel evaluate`."""
+    clips: int = 16
+    """How many stretches, spread over the data."""
+    frames: int = 15
+    """Frames generated of each."""
+    context: int = 4
+    """Recorded frames before them."""
+    timed: int = 50
+    """Frames whose speed is measured, for each setting."""
+    engine: str = "auto"
+    """What runs the model: auto, cuda, native, openvino or eager."""
+    cache: Path = Path("runs/evaluation")
+    """Folder of decoded frames."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
+
+
+def samplers(args: Arguments) -> list[Sampler]:
+    """Every combination. ConfigError for a value out of its range."""
+    values = {"temperature": args.temperatures, "top_p": args.top_ps, "guidance": args.guidances}
+    check_settings((f"{option_of(name)}s", name, value) for name, given in values.items() for value in given)
+    settings = product(*values.values())
+    return [Sampler(temperature, 0, top_p, guidance) for temperature, top_p, guidance in settings]
+
+
+def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) -> list[dict[str, Any]]:
+    """A row for each temperature, top-p and guidance."""
+    world = NeuralWorld(checkpoint, NeuralOptions(args.engine)).load()
+    reader.check(world.frame_shape, str(checkpoint))
+    store = args.cache / "frames"
+    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
+    folder = args.out / world.weights[:SHORT_HASH]
+    tokens = build_token_store(stored, world.model.tokenizer, world.model.config, folder / "tokens", world.device)
+    episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
+    rows = []
+    for sampler in samplers(args):
+        world.sampler = sampler
+        name = f"t{sampler.temperature}-p{sampler.top_p}-g{sampler.guidance}-{args.clips}x{args.frames}-{args.context}"
+        done = folder / f"{name}.json"
+        if done.exists():
+            rows.append(read_json(done))
+            continue
+        first = episodes[0]
+        speed = time_frames(world, first.tokens[: args.context], first.actions[: args.context - 1], args.timed)
+        tally = Tally(reader, args.context)
+        rolled = show_episodes(world, episodes, args.context, 1, world.sampler, folder / name, control=False)
+        for shown in tqdm(rolled, total=len(episodes), desc=f"{checkpoint.name} {name}", unit="clip"):
+            tally.add(shown)
+        following, picture = tally.following(), tally.picture()
+        row = {
+            "checkpoint": checkpoint.resolve().name,
+            "weights_sha256": world.weights,
+            "order": world.model.config.order,
+            "engine": world.engine,
+            "sampler": asdict(world.sampler),
+            "f1": following[MODEL]["f1"],
+            "f1_interval95": following[MODEL]["interval95"]["f1"],
+            "f1_real": following[REAL]["f1"],
+            "psnr": float(np.mean(picture[f"psnr_{MODEL}"])),
+            "psnr_repeat": float(np.mean(picture["psnr_repeat"])),
+            "speed": speed,
+        }
+        write_json(done, row)
+        rows.append(row)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """F1 and PSNR against frames a second, a point a setting."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name, label in zip(figure.subplots(1, 2), ("f1", "psnr"), ("F1", "PSNR, dB"), strict=True):
+        for row in rows:
+            sampler = row["sampler"]
+            title = f"{row['checkpoint']} {row['order']}, t {sampler['temperature']}, p {sampler['top_p']}"
+            title += f", guidance {sampler['guidance']}" if sampler.get("guidance") else ""
+            point = (row["speed"]["fps"], row[name])
+            error = [[row["f1"] - row["f1_interval95"][0]], [row["f1_interval95"][1] - row["f1"]]]
+            axes.errorbar(*point, yerr=error if name == "f1" else None, marker="o", capsize=3, label=title)
+        axes.set_xlabel("frames a second")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=110)
+
+
+def main(args: Arguments) -> None:
+    for name in ("clips", "frames", "context", "timed"):
+        if getattr(args, name) < 1:
+            raise WorldModelError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    samplers(args)  # raises for what cannot be sampled with
+    reader = load_reader(args.idm)
+    check_length(args.data, args.context + args.frames)
+    rows = [row for checkpoint in args.checkpoints for row in sweep_checkpoint(args, checkpoint, reader)]
+    facts = {"idm_sha256": reader.sha256, "data": [folder.name for folder in args.data], "seed": 0}
+    facts |= {"clips": args.clips, "frames": args.frames, "context": args.context}
+    write_json(args.out / "sweep.json", {"provenance": provenance(), **facts, "rows": rows})
+    draw(rows, args.out / "sweep.png")
+    for row in rows:
+        sampler, speed = row["sampler"], row["speed"]
+        print(
+            f"{row['checkpoint']} {row['order']} temperature {sampler['temperature']} top-p {sampler['top_p']}: "
+            f"F1 {row['f1']:.3f}, PSNR {row['psnr']:.2f} dB, {speed['fps']:.1f} FPS"
+        )
+    print(args.out / "sweep.png")

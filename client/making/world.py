@@ -1,0 +1,99 @@
+"""Train a world model on VPT clips and recorded sessions (.wms), with the image tokenizer of an earlier run.
+
+Decodes and tokenises the clips once (--cache), trains, and leaves config.json, model.safetensors, start scenes,
+log.jsonl and rollout pictures (the real clip above the model's) in --out. Started again, it goes on where it stopped.
+Several GPUs: torchrun --nproc-per-node N -m worldmodel train world ... --device cuda
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import tyro
+
+from recordings.check import Shapes, check_session
+from recordings.format import RecordingError
+from recordings.reader import read_session
+from worldmodel.config import TransformerConfig, WorldModelConfig
+from worldmodel.data.clips import ClipReader, ClipStep
+from worldmodel.data.frames import named_clips, open_clips
+from worldmodel.data.played import decode_steps
+from worldmodel.data.tokens import build_token_store
+from worldmodel.model.loading import load_tokenizer
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
+from worldmodel.training.common import DONE
+from worldmodel.training.stopping import rank
+from worldmodel.training.world import WorldTraining, train_world
+from worldmodel.worlds.neural import find_recorded
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What is trained on what."""
+
+    data: tuple[Path, ...]
+    """Folders of clips or of sessions; a folder that is given N times is drawn from N times as often."""
+    val: Path
+    """Folder of held-out clips or sessions."""
+    tokenizer: Path
+    """Folder of a trained image tokenizer."""
+    out: Path
+    """The run's folder."""
+    cache: Path = Path("runs")
+    """Folder of decoded frames; several runs may share it."""
+    order: str = "diagonal-1"
+    """Decode order: "raster" (a token at a time), "rows", or "diagonal-K" (a row starts K tokens late)."""
+    legacy_camera: bool = False
+    """Encode camera moves in whole degrees, as the released MineWorld code does."""
+    encode_bf16: bool = False
+    """Encode the frames in bf16: several times as fast where the processor has it, with 1 to 2% other tokens."""
+    skip_bad: bool = False
+    """Leave clips out that cannot be used, instead of ending; they are named."""
+    stop_after_minutes: float | None = None
+    """Save and stop then, to go on later with the same command. Default: never."""
+    model: tyro.conf.OmitArgPrefixes[TransformerConfig] = field(default_factory=TransformerConfig)
+    training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
+
+
+def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
+    """A session file as a clip: its frames are decoded by the image tokenizer that its header names."""
+    session = read_session(path)
+    header = session.header
+    folder = find_recorded(header.checkpoint, header.world, header.weights, path)
+    image = load_tokenizer(folder, header.tokenizer).config
+    actions = ActionTokenizer(image.codebook_size)
+    shapes = Shapes(image.tokens_per_frame, image.codebook_size, TOKENS_PER_ACTION, actions.vocabulary)
+    try:
+        session = check_session(session, shapes)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from None
+    return decode_steps(session.stretches(), folder, header.tokenizer, (height, width))
+
+
+READERS: dict[str, ClipReader] = {".wms": read_session_clip}
+
+
+def main(args: Arguments) -> None:
+    (args.out / DONE).unlink(missing_ok=True)
+    tokenizer = load_tokenizer(args.tokenizer)
+    config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
+    device = torch.device(args.training.device)
+    height, width = tokenizer.config.height, tokenizer.config.width
+    splits = {"train": args.data, "val": (args.val,)}
+    clips = open_clips(splits, args.cache / "frames", height, width, READERS, args.skip_bad)
+    tokenizer = tokenizer.to(device)
+    tokens = {
+        split: build_token_store(
+            found, tokenizer, config, args.out / "tokens" / split, device, args.encode_bf16, args.training.unlined > 0
+        )
+        for split, found in clips.items()
+    }
+    val = list(zip(clips["val"], tokens["val"], strict=True))
+    stored = {clip.name: clip for clip in tokens["train"]}
+    drawn = [stored[name] for folder in args.data for _, name in named_clips(folder, READERS) if name in stored]
+    if train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
+        (args.out / DONE).touch()
+        print(f"done: {args.out}")
