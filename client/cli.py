@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ from client.options import (
     parse_start,
     replay_without_window,
     resume_of,
-    sampler_of,
     without_window,
 )
 from client.runner import Source, WorldFactory
@@ -78,14 +76,11 @@ def world_factory(
         stage("loading PyTorch")
         from client.recording import RecordedWorld
         from worldmodel.model.loading import load_sampler
-        from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+        from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
         folder = find_checkpoint(options.world, '"luanti"')
         stage(f"loading {folder.name}")
-        chosen = NeuralOptions(
-            options.engine, options.device, options.threads, options.kernels, options.weights, options.kv_cache
-        )
-        neural_world = NeuralWorld(folder, chosen, sampler_of(options, load_sampler(folder))).load()
+        neural_world = NeuralWorld(folder, options.engine, options.sampling.over(load_sampler(folder))).load()
         for notice in neural_world.notices:
             print(notice, file=sys.stderr)
         world = RecordedWorld(neural_world, inputs.taken if inputs else tuple, on_stop)
@@ -206,10 +201,9 @@ def run_bench(options: Bench) -> int:
     """Measures and prints. Returns the exit code 0."""
     import json
 
-    from worldmodel.engine.bench import BenchOptions, bench, report
+    from worldmodel.engine.bench import bench, report
 
-    values = {field.name: getattr(options, field.name) for field in fields(BenchOptions)}
-    result = bench(BenchOptions(**values))
+    result = bench(options.bench)
     print(json.dumps(result) if options.json else report(result))
     return 0
 

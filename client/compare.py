@@ -20,7 +20,7 @@ from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import Action, Frame, Step, Tokens, World, WorldModelError
 
 if TYPE_CHECKING:
-    from worldmodel.worlds.neural import NeuralOptions
+    from worldmodel.settings import EngineOptions
 
 GAP = 4  # black pixels between the two panels
 
@@ -131,7 +131,7 @@ def plays_checkpoint(against: str) -> bool:
 
 
 def compare(
-    file: Path, against: str, world: str | None = None, options: NeuralOptions | None = None, threads: int = 0
+    file: Path, against: str, world: str | None = None, options: EngineOptions | None = None, threads: int = 0
 ) -> Comparison:
     """file: the recording; against: "luanti" or "luanti:LAND", a recording (.wms), or a checkpoint; world: the
     recording's checkpoint; options: how a checkpoint is played; threads: of what shows the recordings.
@@ -190,7 +190,7 @@ def _check_fit(folder: Path, other: Path) -> None:
         )
 
 
-def _checkpoint(session: Session, folder: Path, rival: Path, options: NeuralOptions | None) -> Second:
+def _checkpoint(session: Session, folder: Path, rival: Path, options: EngineOptions | None) -> Second:
     from worldmodel.worlds.neural import NeuralWorld
 
     _check_fit(folder, rival)

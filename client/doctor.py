@@ -128,12 +128,13 @@ def _real_game() -> Finding:
 
 def _model() -> Finding:
     """The shipped model, played for a few frames."""
-    from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+    from worldmodel.settings import EngineOptions
+    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
     name = "model nano"
     try:
         began = time.monotonic()
-        world: Any = NeuralWorld(find_checkpoint("nano"), NeuralOptions())
+        world: Any = NeuralWorld(find_checkpoint("nano"), EngineOptions())
         world.reset()
         loaded = time.monotonic() - began
         actions = random_actions(0)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
-from tyro.conf import Positional
+from tyro.conf import OmitArgPrefixes, Positional
 
 from client.game import Resume, Start
 from recordings.format import SUFFIX
 from worldmodel.games.luanti.presets import land_of
+from worldmodel.settings import BenchOptions, EngineOptions, SamplingOptions, option_of
 from worldmodel.types import WorldModelError
-
-if TYPE_CHECKING:
-    from kernels.sampling import Sampler
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +30,8 @@ class Play:
     """Same world, start, seed and actions: same game. Also the seed of --actions random."""
     fps: float | None = None
     """Steps a second. Default: the world's own rate in a window; as fast as it goes with --headless."""
-    temperature: float | None = None
-    """Sampling temperature; 0 always takes the likeliest token. Default: the model's."""
-    top_p: float | None = None
-    """Sample among the likeliest tokens that together have this probability, 0 to 1."""
-    top_k: int | None = None
-    """Sample among this many likeliest tokens; 0 is all."""
-    guidance: float | None = None
-    """Follow the mouse buttons (dig, place) more than the model does by itself: 0 is off, 1 strong. Such frames take
-    longer. Default: the model's."""
-    work_temperature: float | None = None
-    """Sampling temperature while something is dug or placed, and half a second after. Default: the model's."""
-    move_guidance: float | None = None
-    """Follow keys and mouse more than the model does by itself: 0 is off, 1 strong. Such frames take longer. Default:
-    the model's."""
-    walk_guidance: float | None = None
-    """The same for walking and jumping while the view rests. Default: the model's; if it has none, --move-guidance."""
-    sprint_guidance: float | None = None
-    """The same for sprinting. Default: the model's; if it has none, as other frames."""
-    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
-    """What runs the model; auto takes the fastest that works here."""
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    """Where the model runs."""
-    threads: int = 0
-    """CPU threads for the model; 0 is all cores."""
-    kernels: str = "auto"
-    """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
-    weights: Literal["auto", "int8", "fp8"] = "auto"
-    """For --engine cuda: 8-bit weights instead of bf16."""
-    kv_cache: Literal["auto", "int8"] = "auto"
-    """For --engine cuda: the keys and values of the context in 8 bits instead of 16."""
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
     scale: int | None = None
     """Window pixels for each pixel of the frame. Default: a window of 960x560."""
     smooth: bool = True
@@ -109,15 +78,8 @@ class Replay:
     """With --against: no window, but an .mp4 and a .csv (named by --export, or beside the recording)."""
     world: str | None = None
     """The checkpoint it was played on, where it is not found by its name: here, beside the recording, or around it."""
-    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
-    """What simulates, for --verify and --against CHECKPOINT; tokens are certain to be equal only on the engine that
-    recorded."""
-    threads: int = 0
-    """CPU threads; 0 is all cores."""
-    weights: Literal["auto", "int8", "fp8"] = "auto"
-    """For --engine cuda: 8-bit weights, as a recording of "cuda-int8" or "cuda-fp8" needs them."""
-    kv_cache: Literal["auto", "int8"] = "auto"
-    """For --engine cuda: 8-bit keys and values, as a recording of "cuda-kv-int8" needs them."""
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
+    """What simulates, for --verify and --against CHECKPOINT: tokens are certain to be equal only on what recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,28 +108,7 @@ class Sessions:
 class Bench:
     """Measure how fast a model runs here: frames a second, percentiles, memory, and the device's roofline."""
 
-    preset: Literal["nano", "mineworld-300m", "mineworld-700m", "mineworld-1200m"] = "nano"
-    """A model's size, with random weights."""
-    checkpoint: Path | None = None
-    """Measure this checkpoint's folder instead."""
-    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
-    """What runs the model; auto takes the fastest that works here."""
-    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
-    """Where the model runs."""
-    order: str = ""
-    """Another decode order than the model's: "raster", "rows" or "diagonal-K"."""
-    frames: int = 100
-    """How many frames are measured, after the context has been replaced three times."""
-    baseline: bool = False
-    """Measure a plain path like the released MineWorld code's as well, in turns, and give the ratio."""
-    threads: int = 0
-    """CPU threads; 0 is all cores."""
-    kernels: str = "auto"
-    """For --engine cuda: "library", or which of our kernels, with commas between. auto: all that fit the model."""
-    weights: Literal["auto", "int8", "fp8"] = "auto"
-    """For --engine cuda: 8-bit weights instead of bf16."""
-    kv_cache: Literal["auto", "int8"] = "auto"
-    """For --engine cuda: the keys and values of the context in 8 bits instead of 16."""
+    bench: OmitArgPrefixes[BenchOptions] = field(default_factory=BenchOptions)
     json: bool = False
     """Print JSON instead of sentences."""
 
@@ -227,8 +168,7 @@ def check(options: Play) -> None:
         problems.append(f"--frames must be at least 1, got {options.frames}")
     if not 0 <= options.seed < 1 << 64:
         problems.append(f"--seed must be 0 or more and below 2^64, got {options.seed}")
-    if options.threads < 0:
-        problems.append(f"--threads must be 0 (all cores) or more, got {options.threads}")
+    problems += options.engine.problems()
     if options.actions not in (None, "random", "idle"):
         if not options.actions.endswith(".jsonl"):
             problems.append(f'--actions must be "random", "idle" or a .jsonl file, got {options.actions}')
@@ -255,26 +195,17 @@ def check(options: Play) -> None:
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
     if land_of(options.world) is not None:
-        from kernels.sampling import given_settings
-        from worldmodel.settings import option_of
-
-        neural_only = {
-            **{option_of(name): True for name in given_settings(options)},
-            "--engine": options.engine != "auto",
-            "--device": options.device != "auto",
-            "--threads": options.threads != 0,
-            "--kernels": options.kernels != "auto",
-            "--weights": options.weights != "auto",
-            "--kv-cache": options.kv_cache != "auto",
+        given = [option_of(name) for name in options.sampling.given()] + options.engine.given()
+        others = {
             "--start PICTURE": isinstance(start, Path),
             "--record": options.record is not None,
             "--resume": options.resume is not None,
         }
-        given = [flag for flag, wrong in neural_only.items() if wrong]
+        given += [flag for flag, wrong in others.items() if wrong]
         if given:
             problems.append(f"{' and '.join(given)} are for a neural world, not for --world luanti")
     try:
-        sampler_of(options)
+        options.sampling.over()
     except WorldModelError as error:
         problems.append(str(error))
     if isinstance(start, Path):
@@ -305,24 +236,12 @@ def check_replay(options: Replay) -> None:
         raise WorldModelError("--keys and --scale are for --export FILE")
     if options.scale is not None and options.scale < 1:
         raise WorldModelError(f"--scale must be at least 1, got {options.scale}")
-    if options.threads < 0:
-        raise WorldModelError(f"--threads must be 0 (all cores) or more, got {options.threads}")
+    if problems := options.engine.problems():
+        raise WorldModelError("; ".join(problems))
     if not options.verify and (options.against is None or not plays_checkpoint(options.against)):
-        simulating = {
-            "--engine": options.engine != "auto",
-            "--weights": options.weights != "auto",
-            "--kv-cache": options.kv_cache != "auto",
-        }
-        given = [flag for flag, on in simulating.items() if on]
+        given = [flag for flag in options.engine.given() if flag != "--threads"]
         if given:
             raise WorldModelError(
                 f"{' and '.join(given)} simulate, with --verify or --against CHECKPOINT; a recording's own pictures "
                 "are decoded by the image tokenizer alone"
             )
-
-
-def sampler_of(options: Play, usual: Sampler | None = None) -> Sampler:
-    """`usual` (the world's own), with what the options ask for instead. ConfigError out of range."""
-    from worldmodel.settings import given_sampler
-
-    return given_sampler(options, usual)

@@ -32,14 +32,12 @@ def panel_lines(picture: Picture, recent: Stats) -> Lines:
     if picture.context is not None:
         third.append(("context", f"{picture.context[0]}/{picture.context[1]}"))
     if picture.sampler is not None:
-        working = picture.sampler.work_temperature
-        at_work = "" if working is None else f" ({working:g})"
-        third.append(("temperature", f"{picture.sampler.temperature:g}{at_work}"))
+        third.append(("temperature", f"{picture.sampler.temperature:g}"))
         third.append(("top-p", f"{picture.sampler.top_p:g}"))
         if picture.sampler.top_k:
             third.append(("top-k", str(picture.sampler.top_k)))
-        if picture.sampler.guidance or picture.sampler.move_guidance:
-            third.append(("guidance", f"{picture.sampler.move_guidance:g} ({picture.sampler.guidance:g})"))
+        if picture.sampler.guidance:
+            third.append(("guidance", f"{picture.sampler.guidance:g}"))
     third.extend(picture.notes)
     return (first, second, tuple(third)) if third else (first, second)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,13 +119,13 @@ def checkpoint_of(session: Session, file: Path) -> Path:
 def usable(session: Session, file: Path, config: ImageTokenizerConfig) -> Session:
     """The recording as far as it fits a model. config: of its image tokenizer. RecordingError, with the file's name, if
     nothing does."""
-    from kernels.sampling import Sampler
+    from client.simulation import sampler_from
     from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 
     codes = config.codebook_size
     shapes = Shapes(config.tokens_per_frame, codes, TOKENS_PER_ACTION, ActionTokenizer(codes).vocabulary)
     try:
-        return check_session(session, shapes, lambda settings: Sampler(**asdict(settings)))
+        return check_session(session, shapes, sampler_from)
     except RecordingError as error:
         raise RecordingError(f"{file}: {error}") from None
 

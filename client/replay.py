@@ -18,7 +18,6 @@ from worldmodel.types import Frame, Step, WorldModelError
 
 if TYPE_CHECKING:
     from client.compare import Comparison
-    from worldmodel.worlds.neural import NeuralOptions
 
 DIVERGED = 1  # exit code of --verify
 COMPARED_SCALE = 2  # two panels of nano are small
@@ -27,7 +26,7 @@ COMPARED_SCALE = 2  # two panels of nano are small
 def run_replay(options: Replay, started: float | None = None) -> int:
     """Shows the recording in a window. started: when the process began, in seconds of `time.monotonic`."""
     session, folder = open_session(options.file, options.world)
-    return _show(options, session, lambda: ReplayWorld(session, folder, options.threads), (), started)
+    return _show(options, session, lambda: ReplayWorld(session, folder, options.engine.threads), (), started)
 
 
 def _show(options: Replay, session: Session, make: Callable[[], Playback], more: Lines, started: float | None) -> int:
@@ -59,7 +58,7 @@ def run_verify(options: Replay) -> int:
     from worldmodel.worlds.neural import NeuralWorld
 
     session, folder = open_session(options.file, options.world)
-    world = NeuralWorld(folder, _neural_options(options)).load()
+    world = NeuralWorld(folder, options.engine).load()
     with tqdm(total=len(session.steps), unit="frame", desc="verifying", file=sys.stderr, disable=None) as bar:
         result = verify(session, world, bar.update)
     print(f"{result.equal} of {result.steps} frames identical")
@@ -71,12 +70,6 @@ def run_verify(options: Replay) -> int:
         recorded = session.header.engine
         print(f"recorded on {recorded}, verified on {world.engine}: {engine_flags(recorded)}")
     return DIVERGED
-
-
-def _neural_options(options: Replay) -> NeuralOptions:
-    from worldmodel.worlds.neural import NeuralOptions
-
-    return NeuralOptions(options.engine, threads=options.threads, weights=options.weights, kv_cache=options.kv_cache)
 
 
 def run_export(options: Replay) -> int:
@@ -92,15 +85,15 @@ def run_export(options: Replay) -> int:
     check_export(path, options.keys, options.scale)
     session, folder = open_session(options.file, options.world)
     if not path.suffix:
-        if options.threads:
-            torch.set_num_threads(options.threads)
+        if options.engine.threads:
+            torch.set_num_threads(options.engine.threads)
         steps = decode_steps(session.stretches(), folder, session.header.tokenizer)
         bar = tqdm(steps, total=len(session.steps), unit="step", desc="exporting", file=sys.stderr, disable=None)
         with whole_or_nothing(path, len(session.steps)):
             written = write_vpt(path, options.file.stem, bar)
         print(written)
         return 0
-    world = ReplayWorld(session, folder, options.threads)
+    world = ReplayWorld(session, folder, options.engine.threads)
     scale = options.scale or (GIF_SCALE if path.suffix == ".gif" else 1)
 
     def picture(step: Step) -> Frame:
@@ -132,10 +125,10 @@ def run_against(options: Replay, started: float | None = None) -> int:
         if path.suffix != ".mp4":
             raise WorldModelError(f"--against exports an .mp4 and a .csv beside it, got {path}")
         check_export(path, options.keys, options.scale)
-    found = compare(options.file, options.against, options.world, _neural_options(options), options.threads)
+    found = compare(options.file, options.against, options.world, options.engine, options.engine.threads)
     if path is None and not options.headless:
         more = ((("left", "the recording"), ("right", found.title)), (("", found.note),))
-        return _show(options, found.session, lambda: found.world(options.threads), more, started)
+        return _show(options, found.session, lambda: found.world(options.engine.threads), more, started)
     if path is None:
         path = options.file.with_name(f"{options.file.stem}-{found.title}.mp4")
         check_export(path, options.keys, options.scale)
@@ -148,7 +141,7 @@ def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
     from client.overlay import enlarged, with_keys, with_titles
 
     scale = options.scale or COMPARED_SCALE
-    world = found.world(options.threads)
+    world = found.world(options.engine.threads)
 
     def picture(step: Step) -> Frame:
         large = enlarged(step.frame, scale)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +14,7 @@ from recordings.reader import Session
 from worldmodel.types import Action, Step, Tokens, WorldModelError
 
 if TYPE_CHECKING:
+    from kernels.sampling import Sampler
     from worldmodel.model.loading import StartScene
     from worldmodel.worlds.neural import NeuralWorld
 
@@ -61,17 +62,19 @@ def last_stretch(session: Session) -> Session:
     return Session(header, steps, (), 0, session.ended)
 
 
+def sampler_from(settings: SamplerSettings) -> Sampler:
+    """ValueError for settings out of range."""
+    from kernels.sampling import Sampler
+
+    return Sampler(**{field.name: getattr(settings, field.name) for field in fields(Sampler)})
+
+
 def simulate(session: Session, world: NeuralWorld) -> Iterator[Step]:
     """What the world makes of each of the session's actions, from its starts, branches, seeds and settings."""
-    from kernels.sampling import Sampler
     from worldmodel.model.loading import StartScene
 
     header = session.header
-
-    def use(settings: SamplerSettings) -> None:
-        world.sampler = Sampler(**asdict(settings))
-
-    use(header.sampler)
+    world.sampler = sampler_from(header.sampler)
     markers = sorted(session.markers, key=lambda marker: marker.index)
     # What the next step starts from, where it is not the step before.
     opening, branch, pending = header.opening, None, True
@@ -80,7 +83,7 @@ def simulate(session: Session, world: NeuralWorld) -> Iterator[Step]:
         while markers and markers[0].index <= record.index:
             marker = markers.pop(0)
             if marker.sampler is not None:
-                use(marker.sampler)
+                world.sampler = sampler_from(marker.sampler)
             if marker.kind == "reset":
                 opening, branch, pending = marker.opening, None, True
                 seed = marker.seed or 0
@@ -112,6 +115,11 @@ def verify(session: Session, world: NeuralWorld, progress: Callable[[], object] 
     if session.header.engine == IMPORTED:
         raise WorldModelError("no model made this recording (it was imported): compare it with --against CHECKPOINT")
     check_weights(session, world)
+    if any(settings.former for settings in (session.header.sampler, *(m.sampler for m in session.markers)) if settings):
+        raise WorldModelError(
+            "the session was drawn by rules of guidance that are no more (one for the mouse buttons, others for moves, "
+            "walks and sprints): it can be watched, exported and gone on from, but not verified"
+        )
     equal, tokens_equal, tokens_all = 0, 0, 0
     first: tuple[int, int] | None = None
     for record, step in zip(session.steps, simulate(session, world), strict=True):

@@ -9,8 +9,7 @@ sampling_reference.py. It knows arrays, not worlds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +23,16 @@ MASK = 0xFFFFFFFF
 @dataclass(frozen=True, slots=True)
 class Sampler:
     """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p; guidance: of frames in which a mouse button is down, away from
-    idle hands (see `guide`; 0: none); work_temperature: that of frames which may show what a mouse button does (None:
-    that of all others); move_guidance: of the other frames with an action, away from no action; walk_guidance: of those
-    in which a walk or a jump is all there is, at a view that rests; sprint_guidance: of those with a sprint (both None:
-    as the other frames). ValueError for values out of range."""
+    most likely codes whose probability reaches top_p; guidance: how far logits are moved away from others (see `guide`;
+    0: not at all). ValueError for values out of range."""
 
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 0.8
     guidance: float = 0.0
-    work_temperature: float | None = None
-    move_guidance: float = 0.0
-    walk_guidance: float | None = None
-    sprint_guidance: float | None = None
 
     def __post_init__(self) -> None:
-        optional = ("work_temperature", "walk_guidance", "sprint_guidance")
-        given = [name for name in optional if getattr(self, name) is not None]
-        for name in ("temperature", "guidance", "move_guidance", *given):
+        for name in ("temperature", "guidance"):
             value = getattr(self, name)
             if value is None or not 0 <= value <= 10:
                 raise ValueError(f"{name} must lie in 0..10, got {value}")
@@ -58,12 +48,6 @@ class Sampler:
 
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0)
-
-
-def given_settings(options: object) -> dict[str, Any]:
-    """Those of a Sampler's fields that `options` has and gives (are not None)."""
-    found = {field.name: getattr(options, field.name, None) for field in fields(Sampler)}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def philox(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[np.uint32]:
@@ -89,9 +73,8 @@ def uniforms(seed: int, frame: int, positions: NDArray[np.integer]) -> NDArray[n
 
 
 def guide(logits: NDArray[np.float32], idle: NDArray[np.float32], guidance: float) -> NDArray[np.float32]:
-    """Moves logits away from those of the same step without the action, or with idle hands, so that what the action
-    changes becomes likelier: classifier-free guidance (Ho & Salimans 2022, arXiv 2207.12598), with a condition that
-    play is full of where that has a dropped one. Both (N, codes)."""
+    """Moves logits away from those of an idle step, so that what the action changes becomes likelier: classifier-free
+    guidance (Ho & Salimans 2022, arXiv 2207.12598). Both (N, codes)."""
     return (logits + np.float32(guidance) * (logits - idle)).astype(np.float32, copy=False)
 
 

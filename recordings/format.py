@@ -37,6 +37,7 @@ MAX_EVENTS = 1 << 12
 MAX_STEPS = 1 << 24
 MAX_TEXT = 1 << 12
 MAX_ITEMS = 1 << 12  # entries of one map or list
+MAX_SETTINGS = 8  # of a sampler
 MAX_CONTAINERS = 1 << 14  # maps and lists of one record: an empty one is a byte in the file, and 80 in memory
 
 MARKER_KINDS = ("bookmark", "reset", "branch", "pause", "sampler")
@@ -49,43 +50,34 @@ class RecordingError(WorldModelError):
     """A session file that cannot be read or written; says what and where."""
 
 
-UNUSED = (0.0, None, 0.0, None, None)  # the last five of a sampler's settings, where they are not used
-
-
 @dataclass(frozen=True, slots=True)
 class SamplerSettings:
-    """As kernels.sampling.Sampler. The last five are written only if they are used: older readers know the others."""
+    """As kernels.sampling.Sampler. former: what the file says of guidance by rules that no sampler has any more (see
+    FORMAT.md): such tokens can be shown, but not made again; guidance is then that of most frames."""
 
     temperature: float
     top_k: int
     top_p: float
-    guidance: float = UNUSED[0]
-    work_temperature: float | None = UNUSED[1]
-    move_guidance: float = UNUSED[2]
-    walk_guidance: float | None = UNUSED[3]
-    sprint_guidance: float | None = UNUSED[4]
+    guidance: float = 0.0
+    former: tuple[float | None, ...] = ()
 
     def pack(self) -> list[Any]:
-        last = [self.guidance, self.work_temperature, self.move_guidance, self.walk_guidance, self.sprint_guidance]
-        while last and last[-1] == UNUSED[len(last) - 1]:
-            last.pop()
-        return [self.temperature, self.top_k, self.top_p, *last]
+        # What older readers know comes nearest to one guidance: that of the mouse buttons and that of the rest alike.
+        guided = [self.guidance, None, self.guidance] if self.guidance else []
+        return [self.temperature, self.top_k, self.top_p, *(self.former or guided)]
 
     @staticmethod
     def unpack(value: Any) -> SamplerSettings:
-        most = 3 + len(UNUSED)
-        length = len(value) if isinstance(value, list) and 3 < len(value) <= most else 3
+        length = len(value) if isinstance(value, list) and 3 < len(value) <= MAX_SETTINGS else 3
         temperature, top_k, top_p, *others = _list(value, length)
-        guidance, at_work, moving, walking, sprinting = (*others, *UNUSED[len(others) :])
+        rest = tuple(None if number is None else _number("guidance", number) for number in others)
+        guidance = (rest[2] or 0.0) if len(rest) > 2 else 0.0
         return SamplerSettings(
             _number("temperature", temperature),
             _integer("top_k", top_k),
             _number("top_p", top_p),
-            _number("guidance", guidance),
-            _optional_number("work_temperature", at_work),
-            _number("move_guidance", moving),
-            _optional_number("walk_guidance", walking),
-            _optional_number("sprint_guidance", sprinting),
+            guidance,
+            () if rest in ((), (guidance, None, guidance)) else rest,
         )
 
 
@@ -422,10 +414,6 @@ def _number(name: str, value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e18:
         raise RecordingError(f"{name} must be a number below 1e18, got {_shown(value)}")
     return float(value)
-
-
-def _optional_number(name: str, value: Any) -> float | None:
-    return None if value is None else _number(name, value)
 
 
 def _text(name: str, value: Any) -> str:

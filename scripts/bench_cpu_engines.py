@@ -197,7 +197,7 @@ def main(args: Arguments) -> None:
     torch.set_num_threads(threads)
     model, scene = _model(args)
     walk = model.config.action_tokenizer().encode(Action(frozenset({"forward"}), yaw=3.0))
-    sampler = Sampler(move_guidance=0.5 if args.guided else 0.0)
+    sampler = Sampler(guidance=0.5 if args.guided else 0.0)
     decoders = {name: _decoder(name, model, threads) for name in args.engines}
     for decoder in decoders.values():
         decoder.open(list(scene.tokens), list(scene.actions))

@@ -11,20 +11,22 @@ again, it goes on where it stopped. Needs the Debian packages that `worldmodel d
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from kernels.sampling import given_settings
+from tyro.conf import OmitArgPrefixes
+
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
 from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
 from worldmodel.evaluation.neural_model import NeuralModel
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
+from worldmodel.games.luanti.presets import DEFAULT_LAND
 from worldmodel.model.loading import load_sampler
-from worldmodel.settings import given_sampler
+from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.training.common import main_with_errors
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -39,37 +41,23 @@ class Arguments:
     """Trials of each kind."""
     seed: int = 0
     """Of the land and of the trials."""
-    preset: str = "grassland"
+    preset: str = DEFAULT_LAND
     """The kind of land."""
+    away: float = 1.0
+    """Seconds of looking elsewhere, once something was dug or placed."""
     kinds: tuple[str, ...] = KINDS
     """Kinds of trials."""
-    engine: str = "auto"
-    """What runs the model: auto, native, openvino or eager."""
-    threads: int = 0
-    """CPU threads; 0 is all cores."""
-    temperature: float | None = None
-    """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
-    top_p: float | None = None
-    """Sample among the likeliest tokens that together have this probability. Default: the checkpoint's."""
-    guidance: float | None = None
-    """Follow the mouse buttons more than the model does by itself; 0 is off. Default: the checkpoint's."""
-    work_temperature: float | None = None
-    """Sampling temperature while something is dug or placed. Default: the checkpoint's."""
-    move_guidance: float | None = None
-    """Follow keys and mouse more than the model does by itself; 0 is off. Default: the checkpoint's."""
-    walk_guidance: float | None = None
-    """The same for walking and jumping while the view rests. Default: the checkpoint's."""
-    sprint_guidance: float | None = None
-    """The same for sprinting. Default: the checkpoint's."""
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
 
 
 def main(args: Arguments) -> None:
     # What can be wrong is found before the long work.
     checkpoint = find_checkpoint(args.checkpoint)
-    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds)
-    given = given_settings(args)
-    sampler = given_sampler(args, load_sampler(checkpoint))
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine, "cpu", args.threads), sampler).load()
+    options = AgainstOptions(args.out, args.trials, args.seed, args.preset, args.kinds, args.away)
+    given = args.sampling.given()
+    sampler = args.sampling.over(load_sampler(checkpoint))
+    world = NeuralWorld(checkpoint, args.engine, sampler).load()
     require_packages()
     settings = "".join(f"-{name}-{value:g}" for name, value in given.items())
     folder = args.out / f"{checkpoint.resolve().name}-{world.weights[:SHORT_HASH]}{settings}"
@@ -87,6 +75,7 @@ def main(args: Arguments) -> None:
         "seed": args.seed,
         "trials_of_each_kind": args.trials,
         "preset": args.preset,
+        "away_seconds": args.away,
     }
     write_results(folder, results, facts)
     print(folder / "page.html")

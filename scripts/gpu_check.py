@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
 from kernels.launch import has_cupy
-from worldmodel.config import PRESETS
 from worldmodel.data.frames import write_json
-from worldmodel.engine.bench import BenchOptions, bench, device_name
+from worldmodel.engine.bench import bench, device_name
+from worldmodel.settings import BenchOptions, Device, EngineOptions, Preset
 from worldmodel.training.common import main_with_errors
 from worldmodel.types import WorldModelError
 
@@ -42,9 +42,9 @@ class Arguments:
     """Seconds for the whole run."""
     frames: int = 200
     """Frames that are measured of each preset."""
-    presets: tuple[str, ...] = tuple(PRESETS)
+    presets: tuple[Preset, ...] = get_args(Preset)
     """Sizes of models."""
-    device: str = "cuda"
+    device: Device = "cuda"
     """Another than "cuda" is for a trial without a GPU."""
     skip: tuple[str, ...] = ()
     """Parts to leave out."""
@@ -69,19 +69,23 @@ def sanitize(limit: float) -> dict[str, Any]:
     return run_tests(min(limit, 90.0), (tool, "--tool", "memcheck", "--error-exitcode", "9"))
 
 
+def with_engine(options: BenchOptions, **changes: Any) -> BenchOptions:
+    return replace(options, engine=replace(options.engine, **changes))
+
+
 def parts_of(args: Arguments, left: Callable[[], float]) -> dict[str, Callable[[], Any]]:
     parts: dict[str, Callable[[], Any]] = {}
     if args.device == "cuda":
         parts["tests"] = lambda: run_tests(left())
         parts["sanitizer"] = lambda: sanitize(left())
     for preset in args.presets:
-        options = BenchOptions(preset=preset, device=args.device, frames=args.frames)
+        options = BenchOptions(preset, frames=args.frames, engine=EngineOptions(device=args.device))
         parts[f"{preset}/engine"] = lambda o=options: bench(replace(o, baseline=True), quiet=True)
         if args.device == "cuda":
-            parts[f"{preset}/library"] = lambda o=options: bench(replace(o, kernels="library"), quiet=True)
+            parts[f"{preset}/library"] = lambda o=options: bench(with_engine(o, kernels="library"), quiet=True)
             for weights, kv_cache in (("int8", "auto"), ("fp8", "auto"), ("int8", "int8")):
                 name = weights + ("" if kv_cache == "auto" else f"-kv-{kv_cache}")
-                changed = replace(options, weights=weights, kv_cache=kv_cache)
+                changed = with_engine(options, weights=weights, kv_cache=kv_cache)
                 parts[f"{preset}/{name}"] = lambda o=changed: bench(o, quiet=True)
     return parts
 

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from tyro.conf import OmitArgPrefixes
 
-from kernels.sampling import GREEDY, Sampler
+from kernels.sampling import GREEDY
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
@@ -36,7 +37,7 @@ from worldmodel.model.loading import (
     save_world_model,
 )
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
-from worldmodel.settings import given_sampler
+from worldmodel.settings import SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
@@ -67,24 +68,11 @@ class Arguments:
     2203.05482)."""
     tokenizer_run: Path | None = None
     """Folder of a tokenizer's run with the same codes, whose decoder is shipped. Default: the world's own."""
-    temperature: float = Sampler().temperature
-    """Sampling temperature that is shipped."""
-    top_p: float = Sampler().top_p
-    """Its top-p."""
-    guidance: float = Sampler().guidance
-    """How much the mouse buttons are followed more than the model does by itself."""
-    work_temperature: float | None = None
-    """Sampling temperature while something is dug or placed. Default: as always."""
-    move_guidance: float = Sampler().move_guidance
-    """How much keys and mouse are followed more than the model does by itself."""
-    walk_guidance: float | None = None
-    """The same for walking and jumping while the view rests. Default: as move_guidance."""
-    sprint_guidance: float | None = None
-    """The same for sprinting. Default: as other frames."""
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
     note: str = ""
     """What else is to be said of it."""
-    context: int = 4
-    """Frames of a start scene, and before a rollout."""
+    context: int = 0
+    """Frames of a start scene, and before a rollout. Default: as many as the model sees."""
     clips: int = 24
     """Rollouts that are scored."""
     frames: int = 15
@@ -153,10 +141,11 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
 
 
 def main(args: Arguments) -> None:
-    usual = given_sampler(args)
+    usual = args.sampling.over()
     starts = read_starts(args.starts)
     model = load_world_model(args.run)
     config = model.config
+    args = replace(args, context=args.context or config.transformer.window)
     image = config.image_tokenizer
     if args.average_with is not None:
         average(model, args.average_with)

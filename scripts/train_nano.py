@@ -49,17 +49,9 @@ class Arguments:
     """Steps of the world model."""
     world_batch: int = 16
     """Clips a step."""
-    balance: float = 0.25
-    """See worldmodel train world --help."""
-    starting: float = 0.5
-    """See worldmodel train world --help."""
-    emphasis: float = 6.0
+    balance: float = 0.0
     """See worldmodel train world --help."""
     stale: float = 0.1
-    """See worldmodel train world --help."""
-    unlined: float = 0.1
-    """See worldmodel train world --help."""
-    late: float = 0.5
     """See worldmodel train world --help."""
     idm_steps: int = 8_000
     """Steps of the inverse dynamics model."""
@@ -87,9 +79,7 @@ def commands(args: Arguments) -> dict[str, list[str]]:
         "tokenizer": ["--steps", args.tokenizer_steps, "--batch", args.tokenizer_batch, *data, *training]
         + ["--cache", args.out / "frames"],
         "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
-        + ["--starting", args.starting, "--emphasis", args.emphasis, "--stale", args.stale]
-        + ["--unlined", args.unlined, "--late", args.late]
-        + [*data, *training, *compiled, *tokenizer, *cache],
+        + ["--stale", args.stale, *data, *training, *compiled, *tokenizer, *cache],
         "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
         "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", folders["idm"], *cache]
         + ["--clips", args.clips],

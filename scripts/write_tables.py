@@ -19,6 +19,7 @@ from typing import Any
 from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import markdown as table
 from worldmodel.evaluation.comparison import mean_psnr
+from worldmodel.model.loading import load_config
 from worldmodel.training.common import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,11 +44,15 @@ def read(path: Path) -> Any:
 def nano_scores() -> str:
     scores = read(NANO / "scores.json")
     tokenizer, rollout = scores["tokenizer"], scores["rollouts"]["sampled"]
+    codes = load_config(NANO).image_tokenizer.codebook_size
     turns, presses, hud = scores["turns_followed"], scores["presses_shown"], tokenizer["psnr_hud"]
     rows = [
         ["tokenizer PSNR / SSIM (validation clips)", f"{tokenizer['psnr']:.2f} dB / {tokenizer['ssim']:.3f}"],
         ["tokenizer PSNR, " + " / ".join(hud), " / ".join(f"{value:.1f} dB" for value in hud.values())],
-        ["codes used / perplexity", f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f} of 4096"],
+        [
+            "codes used / perplexity",
+            f"{tokenizer['used']:.0%} / {tokenizer['perplexity']:.0f} of {codes}",
+        ],
         [
             "tokenizer PSNR with 1% / 5% / 10% of tokens wrong",
             " / ".join(f"{value:.2f}" for value in tokenizer["psnr_perturbed"].values()) + " dB",
@@ -78,7 +83,7 @@ def nano_rollouts() -> str:
             zip(sampled["psnr_model"], greedy["psnr_model"], sampled["psnr_repeat"], strict=True)
         )
     ]
-    return table(["frame", "model (top-p 0.8)", "model (greedy)", "repeat the last frame"], rows)
+    return table(["frame", "model (as it is played)", "model (greedy)", "repeat the last frame"], rows)
 
 
 def nano_training() -> str:
@@ -314,15 +319,15 @@ def nano_bars() -> str:
     found = evaluations()
     if not found:
         return NOT_YET
-    file = BENCHMARKS / "against_game_nano.json"
+    games = [read(path) for path in sorted(BENCHMARKS.glob("against_game_nano*.json"))]
     size = sum(path.stat().st_size for path in NANO.glob("*.safetensors")) / 1e6
-    rows = bar_rows(list(found.values()), read(file) if file.exists() else None, size)
+    rows = bar_rows(list(found.values()), games, size)
     return table(["", "bar", *found], rows)
 
 
 def nano_game() -> str:
     """The same start and the same actions in the real game and in nano: how many trials went as in the real game."""
-    file = BENCHMARKS / "against_game_nano_kinds.json"
+    file = BENCHMARKS / "against_game_nano.json"
     if not file.exists():
         return NOT_YET
     found = {(s["kind"], s["question"], s["source"]): s for s in read(file)["scores"] if s["group"] == "all"}

@@ -56,13 +56,15 @@ from worldmodel.model.loading import (
     save_starts,
     save_world_model,
 )
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/reliability.json"
 HANG_S = 5.0
+NATIVE_HANG_S = 60.0  # far more: the stack of a process that is only slow cannot be read without harm
 MOST_BYTES = 64 << 20
 LONGEST = 2000  # characters of a sentence
 SIMULATED = 20  # one session in so many is also simulated and resumed
@@ -86,7 +88,7 @@ class Material:
         self.config, self.image = config, config.image_tokenizer
         self.config_text = (self.world_folder / CONFIG_FILE).read_text()
         self.starts_file = (self.world_folder / STARTS_FILE).read_bytes()
-        self.world = NeuralWorld(self.world_folder, NeuralOptions("eager", threads=1))
+        self.world = NeuralWorld(self.world_folder, EngineOptions("eager", threads=1))
         self.session = read_session(self._record(folder / "good.wms"))
         self.session_bytes = (folder / "good.wms").read_bytes()
 
@@ -213,14 +215,14 @@ def as_json(value: Any) -> bytes:
 
 @contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """Hang after so many seconds of Python; of native code, the process ends with its stack."""
+    """Hang after so many seconds of Python; NATIVE_HANG_S later the process ends, with its stack."""
 
     def hang(*_: object) -> None:
         raise Hang(f"more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, hang)
     try:
-        faulthandler.dump_traceback_later(4 * seconds, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(seconds + NATIVE_HANG_S, exit=True, file=sys.__stderr__)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:

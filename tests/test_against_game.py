@@ -22,9 +22,10 @@ from worldmodel.evaluation.view_motion import view_turn
 from worldmodel.games.luanti import build
 from worldmodel.games.luanti.build import missing_packages
 from worldmodel.games.luanti.controls import Event
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.action import bin_to_camera, camera_to_bin
 from worldmodel.types import Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 TRIALS = 2
 OPTIONS = AgainstOptions(out=None, trials=TRIALS, seed=3)  # type: ignore[arg-type]
@@ -153,7 +154,12 @@ def test_a_pace_is_as_far_within_a_third_or_it_is_not():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"trials": 0}, "--trials must be 1"), ({"preset": "moon"}, "grassland"), ({"kinds": ("fly",)}, "got fly")],
+    [
+        ({"trials": 0}, "--trials must be 1"),
+        ({"away": 61.0}, "--away must be 0"),
+        ({"preset": "moon"}, "grassland"),
+        ({"kinds": ("fly",)}, "got fly"),
+    ],
 )
 def test_bad_options_are_told_before_any_work(tmp_path, changes, message):
     with pytest.raises(WorldModelError, match=message):
@@ -177,13 +183,13 @@ def test_trials_of_another_sampler_are_not_taken_for_those_of_this_one(tmp_path,
     main(Arguments(str(folder), out))
     main(Arguments(str(folder), out))
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"walk_guidance": 0.9}}))
-    with pytest.raises(WorldModelError, match=r"'walk_guidance': None.*'walk_guidance': 0.9.*delete it"):
+    (folder / "config.json").write_text(json.dumps(config | {"sampling": {"guidance": 0.9}}))
+    with pytest.raises(WorldModelError, match=r"'guidance': 0.0.*'guidance': 0.9.*delete it"):
         main(Arguments(str(folder), out))
 
 
 def test_a_checkpoint_continues_the_real_start(tiny_folder):
-    world = NeuralWorld(tiny_folder, NeuralOptions(engine="eager"))
+    world = NeuralWorld(tiny_folder, EngineOptions(engine="eager"))
     model = NeuralModel(world)
     frames = np.random.default_rng(0).integers(0, 255, (6, *model.frame_shape, 3), dtype=np.uint8)
     actions = [Action(yaw=float(degrees)) for degrees in (5, -9, 20, 0, -40)]
@@ -221,9 +227,10 @@ def test_a_block_counts_as_kept_only_if_it_was_seen_before_too():
     assert answers(result(0.9, 0.9), "model")[alike]
     assert not answers(result(0.9, 0.9, drawn=0.4), "model")[alike]
     results = [result(0.9, 0.9)] * 6 + [result(0.9, 0.2)] * 4
-    (bar,) = bars_of(scores_of(results))
+    (bar,) = bars_of(scores_of(results), 2.5)
     assert (bar["hits"], bar["n"], bar["met"]) == (6, 10, True)
-    assert not bars_of(scores_of(results[1:]))[0]["met"]
+    assert not bars_of(scores_of(results[1:]), 2.5)[0]["met"]
+    assert not bars_of(scores_of(results), 1.0)[0]["met"]
 
 
 SOURCES = ("real", "tokenizer", "model", "frozen")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -14,12 +15,13 @@ from worldmodel.config import PRESETS
 from worldmodel.engine import bench as module
 from worldmodel.engine import choice, memory
 from worldmodel.engine.baseline import BaselineBackend
-from worldmodel.engine.bench import BenchOptions, bench, fill_context, random_transformer
-from worldmodel.engine.choice import KV_CACHES, WEIGHTS, NeuralOptions, engine_flags, engine_name
+from worldmodel.engine.bench import bench, fill_context, random_transformer
+from worldmodel.engine.choice import KV_CACHES, WEIGHTS, engine_flags, engine_name
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.memory import count_parameters
 from worldmodel.engine.roofline import PassCost, Roofline, pass_costs
+from worldmodel.settings import BenchOptions, EngineOptions
 from worldmodel.types import WorldModelError
 
 
@@ -113,8 +115,11 @@ def test_random_weights_are_seeded_and_finite():
 )
 def test_bad_options_are_one_sentence(options, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    names = [own.name for own in fields(EngineOptions)]
+    engine = EngineOptions(**{name: value for name, value in options.items() if name in names})
+    asked = BenchOptions(**{name: value for name, value in options.items() if name not in names}, engine=engine)
     with pytest.raises(WorldModelError, match=message):
-        bench(BenchOptions(**options))
+        bench(asked)
 
 
 def test_play_goes_on_with_the_cpu_where_the_gpu_will_not_do(monkeypatch, tmp_path):
@@ -123,21 +128,21 @@ def test_play_goes_on_with_the_cpu_where_the_gpu_will_not_do(monkeypatch, tmp_pa
     parameters, free = count_parameters(config), {"cuda": 500_000_000, "cpu": 64_000_000_000}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(memory, "free_bytes", lambda device: free[device.type])
-    device, notices = choice.choose_device(config, parameters, NeuralOptions())
+    device, notices = choice.choose_device(config, parameters, EngineOptions())
     assert (device.type, len(notices)) == ("cpu", 1)
     assert re.fullmatch(r"the model needs 0\.\d GB of memory on cuda, 0\.5 GB are free; the CPU plays", notices[0])
-    for asked in (NeuralOptions(device="cuda"), NeuralOptions(engine="cuda")):
+    for asked in (EngineOptions(device="cuda"), EngineOptions(engine="cuda")):
         with pytest.raises(WorldModelError, match="GB are free: close other programs"):
             choice.choose_device(config, parameters, asked)
     free["cuda"] = 80_000_000_000
-    assert choice.choose_device(config, parameters, NeuralOptions()) == (torch.device("cuda"), ())
+    assert choice.choose_device(config, parameters, EngineOptions()) == (torch.device("cuda"), ())
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path)  # it exists
-    device, notices = choice.choose_device(config, parameters, NeuralOptions())
+    device, notices = choice.choose_device(config, parameters, EngineOptions())
     assert device.type == "cpu"
     assert notices[0].startswith("the NVIDIA GPU cannot be used (")
     monkeypatch.setattr(choice, "NVIDIA_DRIVER", tmp_path / "none")
-    assert choice.choose_device(config, parameters, NeuralOptions()) == (torch.device("cpu"), ())
+    assert choice.choose_device(config, parameters, EngineOptions()) == (torch.device("cpu"), ())
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
@@ -153,4 +158,4 @@ def test_too_little_memory_is_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2_000_000_000)
     monkeypatch.setattr(module, "_model", lambda *args: pytest.fail("loaded"))
     with pytest.raises(WorldModelError, match=r"needs 5\.\d GB of memory on cpu, 2\.0 GB are free"):
-        bench(BenchOptions(preset="mineworld-1200m", device="cpu"))
+        bench(BenchOptions(preset="mineworld-1200m", engine=EngineOptions(device="cpu")))

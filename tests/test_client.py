@@ -35,8 +35,9 @@ from client.screen import Screen  # noqa: E402
 from client.stats import Stats, percentile, process_start  # noqa: E402
 from client.window import run_window  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
+from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld  # noqa: E402
+from worldmodel.worlds.neural import NeuralWorld  # noqa: E402
 
 PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
 
@@ -354,7 +355,7 @@ def test_temperature_keys(play):
 
 def test_a_dropped_picture_is_the_context_again(play, tiny_folder, tmp_path):
     """What is shown is the picture, through the image tokenizer; a file that is none changes nothing."""
-    neural = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(engine="eager", threads=1)))
+    neural = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(engine="eager", threads=1)))
     height, width = neural.frame_shape
     Image.fromarray(np.full((height, width, 3), (250, 10, 10), np.uint8)).save(tmp_path / "red.png")
     (tmp_path / "notes.txt").write_text("no picture")

@@ -14,6 +14,7 @@ from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
 from worldmodel.evaluation.following import count, score
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
+from worldmodel.settings import EngineOptions
 from worldmodel.types import BUTTONS, WorldModelError
 
 
@@ -33,7 +34,7 @@ def evaluation(wrong=0):
         "settings": {"weights_sha256": "ab" * 32, "order": "diagonal-1", "data": ["val"], "frames": 15},
         "speed": {"frames": 5, "fps": 12.34},
         "picture": {"psnr_model": [20, 22], "psnr_repeat": [18, 19], "ssim_model": [0.5]},
-        "drift": [{"f1": 0.5}, {"f1": 0.4}],
+        "drift": [{"f1": 0.5, "sharpness": 10.0}, {"f1": 0.4, "sharpness": 9.0}],
     }  # fmt: skip
 
 
@@ -73,7 +74,8 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
     write_clip(tmp_path / "clips/a", [vpt_line(dx=index % 7) for index in range(40)])
     arguments = sweep.Arguments(
         (tiny_folder,), (tmp_path / "clips",), tmp_path / "out", temperatures=(1.0,), top_ps=(0.5, 1.0),
-        idm=tmp_path / "idm", clips=2, frames=3, context=2, timed=2, engine="eager", cache=tmp_path / "cache",
+        idm=tmp_path / "idm", clips=2, frames=3, context=2, timed=2, engine=EngineOptions("eager"),
+        cache=tmp_path / "cache",
     )  # fmt: skip
     sweep.main(arguments)
     found = json.loads((tmp_path / "out/sweep.json").read_text())
@@ -91,14 +93,15 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
 
 
 def test_bars_are_told_as_met_or_missed():
-    scores = evaluation(5) | {"tokenizer": {"psnr": 27.5, "slots_read": 0.9}}
-    rows = {row[0]: row[1:] for row in bar_rows([scores, scores], None, 35.3)}
-    assert rows["tokenizer PSNR, dB"] == ["at least 27.00", "27.50", "27.50"]
-    assert rows["hotbar slot read from the reconstruction"][1] == "90.0% (missed)"
+    scores = evaluation(5) | {"tokenizer": {"psnr": 29.5, "slots_read": 0.9, "edges_kept": 0.9, "sharpness": 10.0}}
+    rows = {row[0]: row[1:] for row in bar_rows([scores, scores], [], 35.3)}
+    assert rows["tokenizer PSNR, dB"] == ["at least 29.00", "29.50", "29.50"]
+    assert rows["hotbar slot read from the tokenizer's pictures"][1] == "90.0% (missed)"
     assert rows["macro F1, of its ceiling"][1] == "33.3% (missed)"
-    assert rows["weights, MB"] == ["at most 48", "35.3", "35.3"]
-    game = {"bars": [{"share": 0.5, "hits": 25, "n": 50, "met": False}]}
-    assert bar_rows([scores], game, 1)[-1][2] == "50% (25 of 50) (missed)"
+    assert rows["weights, MB"] == ["at most 45", "35.3", "35.3"]
+    stays = {"kind": "place", "question": "there", "away_seconds": 2.5, "bar": 0.6}
+    game = {"bars": [{**stays, "share": 0.5, "hits": 25, "n": 50, "met": False}]}
+    assert bar_rows([scores], [game], 1)[-1] == ["place: there for 2.5 s", "at least 60%", "50% (25 of 50) (missed)"]
 
 
 def test_a_sweep_names_the_option_that_is_out_of_range(tmp_path):

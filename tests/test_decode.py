@@ -1,7 +1,5 @@
 """Decode order, mask, cache and engines: decoding computes exactly what training computed."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -13,8 +11,8 @@ from kernels.sampling import GREEDY, Sampler
 from worldmodel.decode_order import START, DecodeOrder, parse_order
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.guidance import Guidance
 from worldmodel.engine.openvino import OpenVinoBackend
-from worldmodel.engine.work import WORK_STEPS, Work
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import WindowAttention
 from worldmodel.types import NO_ACTION, Action
@@ -152,20 +150,16 @@ def test_forced_decoding_over_far_offsets_equals_training(order, offsets, backen
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("offsets", [(1, 2), (1, 2, 6)])
 @pytest.mark.parametrize("order", ["diagonal-1", "rows"])
-def test_guidance_moves_the_logits_away_from_those_of_idle_hands_or_of_no_action(order, offsets, backend):
-    """Against two training passes: one with the true actions, one in which the last of them has idle hands, or is none
-    where the hands are idle. Frames that are guided and frames that are not take turns: the other lane must leave no
-    trace."""
+def test_guidance_moves_the_logits_away_from_those_of_no_action(order, offsets, backend):
+    """Against two training passes: one with the true actions, one without the last of them. Frames that are guided and
+    frames that are not take turns: the other lane must leave no trace."""
     config = tiny_config(order, offsets)
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 12)
     encode = config.action_tokenizer().encode
-    idle = actions.copy()
-    for index, buttons in enumerate([{"use"}, {"attack", "forward"}, {"use", "jump"}] * 4):
-        held = frozenset(buttons if index != 6 else {"forward"})
-        actions[index] = encode(Action(held, pitch=index - 4.0, yaw=5.0) if index != 3 else NO_ACTION)
-        hands = Action(held - {"use", "attack"}, pitch=index - 4.0, yaw=5.0)
-        idle[index] = encode(NO_ACTION if index in (3, 6) else hands)
+    for index, buttons in enumerate([{"use"}, {"attack", "forward"}, set()] * 4):
+        action = Action(frozenset(buttons), pitch=index - 4.0, yaw=5.0)
+        actions[index] = encode(action if index != 3 else NO_ACTION)
 
     def logits_of(taken):
         with torch.no_grad():
@@ -176,73 +170,23 @@ def test_guidance_moves_the_logits_away_from_those_of_idle_hands_or_of_no_action
     decoder.open(list(tokens[:2]), list(actions[:1]))
     for index in range(2, 12):
         strength = 0.0 if index % 3 == 2 else 0.7
-        sampler = Sampler(1.0, 0, 1.0, *((0.3, None, strength) if index == 7 else (strength, None, 0.3)))
+        sampler = Sampler(1.0, 0, 1.0, strength)
         _, logits = decoder.decode(actions[index - 1], sampler, 0, index, forced=tokens[index])
         without = actions.copy()
-        without[index - 1] = idle[index - 1]
+        without[index - 1] = encode(NO_ACTION)
         true, nothing = reference[index - 1], logits_of(without)[index - 1]
         assert abs(logits - (true + strength * (true - nothing))).max() < 2e-4
         assert (abs(true - nothing).max() > 1e-3) == (index != 4)  # the test can fail
 
 
-@pytest.mark.parametrize(
-    ("buttons", "pitch", "guidance"),
-    [
-        ("", 5.0, 0.1),
-        ("hotbar.3", 0.0, 0.1),
-        ("forward", 0.0, 0.2),
-        ("forward", 0.3, 0.2),  # less than the camera's first bin
-        ("left jump hotbar.3", 0.0, 0.2),
-        ("forward", 5.0, 0.1),
-        ("sneak", 0.0, 0.1),
-        ("sneak forward", 0.0, 0.1),
-        ("sprint", 0.0, 0.1),  # runs nowhere
-        ("sprint forward", 0.0, 0.3),
-        ("sprint forward jump", 5.0, 0.3),
-        ("sprint forward attack", 5.0, 0.4),
-    ],
-)
-def test_walks_and_sprints_have_a_guidance_of_their_own(buttons, pitch, guidance):
+def test_a_step_without_an_action_is_not_guided():
     config = tiny_config()
-    work = Work(config)
-    action = config.action_tokenizer().encode(Action(frozenset(buttons.split()), pitch))
-    sampler = Sampler(guidance=0.4, move_guidance=0.1, walk_guidance=0.2, sprint_guidance=0.3)
-    drawn, other = work.draw(action, sampler)
-    assert drawn.guidance == guidance
-    assert other is not None
-    plain, _ = work.draw(action, replace(sampler, walk_guidance=None, sprint_guidance=None))
-    assert plain.guidance == (0.4 if "attack" in buttons else 0.1)
-    unguided, other = work.draw(
-        action, replace(sampler, guidance=0, move_guidance=0, walk_guidance=0, sprint_guidance=0)
-    )
-    assert (unguided.guidance, other) == (0, None)
-
-
-def test_frames_that_show_work_have_a_temperature_of_their_own():
-    """While a button digs or places and WORK_STEPS after, the first frames of a context included."""
-    config = tiny_config()
-    model = tiny_transformer(config)
-    tokens, _ = random_steps(config, 2)
-    encode = config.action_tokenizer().encode
-    none, use = encode(NO_ACTION), encode(Action(frozenset({"use"})))
-    warm, cold = Sampler(5.0, 0, 1.0), Sampler(0.0, 0, 1.0)
-    decoder = decoder_of(model)
-
-    def play(context, taken, samplers):
-        decoder.open(list(tokens), [context])
-        drawn = enumerate(zip(taken, samplers, strict=True))
-        return np.stack([decoder.decode(action, sampler, 3, index)[0] for index, (action, sampler) in drawn])
-
-    def coldly(context, taken, frames):
-        """Whether, with a temperature of their own, exactly these frames are drawn coldly."""
-        made = play(context, taken, [replace(warm, work_temperature=0.0)] * len(taken))
-        return np.array_equal(made, play(context, taken, [cold if i in frames else warm for i in range(len(taken))]))
-
-    quiet = [none] * (WORK_STEPS + 3)
-    assert coldly(none, quiet, ())
-    assert not coldly(none, quiet, (0,))  # the test can fail
-    assert coldly(none, [none, use, *quiet], range(1, WORK_STEPS + 2))
-    assert coldly(use, quiet, range(WORK_STEPS))
+    guidance, encode = Guidance(config), config.action_tokenizer().encode
+    idle = encode(NO_ACTION)
+    for action in (Action(frozenset({"use"})), Action(frozenset({"sneak", "forward"})), Action(yaw=5.0)):
+        assert np.array_equal(guidance.away_from(encode(action), Sampler(guidance=0.1)), idle)
+        assert guidance.away_from(encode(action), Sampler()) is None
+    assert guidance.away_from(idle, Sampler(guidance=0.1)) is None
 
 
 @pytest.mark.parametrize(

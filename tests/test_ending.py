@@ -12,6 +12,7 @@ import pytest
 
 from client.options import Play, check
 from worldmodel.games.luanti.presets import DEFAULT_LAND, land_of
+from worldmodel.settings import SamplingOptions
 from worldmodel.types import WorldModelError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +84,7 @@ def test_a_land_is_a_world_and_an_unknown_one_is_named_before_anything_starts():
     with pytest.raises(WorldModelError, match="no land 'moon'; known are mixed, meadow"):
         check(Play(world="luanti:moon"))
     with pytest.raises(WorldModelError, match="--temperature"):
-        check(Play(world="luanti:snow", temperature=0.5, headless=True))
+        check(Play(world="luanti:snow", sampling=SamplingOptions(temperature=0.5), headless=True))
 
 
 @pytest.mark.parametrize("script", ["train_world", "compare"])

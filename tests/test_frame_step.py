@@ -54,7 +54,7 @@ def test_greedy_tokens_equal_the_decoders_over_many_rolls(order, extra):
         assert step.filled == decoder.filled
 
 
-@pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(0.8, 5, 0.9, guidance=0.7, move_guidance=0.7)])
+@pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(0.8, 5, 0.9, guidance=0.7)])
 def test_tokens_with_a_detail_code_equal_the_decoders(sampler):
     config = with_detail(tiny_config(offsets=(1, 2, 4)))
     decoder, step = both(config)

@@ -18,9 +18,10 @@ from worldmodel.data.clips import read_clip
 from worldmodel.data.frames import build_frame_store, open_frame_store
 from worldmodel.data.played import batches, decode_steps
 from worldmodel.model.loading import load_tokenizer
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 H, W = 48, 80
 
@@ -142,7 +143,7 @@ def played(world_folder, path):
     from client.recording import RecordedWorld
     from worldmodel.types import Action
 
-    world = RecordedWorld(NeuralWorld(world_folder, NeuralOptions(threads=1)))
+    world = RecordedWorld(NeuralWorld(world_folder, EngineOptions(threads=1)))
     world.record(path)
     made = [world.reset(1, 4), *(world.step(Action(yaw=float(i))) for i in range(6))]
     world.rewind(2)

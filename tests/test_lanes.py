@@ -12,7 +12,7 @@ from worldmodel.engine.lanes import Gather, LaneDecoder, LaneStep, Turns
 from worldmodel.engine.native import NativeDecoder, NativeLanes
 from worldmodel.types import NO_ACTION, Action
 
-SAMPLERS = [Sampler(0.9, 0, 0.9, 0.6, 0.5, 0.4), GREEDY, Sampler(1.1, 4), Sampler(move_guidance=0.8)]
+SAMPLERS = [Sampler(0.9, 0, 0.9, 0.6), GREEDY, Sampler(1.1, 4), Sampler(guidance=0.8)]
 FRAMES = 12
 
 

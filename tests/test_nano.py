@@ -14,8 +14,9 @@ from worldmodel.engine.memory import count_parameters
 from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.evaluation.presses import presses_shown
 from worldmodel.model.loading import load_config, load_sampler
+from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action, World
-from worldmodel.worlds.neural import PRETRAINED, NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import PRETRAINED, NeuralWorld
 
 NANO = PRETRAINED / "nano"
 
@@ -121,7 +122,7 @@ def test_the_same_seed_gives_the_same_tokens(nano):
 @pytest.mark.slow
 def test_engines_agree_over_fifty_greedy_frames(nano):
     """The CPU runtime sums in another order: equal tokens until two codes lie within float rounding."""
-    eager = NeuralWorld(NANO, NeuralOptions(engine="eager"), GREEDY)
+    eager = NeuralWorld(NANO, EngineOptions(engine="eager"), GREEDY)
     nano.sampler = GREEDY
     try:
         assert (play(nano, 50) == play(eager, 50)).all()

@@ -18,8 +18,9 @@ from worldmodel.engine import choice, native
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.native import NativeDecoder, native_problem
+from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 COMPILER = next(filter(None, map(shutil.which, library.COMPILERS)), None)
 PATHS = usable_paths(cpu_flags())
@@ -67,7 +68,7 @@ def test_float32_gives_the_eager_engines_logits_after_the_ring_has_rolled(shape,
     config = SHAPES[shape]
     model = tiny_transformer(config)
     tokens, actions = played(config, 3 * config.transformer.window + 2)
-    sampler = Sampler(guidance=0.7, move_guidance=0.4) if guided else GREEDY
+    sampler = Sampler(guidance=0.7) if guided else GREEDY
     decoder = NativeDecoder(model, 1, guided, int8=False)
     made = forced_logits(decoder, tokens, actions, sampler)
     expected = forced_logits(eager_of(model), tokens, actions, sampler)
@@ -84,8 +85,8 @@ def test_float32_gives_the_eager_engines_logits_after_the_ring_has_rolled(shape,
     [
         GREEDY,
         Sampler(),
-        Sampler(0.7, 5, 1.0, 0.5, 0.3, 0.2),
-        Sampler(1.5, 0, 1.0, move_guidance=0.8),
+        Sampler(0.7, 5, 1.0, 0.5),
+        Sampler(1.5, 0, 1.0, guidance=0.8),
         Sampler(1.0, 3, 0.9),
     ],
     ids=["greedy", "default", "top-k", "guided", "both"],
@@ -110,7 +111,7 @@ def test_every_path_and_any_number_of_threads_give_the_same_bits(shape, int8):
     config = SHAPES[shape]
     model = tiny_transformer(config)
     tokens, actions = played(config, 14)
-    sampler = Sampler(0.9, 0, 0.9, 0.6, 0.5, 0.4)
+    sampler = Sampler(0.9, 0, 0.9, 0.6)
     results = []
     for path, threads in [*((path, 1) for path in PATHS), (PATHS[0], 2), (PATHS[0], 3)]:
         decoder = NativeDecoder(model, threads, int8=int8, path=path)
@@ -127,7 +128,7 @@ def test_int8_is_near_to_float32():
     config = with_detail(tiny_config("diagonal-1", (1, 2, 4), hidden=128, mlp=256, head_dim=64))
     model = tiny_transformer(config)
     tokens, actions = played(config, 17)
-    sampler = Sampler(guidance=0.5, move_guidance=0.5)
+    sampler = Sampler(guidance=0.5)
     near = forced_logits(NativeDecoder(model, 1), tokens, actions, sampler)
     exact = forced_logits(eager_of(model), tokens, actions, sampler)
     error = np.sqrt(np.mean((near - exact) ** 2)) / exact.std()
@@ -163,7 +164,7 @@ def test_weights_that_are_no_numbers_harm_nothing_else(value):
     for int8 in (True, False):
         decoder = NativeDecoder(model, 2, int8=int8)
         decoder.open(list(tokens[:2]), list(actions[:1]))
-        for sampler in (GREEDY, Sampler(), Sampler(top_k=3, guidance=1.0, move_guidance=1.0)):
+        for sampler in (GREEDY, Sampler(), Sampler(top_k=3, guidance=1.0)):
             drawn = decoder.decode(actions[1], sampler, 0, 0)[0]
             assert drawn.min() >= 0
             assert drawn.max() < config.image_tokenizer.codebook_size
@@ -171,12 +172,12 @@ def test_weights_that_are_no_numbers_harm_nothing_else(value):
 
 @needs_compiler
 def test_a_world_plays_on_it_by_default_and_again_from_its_name(tiny_folder):
-    world = NeuralWorld(tiny_folder, NeuralOptions(device="cpu", threads=1))
+    world = NeuralWorld(tiny_folder, EngineOptions(device="cpu", threads=1))
     assert world.engine == "native"
     assert world.notices == ()
     world.reset(1, seed=4)
     made = [world.step(Action(frozenset({"forward"}), yaw=3.0)).tokens for _ in range(5)]
-    other = NeuralWorld(tiny_folder, NeuralOptions("native", threads=2))
+    other = NeuralWorld(tiny_folder, EngineOptions("native", threads=2))
     other.reset(1, seed=4)
     assert (np.stack(made) == [other.step(Action(frozenset({"forward"}), yaw=3.0)).tokens for _ in range(5)]).all()
 
@@ -202,13 +203,13 @@ def write_compiler(folder, body):
 
 def test_without_a_compiler_openvino_plays_and_one_sentence_says_why(bare, tiny_folder):
     assert native_problem(tiny_config()) == "there is no C++ compiler (c++, g++, clang++)"
-    world = NeuralWorld(tiny_folder, NeuralOptions(device="cpu", threads=1))
+    world = NeuralWorld(tiny_folder, EngineOptions(device="cpu", threads=1))
     assert world.engine == "openvino"
     assert world.notices == (
         "the native engine cannot be had: there is no C++ compiler (c++, g++, clang++); openvino plays",
     )
     with pytest.raises(choice.WorldModelError, match="native engine cannot be had: there is no C\\+\\+ compiler"):
-        NeuralWorld(tiny_folder, NeuralOptions("native"))
+        NeuralWorld(tiny_folder, EngineOptions("native"))
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ from client.timeline import timeline_of
 from recordings.check import Shapes, check_session
 from recordings.format import Marker, RecordingError, SamplerSettings, printable
 from recordings.reader import read_session
+from worldmodel.settings import EngineOptions
 from worldmodel.types import BUTTONS, Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 STEPS = 6
 CODES, PLACES = 16, 15  # of the tiny world
@@ -36,7 +37,7 @@ def _quick_pixels(monkeypatch):
 
 @pytest.fixture(scope="module")
 def world(tiny_folder):
-    return NeuralWorld(tiny_folder, NeuralOptions("eager", threads=1))
+    return NeuralWorld(tiny_folder, EngineOptions("eager", threads=1))
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ def refuse(*args, **kwargs):
 NETWORK = {"socket.connect", "socket.sendto", "socket.bind"}
 sys.addaudithook(lambda event, args: refuse(event, args) if event in NETWORK else None)
 from worldmodel.types import Action
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, PRETRAINED
-world = NeuralWorld(PRETRAINED / "nano", NeuralOptions(sys.argv[1]))
+from worldmodel.settings import EngineOptions
+from worldmodel.worlds.neural import NeuralWorld, PRETRAINED
+world = NeuralWorld(PRETRAINED / "nano", EngineOptions(sys.argv[1]))
 world.reset()
 world.step(Action())
 print(world.engine)

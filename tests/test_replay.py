@@ -19,12 +19,14 @@ from PIL import Image
 from client.cli import main
 from client.playback import ReplayWorld
 from client.recording import RecordedWorld
-from client.simulation import verify
+from client.simulation import simulate, verify
 from client.strips import make_strip
+from recordings.format import SamplerSettings
 from recordings.reader import Session, read_session
 from recordings.writer import SessionWriter
+from worldmodel.settings import EngineOptions
 from worldmodel.types import Action, World, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_recorded
+from worldmodel.worlds.neural import NeuralWorld, find_recorded
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def test_500_steps_verify_on_the_engine_that_made_them(tiny_folder, tmp_path, ca
 
 def test_a_changed_token_is_named(recorded, tiny_folder):
     session = read_session(recorded)
-    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    world = NeuralWorld(tiny_folder, EngineOptions(threads=1))
     steps = list(session.steps)
     wrong = steps[7].tokens.copy()
     wrong[4] = (wrong[4] + 1) % 16
@@ -80,41 +82,56 @@ def test_a_changed_token_is_named(recorded, tiny_folder):
 
 
 def test_resets_seeds_and_samplers_are_replayed(tiny_folder, tmp_path):
-    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     assert isinstance(world, World)
     world.record(tmp_path / "a.wms")
     world.reset(0, 1)
     play(world, 5)
     world.sampler = replace(world.sampler, temperature=0.5)
     play(world, 4)
-    world.sampler = replace(world.sampler, guidance=0.5)
+    world.sampler = replace(world.sampler, guidance=0.8)
     play(world, 4, "use")
-    world.sampler = replace(world.sampler, guidance=0.0, work_temperature=0.2)
-    play(world, 4, "use")
-    world.sampler = replace(world.sampler, work_temperature=None, move_guidance=0.8)
-    play(world, 4)
-    world.sampler = replace(world.sampler, move_guidance=0.0, sprint_guidance=3.0)
-    play(world, 4, "sprint", "forward")
     world.reset(2, 99)
     play(world, 3)
     world.close()
     session = read_session(tmp_path / "a.wms")
-    assert [marker.kind for marker in session.markers] == ["reset", *["sampler"] * 5, "reset"]
-    fresh = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    assert [marker.kind for marker in session.markers] == ["reset", "sampler", "sampler", "reset"]
+    fresh = NeuralWorld(tiny_folder, EngineOptions(threads=1))
     result = verify(session, fresh)
-    assert (result.steps, result.equal) == (28, 28)
-    warm = [replace(marker, sampler=replace(marker.sampler, work_temperature=None)) for marker in session.markers]
-    assert verify(replace(session, markers=tuple(warm)), fresh).first[0] > 12
-    unguided = [replace(marker, sampler=replace(marker.sampler, guidance=0.0)) for marker in session.markers]
+    assert (result.steps, result.equal) == (16, 16)
+    unguided = [replace(m, sampler=replace(m.sampler, guidance=0.0)) for m in session.markers]
     assert verify(replace(session, markers=tuple(unguided)), fresh).first[0] > 8
-    unmoved = [replace(marker, sampler=replace(marker.sampler, move_guidance=0.0)) for marker in session.markers]
-    assert verify(replace(session, markers=tuple(unmoved)), fresh).first[0] > 16
-    slow = [replace(marker, sampler=replace(marker.sampler, sprint_guidance=None)) for marker in session.markers]
-    assert verify(replace(session, markers=tuple(slow)), fresh).first[0] > 20
+
+
+@pytest.mark.parametrize(
+    ("written", "guidance", "former"),
+    [
+        ([1.0, 0, 0.8], 0.0, False),
+        ([1.0, 0, 0.8, 0.5, None, 0.5], 0.5, False),
+        ([1.0, 0, 0.8, 0.5], 0.0, True),  # of the mouse buttons alone
+        ([1.0, 0, 0.8, 0.5, 0.4, 0.5], 0.5, True),
+        ([1.0, 0, 0.8, 0.5, None, 0.3, 0.9, 1.3], 0.3, True),
+    ],
+)
+def test_guidance_by_rules_of_before_is_kept_shown_and_not_verified(tiny_folder, tmp_path, written, guidance, former):
+    settings = SamplerSettings.unpack(written)
+    assert (settings.guidance, bool(settings.former)) == (guidance, former)
+    assert settings.pack() == written
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
+    world.reset(0, 1)
+    world.record(tmp_path / "a.wms")
+    play(world, 3, "forward")
+    world.close()
+    session = read_session(tmp_path / "a.wms")
+    session = replace(session, header=replace(session.header, sampler=settings), markers=())
+    assert len(list(simulate(session, world))) == 3
+    if former:
+        with pytest.raises(WorldModelError, match="can be watched, exported and gone on from, but not verified"):
+            verify(session, world)
 
 
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):
-    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     world.reset(1, 3)
     play(world, 7)
     assert world.recording is None
@@ -126,14 +143,14 @@ def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):
     session = read_session(tmp_path / "a.wms")
     assert len(session.steps) == 5
     assert len(session.header.opening.tokens) == 3  # the window
-    assert verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1))).equal == 5
+    assert verify(session, NeuralWorld(tiny_folder, EngineOptions(threads=1))).equal == 5
 
 
 def test_a_replay_is_a_world_that_shows_what_was_seen(recorded, tiny_folder):
     session = read_session(recorded)
     world = ReplayWorld(session, tiny_folder, threads=1)
     assert isinstance(world, World)
-    live = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    live = NeuralWorld(tiny_folder, EngineOptions(threads=1))
     live.reset(0, 5)
     world.reset()
     for record in session.steps:
@@ -182,7 +199,7 @@ def test_a_disk_that_fills_while_recording_headless(tiny_folder, tmp_path, capsy
 
 def test_a_step_that_cannot_be_recorded_ends_the_recording_not_the_game(tiny_folder, tmp_path):
     stopped = []
-    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions("eager", threads=1)), on_stop=stopped.append)
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions("eager", threads=1)), on_stop=stopped.append)
     world.record(tmp_path / "a.wms")
     world.reset(0, 1)
     play(world, 3)
@@ -201,7 +218,7 @@ def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_p
     from client.runner import Runner
 
     def make(stage):
-        world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions("eager", threads=1)))
+        world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions("eager", threads=1)))
         world.record(tmp_path / "sessions" / "a.wms")
         return world
 
@@ -227,7 +244,7 @@ def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_p
 
 
 def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder, tmp_path, capsys, monkeypatch):
-    def run(factory, options):
+    def run(factory, options, instead):
         world = factory(lambda stage: None)
         world.reset(0, 1)
         for action in (Action(), Action(yaw=1e20), Action()):
@@ -235,7 +252,7 @@ def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder
         world.close()
         return 0
 
-    monkeypatch.setattr("client.cli.check_display", lambda: None)
+    monkeypatch.setattr("client.cli.check_display", lambda *_: None)
     monkeypatch.setattr("client.window.run_window", run)
     path = tmp_path / "a.wms"
     assert main(["play", "--world", str(tiny_folder), "--engine", "eager", "--record", str(path)]) == 2
@@ -403,7 +420,7 @@ def test_the_report_of_a_recorded_run(recorded, tmp_path):
 
 
 def test_rewind_branches_and_the_branch_verifies(tiny_folder, tmp_path):
-    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     world.record(tmp_path / "a.wms")
     world.reset(0, 1)
     first = play(world, 6)
@@ -421,12 +438,12 @@ def test_rewind_branches_and_the_branch_verifies(tiny_folder, tmp_path):
     assert [marker.kind for marker in session.markers] == ["reset", "branch", "reset"]
     assert [record.index for record in session.path_to(9)] == [0, 1, 2, 3, 6, 7, 8, 9]
     assert [record.frame for record in session.path_to(9)] == list(range(8))
-    result = verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    result = verify(session, NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     assert (result.steps, result.equal, result.first) == (13, 13, None)
 
 
 def test_bookmark_and_anchor(tiny_folder, tmp_path):
-    world = RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1)))
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     world.reset(0, 1)
     world.record(tmp_path / "a.wms")
     marked = play(world, 3)[-1].tokens
@@ -437,7 +454,7 @@ def test_bookmark_and_anchor(tiny_folder, tmp_path):
     world.close()
     session = read_session(tmp_path / "a.wms")
     assert [(marker.kind, marker.index) for marker in session.markers] == [("bookmark", 3), ("reset", 7)]
-    assert verify(session, NeuralWorld(tiny_folder, NeuralOptions(threads=1))).equal == 9
+    assert verify(session, NeuralWorld(tiny_folder, EngineOptions(threads=1))).equal == 9
 
 
 def test_resume_goes_on_from_the_recorded_frame(recorded, tiny_folder, tmp_path, capsys):
@@ -475,7 +492,7 @@ def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     from worldmodel.data.random_play import random_actions
 
     runner = Runner(
-        lambda stage: RecordedWorld(NeuralWorld(tiny_folder, NeuralOptions(threads=1))),
+        lambda stage: RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1))),
         source_of(random_actions(1)),
         fps=50,
     )

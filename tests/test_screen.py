@@ -24,7 +24,7 @@ FRAME = np.random.default_rng(0).integers(0, 255, (112, 192, 3), dtype=np.uint8)
 PANEL = (
     (("rec", "session-20261126-033000.wms 1234 KiB"), ("", "nano"), ("start", "3 of 10"), ("frame", "123456")),
     (("", "10.0 fps"), ("latency", "57 / 65 ms"), ("dropped", "0")),
-    (("context", "6/6"), ("temperature", "0.9 (0.4)"), ("top-p", "0.8"), ("guidance", "1 (1.3)")),
+    (("context", "6/6"), ("temperature", "0.9"), ("top-p", "0.8"), ("guidance", "1")),
 )
 METER = ((("meter, steps read", "100"), ("move", "67% of 3")), (("missed", "forward 1x, jump 1x, yaw 1x"),))
 BAR = Timeline(300, 10.0, (30, 200), (100,), 120)

@@ -14,22 +14,16 @@ from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_
 from client.cli import main
 from scripts import train_nano
 from worldmodel.checkpoint import config_to_dict, write_checkpoint
-from worldmodel.config import WorldModelConfig
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.outline import outlined
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
-from worldmodel.data.windows import held
-from worldmodel.model.layout import BlockLayout
 from worldmodel.model.loading import load_config, load_starts, load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import common, stopping
 from worldmodel.training.common import cosine_lr, split_file
-from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
-from worldmodel.training.emphasis import NEAR_SHARE, coming_weights, stale_shares, token_weights, unlined_weights
-from worldmodel.training.late_holes import hold_off, holes_to_come
+from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.world import WorldTraining, train_world
-from worldmodel.types import BUTTONS, NO_ACTION, Action
+from worldmodel.types import Action
 
 ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = WorldTraining(
@@ -110,123 +104,6 @@ def test_balanced_windows_show_rare_buttons():
     assert share(1.0) == pytest.approx(0.5, abs=0.08)  # two buttons occur
 
 
-def test_windows_of_a_press_get_their_share():
-    """One press of "use" in 300 steps is drawn as often as asked; without any press, all windows are drawn alike."""
-    encode = tiny_config().action_tokenizer().encode
-    actions = [encode(Action(frozenset({"forward"}))) for _ in range(300)]
-    clip = replace(token_clip(300), actions=np.stack(actions))
-    assert len(WindowSampler([clip], 5, 0.0, 1.0).draw(20, np.random.default_rng(0))[0]) == 20
-    for step in range(150, 170):
-        actions[step] = encode(Action(frozenset({"use"})))
-    sampler = WindowSampler([replace(clip, actions=np.stack(actions))], 5, 0.0, 0.6)
-    starts = np.array(sampler.starts)[sampler.pick(600, np.random.default_rng(0)), 1]
-    # A window of 5 frames shows what the first 4 actions led to; use went down in step 150, forward again in step 170.
-    assert ((starts >= 147) & (starts <= 150)).mean() == pytest.approx(0.6 * 5 / 6, abs=0.06)
-    assert ((starts >= 167) & (starts <= 170)).mean() == pytest.approx(0.6 * 1 / 6, abs=0.06)
-    with pytest.raises(ValueError, match="shares of one whole"):
-        WindowSampler([clip], 5, 0.6, 0.5)
-
-
-def test_emphasis_is_on_what_a_press_may_change():
-    """All of the frame after a press and of the one after that; near the crosshair while a block is worked on and a
-    while after, and somewhat at any time."""
-    config = WorldModelConfig()
-    encode = config.action_tokenizer().encode
-    use, walk = Action(frozenset({"use"})), Action(frozenset({"forward"}))
-    steps = [NO_ACTION, walk, walk, walk, NO_ACTION, use, use, use, use, *(NO_ACTION,) * 10]
-    layout = BlockLayout(config.decode_order())
-    weights = token_weights(np.stack([encode(step) for step in steps])[None], layout, 6.0)[0]
-    assert weights.shape == (18, layout.image)
-    picture = torch.zeros_like(weights)
-    picture[:, torch.from_numpy(layout.places)] = weights  # of frames 1..18
-    picture = picture.view(18, layout.order.height, layout.order.width)
-    assert picture[[1, 2, 5, 6]].eq(6).all()
-    crosshair = picture[:, 3, 5:7]  # it lies between these two
-    assert crosshair[5:16].eq(6).all()
-    assert crosshair[[0, 3, 4, 16, 17]].eq(6 * NEAR_SHARE).all()
-    others = [0, 3, 4, *range(7, 18)]
-    assert picture[others][:, [0, 6]].eq(1).all()  # sky and hotbar
-    assert picture[others][..., [0, 11]].eq(1).all()
-    assert token_weights(np.stack([encode(step) for step in steps])[None], layout, 1.0).eq(1).all()
-    shares = stale_shares(np.stack([encode(step) for step in steps])[None], 0.2)[0]
-    assert torch.allclose(shares, torch.tensor([0, 0.2, 0.6, 0.6, 0.2, 0.2, *[0.6] * 5, *[0.2] * 8]))
-
-
-def test_the_outline_is_taken_out_up_to_the_frame_in_which_it_comes():
-    layout = BlockLayout(WorldModelConfig().decode_order())
-    tokens = torch.arange(84).repeat(2, 5, 1)
-    outlined = torch.zeros(2, 5, 84, dtype=torch.bool)
-    outlined[0, :3, 12 * 3 + 4 : 12 * 3 + 7] = True  # row 3, columns 4, 5, 6
-    until = outline_comes(outlined, 1.0, torch.Generator().manual_seed(0))
-    assert until[0] in (1, 2)
-    assert until[1] == 0  # it has none
-    assert not outline_comes(outlined, 0.0, torch.Generator()).any()
-    until = torch.tensor([2, 0])
-    changed = forget_outline(tokens, outlined, until, 12)
-    assert changed[0, :2, 12 * 3 + 4 : 12 * 3 + 7].eq(12 * 3 + torch.tensor([3, 3, 7])).all()
-    assert (changed != tokens).sum() == 2 * 3
-    weights = coming_weights(torch.ones(2, 4, layout.image), until, layout, 6.0)
-    assert weights[0, 0].eq(0).sum() == 30  # frame 1 lacks it: near the crosshair there is nothing to be learnt
-    assert weights[0, 1].eq(6).sum() == 30  # frame 2 shows it
-    assert weights[0, 2:].eq(1).all()
-    assert weights[1].eq(1).all()
-    weights = unlined_weights(torch.ones(2, 4, layout.image), torch.tensor([True, False]), layout)
-    assert weights[0].eq(1).all()
-    assert weights[1].eq(0).sum() == 4 * 30
-
-
-def test_a_hole_may_be_held_off_while_the_picture_stands_still():
-    config = WorldModelConfig()
-    layout, encode = BlockLayout(config.decode_order()), config.action_tokenizer().encode
-    dig, turn, walk = Action(frozenset({"attack"})), Action(yaw=9.0), Action(frozenset({"attack", "forward"}))
-    plays = [
-        [NO_ACTION, NO_ACTION, dig, *(NO_ACTION,) * 7],
-        [NO_ACTION, NO_ACTION, dig, dig, turn, *(NO_ACTION,) * 5],  # it turns before a late hole could come
-        [NO_ACTION, NO_ACTION, walk, walk, walk, *(NO_ACTION,) * 5],
-        [dig] * 10,  # nobody knows since when
-        [NO_ACTION] * 7 + [dig] * 3,  # it would come after the window
-    ]
-    actions = np.stack([[encode(action) for action in play] for play in plays])
-    found = [holes_to_come(actions, 1.0, np.random.default_rng(seed)) for seed in range(20)]
-    assert all(steps.tolist() == [2, 0, 0, 0, 0] and not until[1:].any() for steps, until in found)
-    assert {int(until[0]) for _, until in found} == {5, 6, 7}
-    assert not holes_to_come(actions, 0.0, np.random.default_rng(0))[1].any()
-
-    tokens = torch.arange(10)[:, None].repeat(5, 1, 84)  # a frame's number
-    held_off, played = hold_off(
-        tokens, torch.from_numpy(actions), np.array([2, 0, 0, 0, 0]), np.array([6, 0, 0, 0, 0]), layout
-    )
-    assert held_off[1:].equal(tokens[1:])
-    assert held_off[0, [4, 5]].eq(3).sum(1).tolist() == [30, 30]  # near the crosshair, still the first swing
-    assert (held_off[0] != tokens[0]).sum() == 60
-    attack = [bool(held(step[None])[0][BUTTONS.index("attack")]) for step in played[0].numpy()]
-    assert attack == [False, False, True, True, True, True, *[False] * 4]
-
-
-def test_windows_know_whether_their_recording_shows_outlines():
-    clip = token_clip()
-    marks = np.zeros((30, 15), bool)
-    marks[0, 3] = True
-    clips = [replace(clip, outlined=marks), replace(clip, outlined=0 * marks)]
-    drawn = WindowSampler(clips, 30).draw(20, np.random.default_rng(0))
-    assert torch.equal(drawn.lined, drawn.outlined[:, 0, 3])
-    assert 0 < drawn.lined.sum() < 20
-    assert WindowSampler([clip], 30).draw(2, np.random.default_rng(0)).lined.all()  # nobody has looked
-
-
-def test_the_outline_is_found_on_grass_and_not_on_a_block():
-    frames = np.full((3, 112, 192, 3), (70, 120, 40), np.uint8)
-    frames[:, 40:42, 70:120] = frames[:, 70:72, 70:120] = 255
-    frames[1, 40:60, 80:110] = 230  # a light block, with light faces
-    frames[2, 60:72] = (70, 120, 40)  # half of it is not there
-    found = outlined(frames, 7, 12).reshape(3, 7, 12)
-    expected = np.zeros((7, 12), bool)
-    expected[[[2], [4]], range(4, 8)] = True
-    assert np.array_equal(found[0], expected)
-    assert not found[1].any()
-    assert found[2].sum() == 4
-
-
 def test_training_starts_from_a_checkpoint(tmp_path):
     """The first validation of a run that starts from a trained model is as good as that model."""
     torch.manual_seed(0)
@@ -242,16 +119,14 @@ def test_training_starts_from_a_checkpoint(tmp_path):
 def test_stale_frames_begin_like_the_frame_before():
     tokens = torch.arange(20)[None, :, None].repeat(3, 1, 15)  # every frame is another number
     order = torch.randperm(15, generator=torch.Generator().manual_seed(1))
-    shares = torch.full((3, 20), 0.5)
-    shares[:, 0] = 0
-    stale = make_stale(tokens, order, shares, torch.Generator().manual_seed(0))
+    stale = make_stale(tokens, order, 0.5, torch.Generator().manual_seed(0))
     changed = (stale != tokens)[..., order]
     assert ((stale == tokens) | (stale == tokens - 1)).all()
     assert not changed[:, 0].any()
     assert (changed[..., :-1] >= changed[..., 1:]).all()  # a beginning, in decode order
     assert 0.3 < changed[:, 1:].any(-1).float().mean() < 0.7
     assert changed[..., 0].float().mean() > changed[..., -1].float().mean() > 0
-    assert torch.equal(make_stale(tokens, order, 0 * shares, torch.Generator().manual_seed(0)), tokens)
+    assert torch.equal(make_stale(tokens, order, 0.0, torch.Generator().manual_seed(0)), tokens)
 
 
 def test_noise_is_near_and_bounded():

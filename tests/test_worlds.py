@@ -15,22 +15,22 @@ import torch
 from conftest import tiny_config, tiny_transformer
 from gymnasium.utils.env_checker import check_env
 
-from client.options import Play, sampler_of
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import CheckpointError
 from worldmodel.engine.choice import pick_device
 from worldmodel.engine.cuda_graph import GraphDecoder
 from worldmodel.engine.frame_step import FrameStep
 from worldmodel.model.loading import load_sampler, save_world_model
+from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, World, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld, find_checkpoint
+from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 
 @pytest.fixture
 def world(tiny_folder):
-    return NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    return NeuralWorld(tiny_folder, EngineOptions(threads=1))
 
 
 def test_it_is_a_world(world):
@@ -61,7 +61,7 @@ def test_start_scenes_wrap_around_and_seeds_matter(world):
 def test_engines_of_one_precision_make_the_same_frames(tiny_folder):
     frames = {}
     for engine in ("eager", "openvino"):
-        world = NeuralWorld(tiny_folder, NeuralOptions(engine, "cpu", 1), GREEDY)
+        world = NeuralWorld(tiny_folder, EngineOptions(engine, "cpu", 1), GREEDY)
         world.reset(2)
         frames[engine] = np.stack([world.step(Action(yaw=5.0)).frame for _ in range(5)])
     assert abs(frames["eager"].astype(int) - frames["openvino"]).max() <= 1
@@ -72,7 +72,7 @@ def test_users_mistakes_are_one_sentence(world, tiny_folder, tmp_path):
         find_checkpoint("nowhere")
     assert find_checkpoint(str(tiny_folder)) == tiny_folder
     with pytest.raises(WorldModelError, match="unknown engine 'warp'"):
-        NeuralWorld(tiny_folder, NeuralOptions("warp"))
+        NeuralWorld(tiny_folder, EngineOptions("warp"))
     with pytest.raises(WorldModelError, match="unknown device"):
         pick_device("abacus")
     with pytest.raises(WorldModelError, match=r"\(10, 10\), the model's frames are \(48, 80\)"):
@@ -80,7 +80,7 @@ def test_users_mistakes_are_one_sentence(world, tiny_folder, tmp_path):
     config = tiny_config()
     save_world_model(tmp_path, config, ImageTokenizer(config.image_tokenizer), tiny_transformer(config))
     with pytest.raises(WorldModelError, match="no start scenes"):
-        NeuralWorld(tmp_path, NeuralOptions(threads=1)).reset()
+        NeuralWorld(tmp_path, EngineOptions(threads=1)).reset()
 
 
 def test_gymnasium_env_passes_the_check(world):
@@ -171,11 +171,12 @@ import torch
 from gymnasium.vector import AsyncVectorEnv
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.gym import WorldEnv
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.settings import EngineOptions
+from worldmodel.worlds.neural import NeuralWorld
 torch.set_num_threads(2)
 torch.randn(512, 512).exp().sum()  # a policy's: PyTorch has threads before the fork
 def make():
-    return WorldEnv(NeuralWorld(Path(sys.argv[1]), NeuralOptions(threads=1)))
+    return WorldEnv(NeuralWorld(Path(sys.argv[1]), EngineOptions(threads=1)))
 if sys.argv[2] == "plays":
     make().reset()
 envs = AsyncVectorEnv([make, make], context="fork")
@@ -200,7 +201,7 @@ def test_envs_in_forked_processes_work_or_say_what_to_do(tiny_folder, before, an
 
 
 def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
-    world = NeuralWorld(tiny_folder, NeuralOptions(threads=1))
+    world = NeuralWorld(tiny_folder, EngineOptions(threads=1))
     decoder = GraphDecoder(FrameStep(world.model.transformer, world.model.tokenizer), graph=False)
     world._built = replace(world._built, decoder=decoder, pixels=decoder.pixels)
     world.reset(1, seed=2)
@@ -212,32 +213,33 @@ def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
 def test_an_engine_that_cannot_run_here_says_so(tiny_folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(WorldModelError, match=r"no cuda device here .*; use --device cpu"):
-        NeuralWorld(tiny_folder, NeuralOptions(device="cuda"))
+        NeuralWorld(tiny_folder, EngineOptions(device="cuda"))
     with pytest.raises(WorldModelError, match="the cuda engine runs on a CUDA device, not on cpu"):
-        NeuralWorld(tiny_folder, NeuralOptions("cuda"))
+        NeuralWorld(tiny_folder, EngineOptions("cuda"))
     with pytest.raises(WorldModelError, match="fp8 weights are for the cuda engine, not for openvino"):
-        NeuralWorld(tiny_folder, NeuralOptions("openvino", weights="fp8"))
+        NeuralWorld(tiny_folder, EngineOptions("openvino", weights="fp8"))
 
 
 def test_a_checkpoint_says_how_its_tokens_are_drawn_and_options_change_it(tiny_folder, tmp_path):
     folder = tmp_path / "guided"
     shutil.copytree(tiny_folder, folder)
     config = json.loads((folder / "config.json").read_text())
-    assert NeuralWorld(folder, NeuralOptions(threads=1)).sampler == Sampler()
+    assert NeuralWorld(folder, EngineOptions(threads=1)).sampler == Sampler()
 
     def write(sampling):
         (folder / "config.json").write_text(json.dumps(config | {"sampling": sampling}))
 
-    write({"top_p": 0.9, "guidance": 0.5, "work_temperature": 0.4})
-    own = NeuralWorld(folder, NeuralOptions(threads=1)).sampler
-    assert own == Sampler(1.0, 0, 0.9, 0.5, 0.4)
-    assert sampler_of(Play(temperature=0.3, guidance=0.0), own) == Sampler(0.3, 0, 0.9, 0.0, 0.4)
-    assert sampler_of(Play(work_temperature=0.0), own) == Sampler(1.0, 0, 0.9, 0.5, 0.0)
-    assert sampler_of(Play(move_guidance=0.3), own) == Sampler(1.0, 0, 0.9, 0.5, 0.4, 0.3)
-    assert sampler_of(Play(walk_guidance=0.9, sprint_guidance=1.5), own) == Sampler(
-        1.0, 0, 0.9, 0.5, 0.4, 0.0, 0.9, 1.5
-    )
-    write({"top_p": 0.9, "work_temperature": None})
+    write({"top_p": 0.9, "guidance": 0.5})
+    own = NeuralWorld(folder, EngineOptions(threads=1)).sampler
+    assert own == Sampler(1.0, 0, 0.9, 0.5)
+    assert SamplingOptions().over(own) == own
+    assert SamplingOptions(temperature=0.3, guidance=0.0).over(own) == Sampler(0.3, 0, 0.9, 0.0)
+    with pytest.raises(WorldModelError, match=r"--temperature must lie in .*; --top-p must lie in"):
+        SamplingOptions(temperature=11, top_p=0).over(own)
+    write({"top_p": 0.9, "walk_guidance": 0.9, "work_temperature": 0.4})
+    with pytest.raises(CheckpointError, match="work_temperature and walk_guidance: there is one guidance"):
+        load_sampler(folder)
+    write({"top_p": 0.9, "work_temperature": None, "move_guidance": 0.0})
     assert load_sampler(folder) == Sampler(1.0, 0, 0.9)
     write({"guidance": -1})
     with pytest.raises(CheckpointError, match=r"guidance must lie in 0\.\.10, got -1"):

@@ -9,13 +9,14 @@ again, it goes on.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+from tyro.conf import OmitArgPrefixes
 
 from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
@@ -34,10 +35,10 @@ from worldmodel.evaluation.tables import write_tables
 from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.parsing import read_json
-from worldmodel.settings import given_sampler
+from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 STRIPS, STRIP_FRAMES = 6, 6  # on the page
 TOKENIZER_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
@@ -57,8 +58,8 @@ class Arguments:
     """What reads the actions: a folder of an inverse dynamics model, or the .weights file of VPT's."""
     frames: int = 15
     """Frames generated of each stretch."""
-    context: int = 4
-    """Recorded frames before them."""
+    context: int = 0
+    """Recorded frames before them. Default: as many as the model sees."""
     clips: int = 64
     """How many stretches, spread over the data."""
     seeds: int = 1
@@ -67,22 +68,8 @@ class Arguments:
     """Long rollouts on random actions."""
     drift_frames: int = 600
     """Frames of each of them."""
-    engine: str = "auto"
-    """What runs the model: auto, cuda, native, openvino or eager."""
-    temperature: float | None = None
-    """Sampling temperature; 0 always takes the likeliest token. Default: the checkpoint's."""
-    top_p: float | None = None
-    """Sample among the likeliest tokens that together have this probability. Default: the checkpoint's."""
-    guidance: float | None = None
-    """Follow the mouse buttons more than the model does by itself; 0 is off. Default: the checkpoint's."""
-    work_temperature: float | None = None
-    """Sampling temperature while something is dug or placed. Default: the checkpoint's."""
-    move_guidance: float | None = None
-    """Follow keys and mouse more than the model does by itself; 0 is off. Default: the checkpoint's."""
-    walk_guidance: float | None = None
-    """The same for walking and jumping while the view rests. Default: the checkpoint's."""
-    sprint_guidance: float | None = None
-    """The same for sprinting. Default: the checkpoint's."""
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
     lpips: Path | None = None
     """Published weights of LPIPS; see worldmodel/evaluation/published.py. Default: LPIPS is not computed."""
     fvd: Path | None = None
@@ -142,9 +129,10 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 
 def main(args: Arguments) -> None:
     began = time.monotonic()
+    args = replace(args, context=args.context or load_config(args.checkpoint).transformer.window)
     reader = check(args)
-    sampler = given_sampler(args, load_sampler(args.checkpoint))
-    world = NeuralWorld(args.checkpoint, NeuralOptions(args.engine), sampler).load()
+    sampler = args.sampling.over(load_sampler(args.checkpoint))
+    world = NeuralWorld(args.checkpoint, args.engine, sampler).load()
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
         "weights_sha256": world.weights,

@@ -6,13 +6,14 @@ sweep.json and sweep.png (F1 and PSNR against frames a second) in --out. Rollout
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
+from tyro.conf import OmitArgPrefixes
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import SHORT_HASH
@@ -25,10 +26,11 @@ from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.reader import ActionReader, load_reader
 from worldmodel.evaluation.speed import time_frames
 from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.model.loading import load_config
 from worldmodel.parsing import read_json
-from worldmodel.settings import check_settings, option_of
+from worldmodel.settings import EngineOptions, check_settings, option_of
 from worldmodel.types import WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,11 @@ class Arguments:
     """How many stretches, spread over the data."""
     frames: int = 15
     """Frames generated of each."""
-    context: int = 4
-    """Recorded frames before them."""
+    context: int = 0
+    """Recorded frames before them. Default: as many as the model sees."""
     timed: int = 50
     """Frames whose speed is measured, for each setting."""
-    engine: str = "auto"
-    """What runs the model: auto, cuda, native, openvino or eager."""
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
     cache: Path = Path("runs/evaluation")
     """Folder of decoded frames."""
     skip_bad: bool = False
@@ -75,7 +76,7 @@ def samplers(args: Arguments) -> list[Sampler]:
 
 def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) -> list[dict[str, Any]]:
     """A row for each temperature, top-p and guidance."""
-    world = NeuralWorld(checkpoint, NeuralOptions(args.engine)).load()
+    world = NeuralWorld(checkpoint, args.engine).load()
     reader.check(world.frame_shape, str(checkpoint))
     store = args.cache / "frames"
     stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
@@ -139,6 +140,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main(args: Arguments) -> None:
+    args = replace(
+        args, context=args.context or max(load_config(folder).transformer.window for folder in args.checkpoints)
+    )
     for name in ("clips", "frames", "context", "timed"):
         if getattr(args, name) < 1:
             raise WorldModelError(f"--{name} must be at least 1, got {getattr(args, name)}")

@@ -86,9 +86,7 @@ def main(args: Arguments) -> None:
     clips = open_clips(splits, args.cache / "frames", height, width, READERS, args.skip_bad)
     tokenizer = tokenizer.to(device)
     tokens = {
-        split: build_token_store(
-            found, tokenizer, config, args.out / "tokens" / split, device, args.encode_bf16, args.training.unlined > 0
-        )
+        split: build_token_store(found, tokenizer, config, args.out / "tokens" / split, device, args.encode_bf16)
         for split, found in clips.items()
     }
     val = list(zip(clips["val"], tokens["val"], strict=True))

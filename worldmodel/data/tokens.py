@@ -1,8 +1,7 @@
 """Token store: clips as memory-mapped image tokens and action tokens, with a manifest naming the tokenizer.
 
 Layout: `<name>.tokens.npy` uint16 (T, tokens a frame), `<name>.actions.npy` int32 (T, 11), `<name>.segments.npy`
-int32 (T,), and, where asked for, `<name>.outlined.npy` bool (T, tokens a frame; see data/outline.py). Each is written
-atomically; a killed build goes on. Tokens of another tokenizer are refused.
+int32 (T,). Each is written atomically; a killed build goes on. Tokens of another tokenizer are refused.
 """
 
 from __future__ import annotations
@@ -22,24 +21,19 @@ from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
 from worldmodel.data.locking import building, unfinished
-from worldmodel.data.outline import outlined
 from worldmodel.data.windows import Windows
 from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 
-MIN_LINED = 0.03  # of a recording's frames with outlined patches; less is something else that is white
-
 
 @dataclass(frozen=True, slots=True)
 class TokenClip:
-    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,); outlined: bool
-    (T, places), or None if nobody asked."""
+    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,)."""
 
     name: str
     tokens: NDArray[np.uint16]
     actions: NDArray[np.int32]
     segments: NDArray[np.int32]
-    outlined: NDArray[np.bool_] | None = None
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
@@ -57,12 +51,10 @@ def build_token_store(
     out: Path,
     device: torch.device,
     bf16: bool = False,
-    outlines: bool = False,
 ) -> list[TokenClip]:
     """Encodes every clip's frames and actions into `out`, then opens them. Done clips are skipped.
 
-    outlines: whether to find the outlined patches too; bf16: several times as fast where the processor has bf16 units,
-    for 1 to 2% of the tokens another code (a near one).
+    bf16: several times as fast where the processor has bf16 units, for 1 to 2% of the tokens another code (a near one).
     """
     want = {
         "format": STORE_FORMAT,
@@ -73,15 +65,12 @@ def build_token_store(
     with building(out):
         check_manifest(out, want, "tokens of another tokenizer or precision,")
         _encode(clips, tokenizer, config.action_tokenizer(), out, device, bf16)
-        if outlines:
-            _find_outlines(clips, tokenizer, out)
     return [
         TokenClip(
             clip.name,
             np.load(out / f"{clip.name}.tokens.npy", mmap_mode="r", allow_pickle=False),
             np.load(out / f"{clip.name}.actions.npy", allow_pickle=False),
             np.load(out / f"{clip.name}.segments.npy", allow_pickle=False),
-            np.load(out / f"{clip.name}.outlined.npy", allow_pickle=False) if outlines else None,
         )
         for clip in clips
     ]
@@ -112,41 +101,22 @@ def _encode(
             save_array(out / f"{clip.name}.segments.npy", clip.segments)  # last: its presence means "done"
 
 
-def _find_outlines(clips: Sequence[StoredClip], tokenizer: ImageTokenizer, out: Path) -> None:
-    rows, columns = tokenizer.config.grid_height, tokenizer.config.grid_width
-    todo = [clip for clip in clips if not (out / f"{clip.name}.outlined.npy").exists()]
-    for clip in tqdm(todo, desc="finding outlines", unit="clip", disable=not todo):
-        parts = [outlined(clip.frames[at : at + 64], rows, columns) for at in range(0, len(clip.frames), 64)]
-        save_array(out / f"{clip.name}.outlined.npy", np.concatenate(parts))
-
-
 class Drawn(NamedTuple):
-    """Windows: int64 tokens (batch, length, places), int64 actions (batch, length, 11); outlined: bool, as the tokens;
-    lined: bool (batch,), whether the recording shows outlines that a model can see."""
+    """Windows: int64 tokens (batch, length, places), int64 actions (batch, length, 11)."""
 
     tokens: torch.Tensor
     actions: torch.Tensor
-    outlined: torch.Tensor
-    lined: torch.Tensor
 
 
 class WindowSampler(Windows):
     """Draws windows of token clips (see Windows)."""
 
-    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0, starting: float = 0.0) -> None:
-        super().__init__(clips, length, balance, starting)
+    def __init__(self, clips: Sequence[TokenClip], length: int, balance: float = 0.0) -> None:
+        super().__init__(clips, length, balance)
         self.stored = clips
-        self.lined = [clip.outlined is None or clip.outlined.any(1).mean() > MIN_LINED for clip in clips]
 
     def draw(self, batch: int, rng: np.random.Generator) -> Drawn:
-        picks = self.pick(batch, rng)
-        tokens, actions = self._stack(picks)
-        marks, lined = torch.zeros(tokens.shape, dtype=torch.bool), torch.ones(batch, dtype=torch.bool)
-        for row, (clip, part) in enumerate(self._place(pick) for pick in picks):
-            if (found := self.stored[clip].outlined) is not None:
-                marks[row] = torch.from_numpy(found[part])
-                lined[row] = bool(self.lined[clip])
-        return Drawn(tokens, actions, marks, lined)
+        return Drawn(*self._stack(self.pick(batch, rng)))
 
     def spread(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` windows evenly spread over everything: always the same ones, for validation. Tokens and actions."""

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from worldmodel.decode_order import parse_order
 from worldmodel.engine.baseline import BaselineBackend
 from worldmodel.engine.choice import (
     Engine,
-    NeuralOptions,
     build_engine,
     check_formats,
     eager_pixels,
@@ -40,6 +39,7 @@ from worldmodel.engine.native import NativeDecoder
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.settings import BenchOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, WorldModelError
 
@@ -47,41 +47,19 @@ ROLLS = 3  # how often the context has been replaced before a frame is measured
 FILLED_PARAMETERS = 100_000_000  # models from this size on do not play those frames on a CPU: that would take an hour
 
 
-@dataclass(frozen=True, slots=True)
-class BenchOptions:
-    """preset: a name in PRESETS, with random weights; checkpoint: a folder, instead; order: "" is the model's own;
-    frames: how many are measured; kernels, weights, kv_cache: for the cuda engine (choice.NeuralOptions);
-    baseline: also the plain path (baseline.py), in turns with the engine."""
-
-    preset: str = "nano"
-    checkpoint: Path | None = None
-    device: str = "auto"
-    engine: str = "auto"
-    order: str = ""
-    frames: int = 100
-    baseline: bool = False
-    threads: int = 0
-    kernels: str = "auto"
-    weights: str = "auto"
-    kv_cache: str = "auto"
-
-
 def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     """All that is measured, for JSON. WorldModelError for what cannot run here, before anything is loaded."""
     config = _config(options)
-    device = pick_device(options.device)
+    device = pick_device(options.engine.device)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     parameters = count_parameters(config)
-    name = pick_engine(options.engine, device, config, parameters)
-    check_formats(options.weights, options.kv_cache, name)
+    name = pick_engine(options.engine.engine, device, config, parameters)
+    check_formats(options.engine.weights, options.engine.kv_cache, name)
     check_memory(config, device, name, parameters)
     began = time.perf_counter()
     model = _model(options, config, device, dtype)
     loaded = time.perf_counter() - began
-    chosen = NeuralOptions(
-        name, "auto", options.threads, options.kernels, options.weights, options.kv_cache, guided=False
-    )
-    engine = build_engine(model, device, chosen)
+    engine = build_engine(model, device, replace(options.engine, engine=name), guided=False)
     rng = np.random.default_rng(0)
     _open(engine.decoder, rng)
     step = _stepper(engine, rng)
@@ -121,8 +99,8 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "device": device_name(device),
         "threads": torch.get_num_threads() if device.type == "cpu" else None,
         "dtype": str(dtype).removeprefix("torch."),
-        "matrices": options.weights if options.weights != "auto" else str(dtype).removeprefix("torch."),
-        "kv_cache": options.kv_cache if options.kv_cache != "auto" else str(dtype).removeprefix("torch."),
+        "matrices": options.engine.weights if options.engine.weights != "auto" else str(dtype).removeprefix("torch."),
+        "kv_cache": options.engine.kv_cache if options.engine.kv_cache != "auto" else str(dtype).removeprefix("torch."),
         "engine": engine.name,
         "stage": getattr(engine.decoder, "stage", None),
         "kernels": getattr(engine.decoder, "kernels", None),
@@ -236,8 +214,8 @@ def fill_context(decoder: FrameDecoder, rng: np.random.Generator) -> None:
 def _config(options: BenchOptions) -> WorldModelConfig:
     if options.frames < 1:
         raise WorldModelError(f"--frames must be at least 1, got {options.frames}")
-    if options.threads < 0:
-        raise WorldModelError(f"--threads must be 0 (all cores) or more, got {options.threads}")
+    if problems := options.engine.problems():
+        raise WorldModelError("; ".join(problems))
     if options.checkpoint is not None:
         config = load_config(options.checkpoint)
     elif options.preset in PRESETS:

@@ -23,6 +23,7 @@ from worldmodel.engine.memory import check_memory, memory_problem
 from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.ops import LibraryOps
 from worldmodel.model.loading import WorldModel
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
@@ -35,21 +36,6 @@ ENGINES = ("auto", "cuda", "native", "openvino", "eager")
 # OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
 SMALL_PARAMETERS = 100_000_000
 COMPILE_SECONDS = 20.0  # that play waits at most for the native engine, once
-
-
-@dataclass(frozen=True, slots=True)
-class NeuralOptions:
-    """engine: "auto" takes the fastest that works here; threads: 0 is all cores; kernels: see cuda_ops; weights: "auto"
-    (bf16 for the cuda engine), "int8" or "fp8"; kv_cache: "auto" (as the weights are computed with) or "int8": 8 bits
-    are the cuda engine's alone; guided: whether frames may be guided (Sampler.guidance), for a little more cache."""
-
-    engine: str = "auto"
-    device: str = "auto"
-    threads: int = 0
-    kernels: str = "auto"
-    weights: str = "auto"
-    kv_cache: str = "auto"
-    guided: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +62,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def choose_device(
-    config: WorldModelConfig, parameters: int, options: NeuralOptions
+    config: WorldModelConfig, parameters: int, options: EngineOptions
 ) -> tuple[torch.device, tuple[str, ...]]:
     """Where a model is to run, and what the user should know of it: "auto" plays on the CPU where a GPU will not do.
 
@@ -165,8 +151,9 @@ def engine_flags(name: str) -> str:
     return " ".join(f"{flag} {value}" for flag, value in flags.items() if value)
 
 
-def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions) -> Engine:
-    """Moves the model to the device and makes it ready to play. WorldModelError for what cannot run there."""
+def build_engine(model: WorldModel, device: torch.device, options: EngineOptions, guided: bool = True) -> Engine:
+    """Moves the model to the device and makes it ready to play. guided: whether frames may be guided, for a little more
+    cache. WorldModelError for what cannot run there."""
     wanted, threads = options.engine, options.threads or os.cpu_count() or 1
     parameters = sum(p.numel() for p in model.transformer.parameters())
     name = pick_engine(wanted, device, model.config, parameters)
@@ -176,12 +163,12 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
         ops = cuda_ops(model, torch.bfloat16, options.kernels)
         bits8 = "" if options.weights == "auto" else options.weights
         tokenizer, cache8 = model.tokenizer.to(device), options.kv_cache == "int8"
-        step = FrameStep(transformer, tokenizer, ops, bits8, cache8, options.guided)
+        step = FrameStep(transformer, tokenizer, ops, bits8, cache8, guided)
         decoder = GraphDecoder(step, strict=wanted == "cuda")
         notices = () if ops.use or options.kernels == "library" else (f"{NO_CUPY}; the library's operations play",)
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
     if name == "native":
-        decoder = NativeDecoder(model.transformer, options.threads or default_threads(), options.guided)
+        decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
         return Engine(name, decoder, pixel_decoder(model.tokenizer, threads))
     notices = ()
     if wanted == "auto" and device.type == "cpu" and parameters <= SMALL_PARAMETERS:
@@ -191,13 +178,13 @@ def build_engine(model: WorldModel, device: torch.device, options: NeuralOptions
     if name == "openvino":
         from worldmodel.engine.openvino import OpenVinoBackend
 
-        backend = OpenVinoBackend(model.transformer, threads, options.guided)
+        backend = OpenVinoBackend(model.transformer, threads, guided)
         pixels = pixel_decoder(model.tokenizer, threads)
         return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
     if device.type == "cpu" and not forked():
         torch.set_num_threads(threads)
     model.transformer.to(device)
-    decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, options.guided))
+    decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, guided))
     return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)), notices)
 
 

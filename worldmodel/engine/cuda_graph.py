@@ -24,7 +24,7 @@ import torch
 from kernels.sampling import Sampler
 from worldmodel.engine.decoder import Array
 from worldmodel.engine.frame_step import FrameStep
-from worldmodel.engine.work import Work
+from worldmodel.engine.guidance import Guidance
 from worldmodel.tokenizers.image import to_frames
 from worldmodel.types import Frame, Tokens, WorldModelError
 
@@ -113,7 +113,7 @@ class GraphDecoder:
         self.pictures = deque(
             Picture(torch.zeros_like(step.picture, device="cpu", pin_memory=cuda)) for _ in range(PICTURES)
         )
-        self._work = Work(step.config)
+        self._guidance = Guidance(step.config)
         self.taken: torch.Event | None = None  # the picture's stream has copied the last tokens
         self.block = -1
         self.frames: list[Tokens] = []
@@ -150,7 +150,6 @@ class GraphDecoder:
         with self.tokens_stage.on_stream():
             self._wait_for_picture()
             self.step.open(frames, actions)
-        self._work.open(actions)
         self.frames = [tokens.astype(np.int32) for tokens in frames[-self.window :]]
         self.block = len(self.frames) - 1
 
@@ -166,7 +165,7 @@ class GraphDecoder:
             )
         self._check_state()
         rows: list[torch.Tensor] = []
-        sampler, other = self._work.draw(action, sampler)
+        other = self._guidance.away_from(action, sampler)
         guided = other is not None
         with self.tokens_stage.on_stream():
             self._wait_for_picture()

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from kernels.sampling import Sampler, guide, sample_chained
 from worldmodel.config import WorldModelConfig
-from worldmodel.engine.work import Work
+from worldmodel.engine.guidance import Guidance
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, rotary_table
 from worldmodel.types import Tokens
@@ -179,8 +179,8 @@ class FrameDecoder:
 
     Block b of the session lies in ring slot b % window; the passes of a frame attend to the blocks that its offsets
     reach. `frames` holds the last `window` frames; with the actions between them the cache can be rebuilt (`open`). A
-    guided frame (see Work) is decoded in two lanes, as rows of the same passes: the action's, and that of the action it
-    is guided away from, whose keys lie in a block of their own behind the ring and are forgotten after it.
+    guided frame (see Guidance) is decoded in two lanes, as rows of the same passes: the action's, and that of the idle
+    step it is guided away from, whose keys lie in a block of their own behind the ring and are forgotten after it.
     """
 
     def __init__(self, config: WorldModelConfig, tables: Inputs, backend: Backend) -> None:
@@ -190,7 +190,7 @@ class FrameDecoder:
         self.written = np.zeros(backend.ring, np.bool_)
         self._slot_of = np.arange(backend.ring) // self.layout.length
         self._attended = np.isin(np.arange(self.window), (0, *config.transformer.offsets))  # by age in blocks
-        self._work = Work(config)
+        self._guidance = Guidance(config)
         # Which keys a pass sees in its own rows: the outro sees itself, group 0 sees itself and the outro.
         outro, first = self.layout.outro, len(self.layout.order.groups[0])
         self._first_own = np.ones((outro + first, outro + first), np.bool_)
@@ -214,7 +214,6 @@ class FrameDecoder:
         self.written[:] = False
         self.block = -1
         self.frames = []
-        self._work.open(actions)
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
             if index:
@@ -235,7 +234,7 @@ class FrameDecoder:
         layout, previous = self.layout, self.frames[-1]
         tokens = np.zeros(layout.image, np.int32)
         scores: list[Array] = []
-        sampler, other = self._work.draw(action, sampler)
+        other = self._guidance.away_from(action, sampler)
         guided = other is not None
         assert not guided or len(self.written) > self.window * layout.length, f"{self.backend.name} has one lane"
         ending = slice(layout.image, layout.length)

@@ -124,7 +124,7 @@ class FrameStep:
         ]
         self.rotary = [placed(array) for array in rotary_axes(config, layout)]
         self.action = torch.zeros(layout.outro - len(layout.tail), dtype=torch.int64, device=self.device)
-        self.idle = torch.zeros_like(self.action)  # that guided frames are guided away from: idle hands, or no action
+        self.idle = torch.zeros_like(self.action)  # that guided frames are guided away from
         self.idle_targets = self.ring.idle_targets if guided else None
         self.known = torch.zeros(layout.image + 1, dtype=torch.int64, device=self.device)
         self.known[-1] = len(tables.tokens)

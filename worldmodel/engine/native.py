@@ -30,8 +30,8 @@ from kernels.native import (
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
+from worldmodel.engine.guidance import Guidance
 from worldmodel.engine.lanes import LaneDecoder, LaneStep
-from worldmodel.engine.work import Work
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
@@ -118,7 +118,6 @@ class _Given:
 class _Lane:
     """What a lane knows beside its cache."""
 
-    work: Work
     block: int = -1
     frames: list[Tokens] = field(default_factory=list)
 
@@ -140,7 +139,8 @@ class NativeLanes:
         self.config, self.layout, self.count = model.config, model.layout, count
         self.window, self.guided = model.config.transformer.window, guided
         self.path, self.threads = path or best_path(), threads or default_threads()
-        self._lanes = [_Lane(Work(model.config)) for _ in range(count)]
+        self._lanes = [_Lane() for _ in range(count)]
+        self._guidance = Guidance(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
         described = self._described(model, int8)
@@ -212,7 +212,6 @@ class NativeLanes:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
         known = self._lanes[lane]
         known.block, known.frames = -1, []
-        known.work.open(actions)
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
             self._make([_Making(lane, actions[max(index - 1, 0) : index], GREEDY, 0, 0, self._forced(tokens), None)])
@@ -224,9 +223,9 @@ class NativeLanes:
             assert self._lanes[lane].block >= 0, "open a context before decoding"
             forced = None if step.forced is None else self._forced(step.forced)
             scores = None if forced is None else np.empty((self.layout.image, self._columns), np.float32)
-            sampler, other = self._lanes[lane].work.draw(step.action, step.sampler)
+            other = self._guidance.away_from(step.action, step.sampler)
             actions = [step.action] if other is None else [step.action, other]
-            making.append(_Making(lane, actions, sampler, step.seed, step.frame, forced, scores))
+            making.append(_Making(lane, actions, step.sampler, step.seed, step.frame, forced, scores))
         made = self._make(making)
         return {one.lane: (tokens, one.scores) for one, tokens in zip(making, made, strict=True)}
 

@@ -24,10 +24,11 @@ from worldmodel.evaluation.against_page import write_page
 from worldmodel.evaluation.against_scores import Result, amounts_of, bars_of, scores_of
 from worldmodel.evaluation.real_trials import read_trial, record_trials
 from worldmodel.evaluation.trials import KINDS, Trial, make_trial
-from worldmodel.games.luanti.presets import PRESETS
+from worldmodel.games.luanti.presets import DEFAULT_LAND, PRESETS
 from worldmodel.types import WorldModelError
 
-FORMAT = 1
+FORMAT = 2
+MOST_AWAY_S, STEPS_A_SECOND = 60.0, 10
 MOST_TRIALS = 1000
 JPEG_QUALITY = 90
 
@@ -35,17 +36,20 @@ JPEG_QUALITY = 90
 @dataclass(frozen=True, slots=True)
 class AgainstOptions:
     """out: folder of the results; trials: of each kind; seed: of the lands, the scripts and the model's sampling;
-    preset: kind of land (grassland or default); kinds: what to try."""
+    preset: kind of land; kinds: what to try; away: seconds of looking elsewhere, once something was dug or placed."""
 
     out: Path
     trials: int = 50
     seed: int = 0
-    preset: str = "grassland"
+    preset: str = DEFAULT_LAND
     kinds: tuple[str, ...] = KINDS
+    away: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.trials <= MOST_TRIALS:
             raise WorldModelError(f"--trials must be 1..{MOST_TRIALS} of each kind, got {self.trials}")
+        if not 0 <= self.away <= MOST_AWAY_S:
+            raise WorldModelError(f"--away must be 0..{MOST_AWAY_S:g} seconds, got {self.away:g}")
         if self.preset not in PRESETS:
             raise WorldModelError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
         unknown = [kind for kind in self.kinds if kind not in KINDS]
@@ -53,7 +57,8 @@ class AgainstOptions:
             raise WorldModelError(f"--kinds must be some of {', '.join(KINDS)}, got {', '.join(unknown) or 'none'}")
 
     def all_trials(self) -> list[Trial]:
-        return [make_trial(kind, index, self.seed) for kind in self.kinds for index in range(self.trials)]
+        away = round(self.away * STEPS_A_SECOND)
+        return [make_trial(kind, index, self.seed, away) for kind in self.kinds for index in range(self.trials)]
 
 
 def claim(folder: Path, name: str, contents: dict[str, Any], remedy: str) -> None:
@@ -74,8 +79,8 @@ def claim(folder: Path, name: str, contents: dict[str, Any], remedy: str) -> Non
 def record_real(options: AgainstOptions) -> Path:
     """The folder of the real side of all trials; those that are not there yet are played now."""
     folder = options.out / "real"
-    contents = {"format": FORMAT, "seed": options.seed, "preset": options.preset}
-    claim(folder, "settings.json", contents, "choose another --out, or give the same --seed and --preset")
+    contents = {"format": FORMAT, "seed": options.seed, "preset": options.preset, "away": options.away}
+    claim(folder, "settings.json", contents, "choose another --out, or give the same --seed, --preset and --away")
     record_trials(options.all_trials(), folder, options.seed, options.preset)
     return folder
 
@@ -123,7 +128,7 @@ def write_results(folder: Path, results: Sequence[Result], provenance: dict[str,
     scores = scores_of(results)
     values = {
         "provenance": provenance,
-        "bars": bars_of(scores),
+        "bars": bars_of(scores, provenance.get("away_seconds", 1.0)),
         "amounts": amounts_of(results),
         "scores": [asdict(score) for score in scores],
     }

@@ -16,7 +16,8 @@ from worldmodel.evaluation.trials import name_of_walk
 
 LEAST_TURN = 0.25  # of the real turn: less is no turn
 AS_FAR = 2 / 3, 3 / 2  # of the real turn or walk
-PLACED_STAYS_BAR = 0.6  # share of placed blocks that must be there after looking away and back
+# Share of what was dug or placed that must be there after looking away and back: for so many seconds at most.
+STAYS_BARS = {1.0: 0.8, 60.0: 0.6}
 
 QUESTIONS = {
     "turn": ("turns the right way", "turns as far, within a third"),
@@ -131,8 +132,9 @@ def _move_amounts(results: Sequence[Result], source: str) -> dict[str, float]:
     }
 
 
-def bars_of(scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """The bars that these trials can tell, each with what was measured."""
-    question = QUESTIONS["place"][1]
-    found = [s for s in scores if (s.kind, s.question, s.group, s.source) == ("place", question, "all", "model")]
-    return [{"bar": PLACED_STAYS_BAR, "met": s.share >= PLACED_STAYS_BAR, **asdict(s)} for s in found]
+def bars_of(scores: Sequence[Score], away: float) -> list[dict[str, Any]]:
+    """The bars that these trials can tell, each with what was measured. away: seconds of looking elsewhere."""
+    bar = next(share for seconds, share in STAYS_BARS.items() if away <= seconds)
+    asked = [(kind, QUESTIONS[kind][1], "all", "model") for kind in ("place", "dig")]
+    found = [s for s in scores if (s.kind, s.question, s.group, s.source) in asked]
+    return [{"bar": bar, "away_seconds": away, "met": s.share >= bar, **asdict(s)} for s in found]

@@ -78,11 +78,11 @@ def name_of_walk(forward: float, right: float) -> str:
     return "right" if right > 0 else "left"
 
 
-def glance(sign: int) -> tuple[Action, ...]:
-    """Away and back: sign 1 looks right first."""
+def glance(sign: int, steps: int = len(PAUSE)) -> tuple[Action, ...]:
+    """Away, so many steps of looking there, and back: sign 1 looks right first."""
     away = (Action(yaw=sign * AWAY_SPEED),) * AWAY_STEPS
     back = (Action(yaw=-sign * AWAY_SPEED),) * AWAY_STEPS
-    return (*away, *PAUSE, *back)
+    return (*away, *(NO_ACTION,) * steps, *back)
 
 
 def nudge(sign: int) -> tuple[Action, ...]:
@@ -90,8 +90,9 @@ def nudge(sign: int) -> tuple[Action, ...]:
     return (Action(yaw=sign * SPEEDS[0]),) * NUDGE_STEPS + (Action(yaw=-sign * SPEEDS[0]),) * NUDGE_STEPS
 
 
-def make_trial(kind: str, index: int, seed: int) -> Trial:
-    """Trial `index` of a kind: the same for the same seed, whatever else is tried."""
+def make_trial(kind: str, index: int, seed: int, away: int = len(PAUSE)) -> Trial:
+    """Trial `index` of a kind: the same for the same seed, whatever else is tried. away: steps of looking elsewhere,
+    once something was dug or placed."""
     rng = random.Random(f"{seed}/{kind}/{index}")
     sign = rng.choice((-1, 1))
     lead = (*nudge(sign), *REST)
@@ -113,9 +114,9 @@ def make_trial(kind: str, index: int, seed: int) -> Trial:
         return Trial(kind, index, f"slot {slot + 1}", before, rng.uniform(0, 20), lead, script)
     lead = (*glance(sign), *REST)
     if kind == "dig":
-        script = (ATTACK, *REST, *glance(sign), *PAUSE)
+        script = (ATTACK, *REST, *glance(sign, away), *PAUSE)
         return Trial(kind, index, "ground", SHOVEL, rng.uniform(35, 55), lead, script, "dig", MOST_ATTACK_STEPS)
     assert kind == "place", f"{kind} is one of {KINDS}"
     slot = BLOCK_SLOTS[index % len(BLOCK_SLOTS)]
-    script = (USE, *REST, *glance(sign), *PAUSE)
+    script = (USE, *REST, *glance(sign, away), *PAUSE)
     return Trial(kind, index, KIT[slot].split()[0], slot, rng.uniform(30, 48), lead, script)

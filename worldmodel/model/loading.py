@@ -30,6 +30,8 @@ from worldmodel.tokenizers.image import ImageTokenizer
 
 STARTS_FILE = "starts.safetensors"
 MAX_STARTS_BYTES = 64 << 20
+# Of a checkpoint's "sampling" before there was one guidance for all actions.
+FORMER_SETTINGS = ("work_temperature", "move_guidance", "walk_guidance", "sprint_guidance")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,20 @@ def load_config(folder: Path) -> WorldModelConfig:
 
 
 def load_sampler(folder: Path) -> Sampler:
-    """How a checkpoint's tokens are best drawn: the "sampling" of its config.json, as far as there is one."""
-    return config_from_dict(Sampler, read_config(folder).get("sampling", {}), f"{folder}: sampling")
+    """How a checkpoint's tokens are best drawn: the "sampling" of its config.json, as far as there is one.
+
+    CheckpointError for a setting that no longer is one, where it was used.
+    """
+    sampling = read_config(folder).get("sampling", {})
+    if isinstance(sampling, dict):
+        used = [name for name in FORMER_SETTINGS if sampling.get(name)]
+        if used:
+            raise CheckpointError(
+                f"{folder}: sampling: {' and '.join(used)}: there is one guidance for all actions now; take "
+                f"{'it' if len(used) == 1 else 'them'} out of config.json and see which guidance does as well"
+            )
+        sampling = {name: value for name, value in sampling.items() if name not in FORMER_SETTINGS}
+    return config_from_dict(Sampler, sampling, f"{folder}: sampling")
 
 
 def load_world_model(folder: Path) -> WorldModel:

@@ -26,7 +26,7 @@ from worldmodel.checkpoint import config_to_dict, load_weights, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
-from worldmodel.evaluation.picture import psnr, ssim
+from worldmodel.evaluation.picture import psnr, sharpness, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
 from worldmodel.training.loop import Run
@@ -86,7 +86,8 @@ class TokenizerTraining:
 class TokenizerScores:
     """Held-out scores. psnr in dB and ssim: means over frames; perplexity and used: of the codes; psnr_perturbed: with
     a share of the tokens replaced by a near code; psnr_hud: by region of the HUD; slots_read, items_read: shares of
-    frames whose selected hotbar slot, and the item in it, are read from the reconstruction as from the frame."""
+    frames whose selected hotbar slot, and the item in it, are read from the reconstruction as from the frame;
+    sharpness: of the frames (see evaluation.picture), and edges_kept: that of the reconstructions over it."""
 
     psnr: float
     ssim: float
@@ -96,6 +97,8 @@ class TokenizerScores:
     psnr_hud: dict[str, float]
     slots_read: float
     items_read: float
+    sharpness: float
+    edges_kept: float
     frames: int
 
 
@@ -135,6 +138,8 @@ def score_tokenizer(
         made = shown(tokens)
         scores["psnr"].append(psnr(made, real))
         scores["ssim"].append(ssim(made, real))
+        scores["sharpness"].append(sharpness(real))
+        scores["sharpness_made"].append(sharpness(made))
         for name, region in HUDS[hud].items():
             rows, columns = region.slices(*real.shape[1:3])
             scores[name].append(psnr(made[:, rows, columns], real[:, rows, columns]))
@@ -158,6 +163,8 @@ def score_tokenizer(
         psnr_hud={name: means[name] for name in HUDS[hud]},
         slots_read=means.get("slots", math.nan),
         items_read=means.get("items", math.nan),
+        sharpness=means["sharpness"],
+        edges_kept=means["sharpness_made"] / means["sharpness"] if means["sharpness"] else math.nan,
         frames=len(frames),
     )
 

@@ -33,9 +33,7 @@ from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
-from worldmodel.training.corruption import add_noise, forget_outline, make_stale, outline_comes
-from worldmodel.training.emphasis import coming_weights, stale_shares, token_weights, unlined_weights
-from worldmodel.training.late_holes import hold_off, holes_to_come
+from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.loop import Run
 from worldmodel.training.starts import pick_starts
 from worldmodel.training.stopping import processes, rank
@@ -65,16 +63,8 @@ class WorldTraining:
     """The largest share of input tokens that are replaced by a near code (the targets stay true), against drift."""
     balance: float = 0.5
     """Share of the windows that are drawn for a rare action."""
-    starting: float = 0.0
-    """Share of the windows that are drawn for a press that starts something."""
-    emphasis: float = 1.0
-    """Weight, in the loss, of the tokens that show what a press has started."""
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
-    unlined: float = 0.0
-    """Share of the windows in which the outline of the block in reach is missing up to some frame."""
-    late: float = 0.0
-    """Share of the windows with digging in which the hole comes late."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights."""
     seed: int = 0
@@ -95,8 +85,8 @@ class WorldTraining:
     """Rollouts of each validation."""
     rollout_frames: int = 15
     """Frames generated in each."""
-    context: int = 4
-    """Recorded frames before them, and in a start scene."""
+    context: int = 0
+    """Recorded frames before them, and in a start scene. Default: as many as the model sees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +186,12 @@ def train_world(
             device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
             torch.cuda.set_device(device)
     # Raises before any work if the clips are too short.
-    sampler = WindowSampler(train, options.clip, options.balance, options.starting)
+    sampler = WindowSampler(train, options.clip, options.balance)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
+    context = options.context or config.transformer.window
     out.mkdir(parents=True, exist_ok=True)
     if rank() == 0:  # first, so that what was trained can be played whenever it stops
-        image = config.image_tokenizer
-        save_starts(out, pick_starts(val, options.context, image.grid_height, image.grid_width))
+        save_starts(out, pick_starts(val, context))
     torch.manual_seed(options.seed)
     model = VisualActionTransformer(config)
     if options.init is not None:
@@ -226,7 +216,7 @@ def train_world(
         loss, accuracy = validation_loss(average, val_tokens, val_actions, options.bf16)
         decoder = FrameDecoder(config, InputTables.of(average), EagerBackend(average))
         rollouts = sample_rollouts(
-            decoder, tokenizer, val, options.rollouts, options.rollout_frames, options.context, Sampler()
+            decoder, tokenizer, val, options.rollouts, options.rollout_frames, context, Sampler()
         )
         scores = score_rollouts(rollouts)
         rollout_picture(rollouts, out / f"rollout_{step:06d}.png")
@@ -240,27 +230,13 @@ def train_world(
         model.train()
         rng = np.random.default_rng((options.seed, step, rank()))
         drawn = sampler.draw(options.batch, rng)
-        steps, late = holes_to_come(drawn.actions.numpy(), options.late, rng)
-        given, actions = hold_off(drawn.tokens, drawn.actions, steps, late, model.layout)
-        played = actions.numpy()
-        weights = token_weights(played, model.layout, options.emphasis)
-        tokens, outlined, lined, given, actions, weights = moved(
-            device, drawn.tokens, drawn.outlined, drawn.lined, given, actions, weights
-        )
-        weights = unlined_weights(weights, lined, model.layout)
+        tokens, actions = moved(device, drawn.tokens, drawn.actions)
         generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * processes() + rank())
-        inputs = make_stale(given, order, stale_shares(played, options.stale).to(device), generator)
-        until = torch.from_numpy(late).to(device)
-        if options.unlined > 0:
-            comes = outline_comes(outlined, options.unlined, generator) * (until == 0)
-            inputs = forget_outline(inputs, outlined, comes, model.layout.order.width)
-            until = until + comes
-        weights = coming_weights(weights, until, model.layout, options.emphasis)
+        inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
         inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
         with autocast(device, options.bf16):
             logits = trained(inputs, actions)
-        losses = model.nats(logits, targets_of(tokens, model))
-        loss = (losses * weights).sum() / weights.sum()
+        loss = model.nats(logits, targets_of(tokens, model)).mean()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(step, pace.steps, options.warmup))

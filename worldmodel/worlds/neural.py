@@ -17,10 +17,11 @@ import torch
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, read_config, stored_parameters, weights_hash
 from worldmodel.data.hud import HOTBAR_LINES
-from worldmodel.engine.choice import ENGINES, Engine, NeuralOptions, build_engine, choose_device
+from worldmodel.engine.choice import ENGINES, Engine, build_engine, choose_device
 from worldmodel.engine.decoder import Decoder
 from worldmodel.engine.forks import enter
 from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
@@ -97,8 +98,8 @@ class NeuralWorld:
     that play last started from; `notices` says what the user should know of where it runs.
     """
 
-    def __init__(self, folder: Path, options: NeuralOptions | None = None, sampler: Sampler | None = None) -> None:
-        options = options or NeuralOptions()
+    def __init__(self, folder: Path, options: EngineOptions | None = None, sampler: Sampler | None = None) -> None:
+        options = options or EngineOptions()
         if options.engine not in ENGINES:
             raise WorldModelError(f"unknown engine {options.engine!r}; known are {', '.join(ENGINES)}")
         self.folder = folder
@@ -119,7 +120,7 @@ class NeuralWorld:
         self.opening: StartScene | None = None
         self._digest = hashlib.sha256()
 
-    def __reduce__(self) -> tuple[type[NeuralWorld], tuple[Path, NeuralOptions, Sampler]]:
+    def __reduce__(self) -> tuple[type[NeuralWorld], tuple[Path, EngineOptions, Sampler]]:
         """Of a world that is played, the cache would be lost: WorldModelError."""
         if self.opening is not None:
             raise WorldModelError(f"the world {self.name} is being played: it can be pickled and copied before that")
