@@ -26,20 +26,26 @@ from worldmodel.types import Action, WorldModelError
 # (steps, buttons, pitch and yaw in degrees a step)
 SCRIPT: tuple[tuple[int, tuple[str, ...], float, float], ...] = (
     (3, (), 0.0, 0.0),
+    (14, ("forward",), 0.0, 1.5),
+    (9, (), 0.0, 10.0),  # round
+    (10, ("forward", "sprint"), 0.0, 0.0),
     (1, ("hotbar.9",), 0.0, 0.0),  # bricks
-    (3, (), 0.0, 0.0),
+    (4, (), 6.0, 0.0),
+    (2, (), 0.0, 0.0),
+    (1, ("use",), 0.0, 0.0),
+    (4, (), 0.0, 0.0),
+    (3, (), 0.0, 6.0),  # and one beside it
     (1, ("use",), 0.0, 0.0),
     (5, (), 0.0, 0.0),
     (5, (), 0.0, 8.85),  # away and back
-    (2, (), 0.0, 0.0),
-    (5, (), 0.0, -8.85),
     (3, (), 0.0, 0.0),
-    (6, ("back",), 0.0, 0.0),
-    (5, (), -4.0, -5.0),
+    (5, (), 0.0, -8.85),
+    (4, (), 0.0, 0.0),
+    (8, ("back",), 0.0, 0.0),
+    (5, (), -4.0, -8.0),
     (12, ("forward",), 0.0, -2.0),
-    (8, ("forward", "sprint"), 0.0, 2.0),
 )
-PICTURE_STEP = 12
+PICTURE_STEP = 10
 PICTURE_SCALE = 4
 
 
@@ -49,9 +55,9 @@ class Arguments:
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
     """Folder of a world model, where the pictures are put."""
-    start: int = 1
+    start: int = 9
     """Start scene to play."""
-    seed: int = 0
+    seed: int = 1
     """Of the tokens."""
     scale: int = 2
     """Pixels of the animation for each of the frame."""
