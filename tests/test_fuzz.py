@@ -3,6 +3,7 @@
 import itertools
 import json
 import random
+import threading
 
 import fuzz
 import pytest
@@ -55,9 +56,16 @@ def test_what_is_a_find(material, monkeypatch, problem, found):
 
 
 def test_a_hang_ends():
-    with pytest.raises(Hang), limited(0.05):
+    with pytest.raises(Hang, match="of the processor"), limited(0.05):
         for _ in itertools.count():
             pass
+    with pytest.raises(Hang, match="by the clock"), limited(60, 0.05):
+        threading.Event().wait()
+
+
+def test_other_work_on_the_machine_is_no_hang():
+    with limited(0.2):  # of the processor
+        threading.Event().wait(0.4)
 
 
 def test_finds_are_told_and_counted(tmp_path, monkeypatch, capsys):
