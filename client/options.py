@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tyro.conf import Positional
 
-from client.game import Resume, Start
+from client.game import CLIP, Resume, Start
 from recordings.format import SUFFIX
 from worldmodel.games.luanti.presets import land_of
 from worldmodel.types import WorldModelError
@@ -26,7 +26,8 @@ class Play:
     """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game;
     "luanti:LAND" for one of its lands: meadow, forest, shore, hills, snow, gallery, grassland, default)."""
     start: str = "0"
-    """Number of a start scene, or a picture file to start from (its centre is cropped to the frame's shape)."""
+    """Number of a start scene, a picture file to start from (its centre is cropped to the frame's shape), or a clip
+    (FILE.mp4, its actions in FILE.jsonl beside it)."""
     resume: str | None = None
     """Go on from a recording: FILE.wms or FILE.wms@STEP (default: after its last step)."""
     seed: int = 0
@@ -277,7 +278,10 @@ def check(options: Play) -> None:
         sampler_of(options)
     except WorldModelError as error:
         problems.append(str(error))
-    if isinstance(start, Path):
+    if isinstance(start, Path) and start.suffix == CLIP:
+        if not start.is_file():
+            problems.append(f"there is no clip {start}")
+    elif isinstance(start, Path):
         from client.pictures import load_picture
 
         try:

@@ -31,6 +31,7 @@ DOORS = {
     "train idm": Door("idm", "Train the inverse dynamics model that reads actions from frames."),
     "evaluate": Door("evaluate", "Score a world on clips: does it follow the player?"),
     "sweep": Door("sweep", "Score a small grid of sampling settings on clips."),
+    "import-mineworld": Door("mineworld", "Import MineWorld's weights as a checkpoint.", extra=False),
     "record": Door("record", "Record scripted play of the real game (Luanti) as clips.", extra=False),
 }
 TRAIN = "Train an image tokenizer, a world, or an inverse dynamics model."

@@ -174,7 +174,7 @@ def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
         held, begun = clicks, clicks - held
 
 
-def _read_ticks(path: Path) -> Iterator[_Tick]:
+def read_ticks(path: Path) -> Iterator[_Tick]:
     return _with_late_clicks(_with_slots(_ticks(path)))
 
 
@@ -259,7 +259,7 @@ def read_actions(path: Path) -> list[Action]:
 
     ClipError with file and line for a bad line, or for a camera move of more than MAX_TURN degrees a step.
     """
-    ticks = list(_read_ticks(path))
+    ticks = list(read_ticks(path))
     actions = []
     for first in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP):
         action = fold(ticks[first : first + TICKS_PER_STEP])
@@ -303,7 +303,7 @@ def plan_clip(path: Path, height: int, width: int) -> ClipPlan:
     lines = path.with_suffix(".jsonl")
     if not lines.is_file():
         raise ClipError(f"{path} has no {lines.name} beside it")
-    ticks = list(_read_ticks(lines))
+    ticks = list(read_ticks(lines))
     video = open_video(path)
     fit = fit_to(video, height, width)
     if abs(video.ticks - len(ticks)) > MAX_MISSING_TICKS:
