@@ -6,12 +6,15 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from client.cli import main
 from tests.conftest import vpt_line, write_clip
 from tests.released import HEIGHT, WIDTH, write_files
 from worldmodel.checkpoint import read_config
 from worldmodel.data.video import ClipError
+from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
+from worldmodel.evaluation.mineworld import Transitions, protocol, vpt_bins
 from worldmodel.minecraft.lines import action_of, read_action_lines, read_literal
 from worldmodel.minecraft.scenes import find_scenes, likelier_lead, read_scene
 from worldmodel.model.loading import load_config, load_starts, load_world_model
@@ -152,3 +155,52 @@ def test_it_is_recorded_and_verified_and_says_what_it_cannot(tmp_path, capsys):
     assert "decoded by --engine eager, not openvino" in capsys.readouterr().err
     assert main([*played, "--frames", "9", "--move-guidance", "1", "--actions", "random"]) == 2
     assert "cannot be guided" in capsys.readouterr().err
+
+
+def test_its_scores_are_those_of_the_definition():
+    held = np.zeros((6, len(BUTTONS)), bool)
+    read = held.copy()
+    forward, drop, use = (BUTTONS.index(name) for name in ("forward", "drop", "use"))
+    held[:4, forward] = read[2:5, forward] = True  # of four, two are read, and one that is none
+    held[0, drop] = True  # never read
+    degrees = np.array([[0.0, 0.0], [0.0, 10.0], [-3.2, 1.0], [0.0, 45.0], [0.0, -10.0], [0.0, 0.0]])
+    told = vpt_bins(degrees)
+    assert told[:, 1].tolist() == [5, 10, 6, 10, 0, 5]
+    parts = [Transitions(held[:3], read[:3], told[:3], told[:3] * 0 + 5)]
+    found = protocol([*parts, Transitions(held[3:], read[3:], told[3:], told[3:])])
+    moved = found["groups"]["forward/back"]
+    assert moved["precision"] == pytest.approx((1 / 3 + 2 / 3) / 2)  # none: 1 of 3; forward: 2 of 3
+    assert moved["recall"] == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert moved["micro_f1"] == pytest.approx(3 / 6)
+    assert found["groups"]["drop"]["recall"] == pytest.approx(0.5)
+    assert found["groups"]["use"]["f1"] == 1.0
+    assert found["f1"] == pytest.approx(np.mean([group["f1"] for group in found["groups"].values()]))
+    assert found["camera_bins_off"] == pytest.approx((abs(told[:3] - 5)).sum() / 12)
+    assert read[:, use].sum() == 0
+
+
+def test_its_clips_are_evaluated(tmp_path, capsys):
+    """From released files and clips to a table: `import-mineworld`, then `evaluate --protocol mineworld`."""
+    torch.manual_seed(0)
+    small = IDMConfig(height=HEIGHT, width=WIDTH, around=1, channels=(8, 16, 16), pair=32, features=16)
+    save_idm(tmp_path / "idm", InverseDynamicsModel(small), small)
+    files = write_files(tmp_path / "files")
+    size = ["--height", str(HEIGHT), "--width", str(WIDTH), "--keep", "2", "--config", str(files["model.yaml"])]
+    given = ["--model", str(files["model.ckpt"]), "--tokenizer-config", str(files["config.json"])]
+    assert main(["import-mineworld", *given, *size, "--out", str(tmp_path / "world")]) == 0
+    for number in range(2):
+        write_scene(tmp_path / "val", f"clip_{number}", [dictionary(forward=1, camera=[0.0, 3.0])] * 4, plain=True)
+    write_scene(tmp_path / "val", "unnumbered", [dictionary()] * 4)
+    asked = ["evaluate", "--checkpoint", str(tmp_path / "world"), "--data", str(tmp_path / "val")]
+    asked += ["--protocol", "mineworld", "--out", str(tmp_path / "out"), "--idm", str(tmp_path / "idm")]
+    asked += ["--frames", "3", "--drift", "0", "--timed", "1"]
+    assert main(asked) == 0
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert (scores["episodes"], scores["settings"]["context"], scores["settings"]["sampler"]["top_p"]) == (2, 1, 0.8)
+    table = scores["mineworld"]["model"]
+    assert table["steps"] == 6
+    assert table["groups"]["forward/back"]["support"] == 6
+    assert "as MineWorld scores" in capsys.readouterr().out
+    write_scene(tmp_path / "val", "short_1", [dictionary()] * 2)
+    assert main([*asked, "--out", str(tmp_path / "other")]) == 2
+    assert "short_1.mp4: 2 pictures, 4 are needed" in capsys.readouterr().err

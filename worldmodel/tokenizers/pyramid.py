@@ -65,6 +65,7 @@ class PyramidEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for level in self.levels:
+            assert isinstance(level, PyramidLevel)
             x = level(x)
             if level.resize is not None:
                 x = level.resize(F.pad(x, (0, 1, 0, 1)))  # below and to the right alone
@@ -95,6 +96,7 @@ class PyramidDecoder(nn.Module):
         for block in self.middle:
             x = block(x)
         for level in self.levels:
+            assert isinstance(level, PyramidLevel)
             x = level(x)
             if level.resize is not None:
                 x = level.resize(F.interpolate(x, scale_factor=2.0, mode="nearest"))
