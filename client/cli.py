@@ -221,10 +221,9 @@ def _command(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if (making_command := making.find(words)) is not None:
         return making.run(making_command, words[len(making_command.split()) :])
-    if words[:1] == ["train"]:
-        tyro.extras.subcommand_cli_from_dict(
-            making.listed("train "), prog="worldmodel train", description=making.TRAIN, args=words[1:]
-        )
+    if words and (about := making.GROUPS.get(words[0])) is not None:
+        listed = making.listed(f"{words[0]} ")
+        tyro.extras.subcommand_cli_from_dict(listed, prog=f"worldmodel {words[0]}", description=about, args=words[1:])
     commands: dict[str, Any] = {
         "play": Play,
         "replay": Replay,

@@ -189,6 +189,15 @@ def fold(ticks: list[_Tick]) -> Action:
     return Action(buttons, pitch, yaw)
 
 
+def fold_actions(actions: Sequence[Action]) -> Action:
+    """The same of actions that are known already."""
+    buttons = frozenset().union(*(action.buttons for action in actions))
+    slots = [action.buttons & HOTBAR for action in actions if action.buttons & HOTBAR]
+    if slots:
+        buttons = (buttons - HOTBAR) | slots[-1]
+    return within_reach(Action(buttons, sum(a.pitch for a in actions), sum(a.yaw for a in actions)))
+
+
 @dataclass(frozen=True, slots=True)
 class Inputs:
     """What is held in one tick. keys: VPT's names (of KEYS); mouse: VPT's button numbers."""
