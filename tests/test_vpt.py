@@ -149,7 +149,7 @@ def test_shards_are_written_in_parallel_resumed_and_reported(tiny_folder, tmp_pa
     assert "not a readable video" in report["skipped"]["broken"]
     assert (
         report["dropped"] == 8 + 2 + 2
-    )  # without a key in every third line, and without motion in all or some of them
+    )  # every third line has no key, and some of those no motion
     assert prepare(recordings, recipe, tmp_path / "two", 2)["steps"] == report["steps"]
     assert shards_of(tmp_path / "one") == shards_of(tmp_path / "two")
     whole = shards_of(tmp_path / "one")

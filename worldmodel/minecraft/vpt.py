@@ -8,8 +8,8 @@ the first line it counts as 0, so that a recording which starts on another slot 
 input are dropped, their pictures too; this is judged before the hotbar's keys are added, so that lines with the wheel
 alone vanish. While a screen is open, a cursor is drawn into the picture.
 
-"minerl": MineRL's converter. Camera from the next line's `pitch` and `yaw`. Escape becomes `inventory` while a screen is
-open. A hotbar key is pressed one line earlier, on the line after which the slot has changed. Nothing is dropped.
+"minerl": MineRL's converter. Camera from the next line's `pitch` and `yaw`. Escape becomes `inventory` while a screen
+is open. A hotbar key is pressed one line earlier, on the line after which the slot has changed. Nothing is dropped.
 
 Index files are `{"basedir": ..., "relpaths": [...]}`. Sources: the READMEs and loaders of openai/Video-Pre-Training and
 minerllabs/minerl; described, not copied.
