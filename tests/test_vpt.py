@@ -147,9 +147,7 @@ def test_shards_are_written_in_parallel_resumed_and_reported(tiny_folder, tmp_pa
     report = prepare(recordings, recipe, tmp_path / "one", 1)
     assert (report["recordings"], report["done"], report["new"]) == (4, 3, 3)
     assert "not a readable video" in report["skipped"]["broken"]
-    assert (
-        report["dropped"] == 8 + 2 + 2
-    )  # every third line has no key, and some of those no motion
+    assert report["dropped"] == 8 + 2 + 2  # every third line has no key, and some of those no motion
     assert prepare(recordings, recipe, tmp_path / "two", 2)["steps"] == report["steps"]
     assert shards_of(tmp_path / "one") == shards_of(tmp_path / "two")
     whole = shards_of(tmp_path / "one")

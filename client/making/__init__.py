@@ -34,6 +34,7 @@ DOORS = {
     "evaluate": Door("evaluate", "Score a world on clips: does it follow the player?"),
     "sweep": Door("sweep", "Score a small grid of sampling settings on clips."),
     "import-mineworld": Door("mineworld", "Import MineWorld's weights as a checkpoint.", extra=False),
+    "record-game": Door("record_game", "Record random play of another game as clips.", extra=False),
     "record": Door("record", "Record scripted play of the real game (Luanti) as clips.", extra=False),
 }
 TRAIN = "Train an image tokenizer, a world, or an inverse dynamics model."

@@ -61,8 +61,8 @@ class Arguments:
     1) and its scores beside ours; give --clips as many as there are."""
     frames: int = 15
     """Frames generated of each stretch."""
-    context: int | None = None
-    """Recorded frames before them. Default: 4; with --protocol mineworld 1."""
+    context: int = 4
+    """Recorded frames before them; with --protocol mineworld always 1."""
     clips: int = 64
     """How many stretches, spread over the data."""
     seeds: int = 1
@@ -148,8 +148,8 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     released = args.protocol == "mineworld"
-    if args.context is None:
-        args = replace(args, context=CONTEXT if released else 4)
+    if released:
+        args = replace(args, context=CONTEXT)
     reader = check(args)
     usual = load_sampler(args.checkpoint)
     sampler = given_sampler(args, replace(usual, **SAMPLING) if released else usual)

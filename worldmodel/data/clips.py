@@ -226,8 +226,8 @@ def input_entries(
     }
 
 
-def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
-    """The inverse of `fold`: VPT lines (JSON, without line ends), TICKS_PER_STEP for each 10 Hz action.
+def action_lines(actions: Iterable[Action | None], ticks: int = TICKS_PER_STEP) -> Iterator[str]:
+    """The inverse of `fold`: VPT lines (JSON, without line ends), `ticks` for each action.
 
     The mouse moves in the first tick, buttons are held in all of them. The camera is exact: `dx` need not be whole.
     None: a cut, as by an open GUI; what follows it is a new segment.
@@ -246,7 +246,7 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
             frozenset(key_of[name] for name in held if name in key_of),
             frozenset(mouse_of[name] for name in held if name in mouse_of),
         )
-        for part in range(TICKS_PER_STEP):
+        for part in range(ticks):
             dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
             yield json.dumps(
                 {

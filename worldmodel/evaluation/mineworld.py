@@ -94,8 +94,9 @@ def clip_episodes(
 
 def protocol(parts: Sequence[Transitions]) -> dict[str, Any]:
     """The published scores over all steps: precision, recall, f1 (macro), micro_f1, camera (bins off), and by group."""
-    from sklearn.metrics import precision_recall_fscore_support as scores_of
+    from sklearn.metrics import precision_recall_fscore_support
 
+    scores_of: Any = precision_recall_fscore_support
     held, read = (as_told(np.concatenate([getattr(p, name) for p in parts])) for name in ("held", "read"))
     groups = {}
     for name in SCORED:

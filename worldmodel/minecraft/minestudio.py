@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from worldmodel.data.locking import unfinished
 from worldmodel.data.video import ClipError
@@ -33,7 +35,7 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
     """The pictures of an LMDB folder (or file), a chunk at a time. ClipError for one that cannot be read, or whose
     values are pickles: those of actions and metadata."""
     try:
-        import lmdb
+        lmdb: Any = import_module("lmdb")
     except ImportError:
         raise WorldModelError("MineStudio's files need one more package: pip install lmdb") from None
     if not path.exists():

@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -211,8 +212,8 @@ class RayEncoder:
 
 def _by_ray(todo: list[tuple[str, str]], recipe: Recipe, out: Path, workers: int, address: str) -> Iterator[Outcome]:
     try:
-        import ray
-        import ray.data
+        ray: Any = import_module("ray")
+        import_module("ray.data")
     except ImportError:
         raise WorldModelError('--ray needs Ray Data: pip install "ray[data]"') from None
     if not todo:

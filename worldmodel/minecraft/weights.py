@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,7 @@ def model_config(
 def yaml_sizes(path: Path) -> dict[str, float]:
     """The transformer's sizes in MineWorld's YAML, by our names. CheckpointError for another YAML."""
     try:
-        import yaml
+        yaml: Any = import_module("yaml")
     except ImportError:
         raise CheckpointError(
             "reading a YAML needs one more package: pip install pyyaml, or leave --config out"
