@@ -34,11 +34,11 @@ from client.runner import Source, WorldFactory
 from client.stats import process_start
 from recordings.recorder import Stopped
 from worldmodel.failure import USER_ERROR, run_to_end
-from worldmodel.games.luanti.presets import land_of
+from worldmodel.games import LISTED, game_of, make_game
 from worldmodel.types import Action, World, WorldModelError
 
 _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the system does not tell
-LUANTI_FRAME = (224, 384)  # height, width that the real game is played at
+GAME_FRAME = (224, 384)  # height, width that a real game is played at
 HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
 
@@ -62,15 +62,16 @@ def world_factory(
     ends before its time.
     """
 
-    land = land_of(options.world)
+    game = game_of(options.world)
 
-    def luanti(stage) -> World:  # noqa: ANN001
-        stage("starting Luanti")
-        from worldmodel.games.luanti.game import GameOptions
-        from worldmodel.games.luanti.world import LuantiWorld
+    def real(stage) -> World:  # noqa: ANN001
+        stage(f"starting {options.world}")
+        world = make_game(options.world, GAME_FRAME)
+        if options.clips is None:
+            return world
+        from worldmodel.games.clip_recorder import ClipRecorder
 
-        assert land is not None, "the real game's name"
-        return LuantiWorld(frame_shape=LUANTI_FRAME, options=GameOptions(preset=land))
+        return ClipRecorder(world, options.clips)
 
     def neural(stage) -> World:  # noqa: ANN001
         stage("loading PyTorch")
@@ -78,7 +79,7 @@ def world_factory(
         from worldmodel.model.loading import load_sampler
         from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
-        folder = find_checkpoint(options.world, '"luanti"')
+        folder = find_checkpoint(options.world, LISTED)
         stage(f"loading {folder.name}")
         neural_world = NeuralWorld(folder, options.engine, options.sampling.over(load_sampler(folder))).load()
         for notice in neural_world.notices:
@@ -88,7 +89,7 @@ def world_factory(
             world.record(options.record)
         return world
 
-    return neural if land is None else luanti
+    return neural if game is None else real
 
 
 def actions_of(options: Play) -> tuple[Source | None, int | None]:
@@ -215,10 +216,9 @@ def _command(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if (making_command := making.find(words)) is not None:
         return making.run(making_command, words[len(making_command.split()) :])
-    if words[:1] == ["train"]:
-        tyro.extras.subcommand_cli_from_dict(
-            making.listed("train "), prog="worldmodel train", description=making.TRAIN, args=words[1:]
-        )
+    if words and (about := making.GROUPS.get(words[0])) is not None:
+        listed = making.listed(f"{words[0]} ")
+        tyro.extras.subcommand_cli_from_dict(listed, prog=f"worldmodel {words[0]}", description=about, args=words[1:])
     commands: dict[str, Any] = {
         "play": Play,
         "replay": Replay,

@@ -16,8 +16,8 @@ from client.playback import Playback, ReplayWorld, open_session
 from client.simulation import last_stretch, simulate
 from recordings.reader import Session
 from recordings.writer import reason_of
-from worldmodel.games.luanti.presets import land_of
-from worldmodel.types import Action, Frame, Step, Tokens, World, WorldModelError
+from worldmodel.games import LISTED, game_of, make_game
+from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
 
 if TYPE_CHECKING:
     from worldmodel.settings import EngineOptions
@@ -127,23 +127,22 @@ class Comparison:
 
 def plays_checkpoint(against: str) -> bool:
     """Whether what a recording is compared with is a checkpoint: not the real game, nor another recording."""
-    return land_of(against) is None and Path(against).suffix != ".wms"
+    return game_of(against) is None and Path(against).suffix != ".wms"
 
 
 def compare(
     file: Path, against: str, world: str | None = None, options: EngineOptions | None = None, threads: int = 0
 ) -> Comparison:
-    """file: the recording; against: "luanti" or "luanti:LAND", a recording (.wms), or a checkpoint; world: the
+    """file: the recording; against: a real game (worldmodel.games), a recording (.wms), or a checkpoint; world: the
     recording's checkpoint; options: how a checkpoint is played; threads: of what shows the recordings.
 
     WorldModelError where one is missing, or the recordings' actions differ.
     """
     session, folder = open_session(file, world)
-    land = land_of(against)
-    if land is not None:
+    if game_of(against) is not None:
         stretch = last_stretch(session)
         note = "the starts differ: the real game plays the same actions in a land of its own"
-        return Comparison(stretch, folder, against, note, lambda: _luanti(stretch, folder, land))
+        return Comparison(stretch, folder, against, note, lambda: _game(stretch, folder, against))
     if not plays_checkpoint(against):
         other, other_folder = open_session(Path(against))
         length = min(len(session.steps), len(other.steps))
@@ -155,7 +154,7 @@ def compare(
         )
     from worldmodel.worlds.neural import find_checkpoint
 
-    rival = find_checkpoint(against, '"luanti"', "a recording")
+    rival = find_checkpoint(against, LISTED, "a recording")
     note = "the same start, seed and sampler"
     return Comparison(session, folder, rival.name, note, lambda: _checkpoint(session, folder, rival, options))
 
@@ -216,21 +215,25 @@ def _recording(title: str, other: Session, other_folder: Path, folder: Path, len
     return Second(title, steps)
 
 
-def _luanti(session: Session, folder: Path, land: str) -> Second:
-    from worldmodel.games.luanti.game import GameOptions
-    from worldmodel.games.luanti.world import LuantiWorld
+def _game(session: Session, folder: Path, name: str) -> Second:
+    """A real game. One of more steps a second than the recording plays each of its actions that many times, the turn
+    shared out."""
     from worldmodel.model.loading import load_tokenizer
 
     config = load_tokenizer(folder).config
     try:
-        game: World = LuantiWorld((config.height, config.width), options=GameOptions(preset=land))
+        game = make_game(name, (config.height, config.width))
     except ValueError as error:
         raise WorldModelError(f"the real game cannot be compared with {folder}: {error}") from None
+    times = max(1, round(game.tick_rate / session.header.tick_rate))
 
     def steps() -> Iterator[Step]:
         yield game.reset(0, session.header.seed)
         for record in session.steps:
-            yield game.step(record.action)
+            part = Action(record.action.buttons, record.action.pitch / times, record.action.yaw / times)
+            for _ in range(times - 1):
+                game.step(part)
+            yield game.step(part)
 
     return Second(game.name, steps, game.close)
 

@@ -27,7 +27,8 @@ class Resume:
 
 
 Start = int | Path | Resume
-"""A start scene's number, a picture file of the user's own, or a moment of a recording."""
+"""A start scene's number, a picture file (or clip) of the user's own, or a moment of a recording."""
+CLIP = ".mp4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Game:
             if not hasattr(world, "scene_of"):
                 raise WorldModelError(f"{world.name} cannot start from a picture; use --start with a scene's number")
             if self._scene is None:
-                self._scene = world.scene_of(load_picture(self.start, world.frame_shape))
+                self._scene = self._opening(world, self.start)
             step = world.open(self._scene, self.seed)
         self._index = 0
         return self._picture(step, NO_ACTION, None)
@@ -98,6 +99,13 @@ class Game:
         step = self.world.step(action)
         self._index += 1
         return self._picture(step, action, sampled_at)
+
+    @staticmethod
+    def _opening(world: Any, start: Path) -> Any:
+        """A picture, or a video with its actions beside it, as an opening."""
+        if start.suffix == CLIP:
+            return world.scene_of_clip(start)
+        return world.scene_of(load_picture(start, world.frame_shape))
 
     def _resume(self, point: Resume) -> Step:
         from client.playback import tell_if_cut, usable

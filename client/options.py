@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from client.game import Resume, Start
+from client.game import CLIP, Resume, Start
 from recordings.format import SUFFIX
-from worldmodel.games.luanti.presets import land_of
+from worldmodel.games import game_of
 from worldmodel.settings import BenchOptions, EngineOptions, SamplingOptions, option_of
 from worldmodel.types import WorldModelError
 
@@ -20,10 +20,11 @@ class Play:
     """Play a world in a window, or run it without one (--headless)."""
 
     world: str = "nano"
-    """The world: "nano" (shipped), a checkpoint's folder, or "luanti" (the real game;
-    "luanti:LAND" for one of its lands: meadow, forest, shore, hills, snow, gallery, grassland, default)."""
+    """The world: "nano" (shipped), a checkpoint's folder, or a real game: "luanti" ("luanti:LAND" for one of its lands:
+    meadow, forest, shore, hills, snow, gallery, grassland, default), "vizdoom", "minerl", or "gym:ENV_ID"."""
     start: str = "0"
-    """Number of a start scene, or a picture file to start from (its centre is cropped to the frame's shape)."""
+    """Number of a start scene, a picture file to start from (its centre is cropped to the frame's shape), or a clip
+    (FILE.mp4, its actions in FILE.jsonl beside it)."""
     resume: str | None = None
     """Go on from a recording: FILE.wms or FILE.wms@STEP (default: after its last step)."""
     seed: int = 0
@@ -50,6 +51,8 @@ class Play:
     """Who plays: "random", "idle" or a recorded FILE.jsonl. Default: you in a window; random with --headless."""
     report: str | None = None
     """File for one line of JSON on the run, or - for standard output. Default with --headless: -."""
+    clips: Path | None = None
+    """Write what is played of a real game into this folder, as clips to train on."""
     record: Path | None = None
     """Record the session into this file (.wms). In a window, R starts and ends a recording at any time."""
     output_dir: Path = Path("sessions")
@@ -194,7 +197,10 @@ def check(options: Play) -> None:
     start = parse_start(options.start)
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
-    if land_of(options.world) is not None:
+    game = game_of(options.world)
+    if options.clips is not None and game is None:
+        problems.append("--clips is for a real game: a neural world is recorded with --record")
+    if game is not None:
         given = [option_of(name) for name in options.sampling.given()] + options.engine.given()
         others = {
             "--start PICTURE": isinstance(start, Path),
@@ -203,12 +209,15 @@ def check(options: Play) -> None:
         }
         given += [flag for flag, wrong in others.items() if wrong]
         if given:
-            problems.append(f"{' and '.join(given)} are for a neural world, not for --world luanti")
+            problems.append(f"{' and '.join(given)} are for a neural world, not for --world {game[0]}")
     try:
         options.sampling.over()
     except WorldModelError as error:
         problems.append(str(error))
-    if isinstance(start, Path):
+    if isinstance(start, Path) and start.suffix == CLIP:
+        if not start.is_file():
+            problems.append(f"there is no clip {start}")
+    elif isinstance(start, Path):
         from client.pictures import load_picture
 
         try:

@@ -5,8 +5,9 @@
 
 Sessions (with right CRCs, and with wrong ones), configurations, clips' lines, key bindings and start scenes are mutated
 from good ones. A find is another exception than the project's own, a sentence that is none, more than HANG_S seconds of
-the processor (or WAIT_S by the clock: other work on the machine is no fault of a case), or more than MOST_BYTES of memory
-for a file of at most 1 MiB; its case is printed, and made again from that name. What was run goes into benchmarks/reliability.json; a find becomes a test. Exit code 1 if there was one.
+the processor (or WAIT_S by the clock: other work on the machine is no fault of a case), or more than MOST_BYTES of
+memory for a file of at most 1 MiB; its case is printed, and made again from that name. What was run goes into
+benchmarks/reliability.json; a find becomes a test. Exit code 1 if there was one.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ from worldmodel.model.loading import (
     save_starts,
     save_world_model,
 )
+from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, WorldModelError
-from worldmodel.worlds.neural import NeuralOptions, NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/reliability.json"
@@ -86,7 +88,7 @@ class Material:
         self.config, self.image = config, config.image_tokenizer
         self.config_text = (self.world_folder / CONFIG_FILE).read_text()
         self.starts_file = (self.world_folder / STARTS_FILE).read_bytes()
-        self.world = NeuralWorld(self.world_folder, NeuralOptions("eager", threads=1))
+        self.world = NeuralWorld(self.world_folder, EngineOptions("eager", threads=1))
         self.session = read_session(self._record(folder / "good.wms"))
         self.session_bytes = (folder / "good.wms").read_bytes()
 

@@ -14,7 +14,7 @@ import math
 import os
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +102,71 @@ def write_checkpoint(
     }
     save_file(tensors, temporary, {CHECKSUMS: json.dumps(sums, sort_keys=True)})
     os.replace(temporary, folder / WEIGHTS_FILE)
+    temporary = unfinished(folder / CONFIG_FILE)
+    temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
+    os.replace(temporary, folder / CONFIG_FILE)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Streamed:
+    """A tensor of a checkpoint that is made when it is written. make: gives it, of this shape and type."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    make: Callable[[], Tensor]
+
+
+_STORED_TYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
+def stream_checkpoint(folder: Path, config: dict[str, Any], tensors: Sequence[Streamed]) -> None:
+    """As write_checkpoint, a tensor at a time: no more than one is in memory. The names begin with their part's.
+
+    CheckpointError for a type that is not stored. The file is in the safetensors format, whose header comes first: its
+    checksums are written over when they are known.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = sorted(tensors, key=lambda tensor: tensor.name)
+    sums = {owner(tensor.name): hashlib.sha256() for tensor in tensors}
+
+    def header() -> bytes:
+        known = json.dumps({part: digest.hexdigest() for part, digest in sums.items()}, sort_keys=True)
+        entries: dict[str, Any] = {"__metadata__": {CHECKSUMS: known}}
+        at = 0
+        for tensor in tensors:
+            if tensor.dtype not in _STORED_TYPES:
+                raise CheckpointError(f"{tensor.name} is {tensor.dtype}, which is no type of weights")
+            size = math.prod(tensor.shape) * tensor.dtype.itemsize
+            entries[tensor.name] = {
+                "dtype": _STORED_TYPES[tensor.dtype],
+                "shape": list(tensor.shape),
+                "data_offsets": [at, at + size],
+            }
+            at += size
+        text = json.dumps(entries).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+    temporary = unfinished(folder / WEIGHTS_FILE)
+    try:
+        with temporary.open("wb") as file:
+            file.write(header())
+            for tensor in tensors:
+                values = tensor.make().contiguous()
+                assert values.shape == tensor.shape, f"{tensor.name} was to be {tensor.shape}"
+                assert values.dtype == tensor.dtype, f"{tensor.name} was to be {tensor.dtype}"
+                raw = values.flatten().view(torch.uint8).numpy().data
+                sums[owner(tensor.name)].update(f"{tensor.name} {values.dtype} {tuple(values.shape)}\n".encode())
+                sums[owner(tensor.name)].update(raw)
+                file.write(raw)
+            file.seek(0)
+            file.write(header())
+        os.replace(temporary, folder / WEIGHTS_FILE)
+    except OSError as error:
+        raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be written ({error.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
     temporary = unfinished(folder / CONFIG_FILE)
     temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
     os.replace(temporary, folder / CONFIG_FILE)
@@ -212,13 +277,33 @@ def read_published(path: Path, hint: str = "") -> dict[str, Tensor]:
 
     CheckpointError, which ends with the hint, if it holds anything else.
     """
+    return tensors_by_name(read_weights_only(path, hint), path)
+
+
+def read_weights_only(path: Path, hint: str = "") -> Any:
+    """What a PyTorch file of tensors and plain values holds. The tensors of a file in the usual (zip) format stay in it
+    until they are looked at. CheckpointError, which ends with the hint, for a file that asks for anything else."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: not a file of weights alone ({reason}){hint}") from None
+
+
+def tensors_by_name(state: Any, where: object) -> dict[str, Tensor]:
+    """The same, if it is nothing but tensors by name. CheckpointError, which begins with `where`."""
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: holds {type(state).__name__}, not tensors by name")
+        raise CheckpointError(f"{where}: holds {type(state).__name__}, not tensors by name")
     return state
 
 

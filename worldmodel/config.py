@@ -16,6 +16,8 @@ from worldmodel.tokenizers.action import ActionTokenizer
 
 DOWNSAMPLING = 16  # pixels a side that one image token covers
 NORM_GROUPS = 8  # of the image tokenizer's group normalisation
+PYRAMID_GROUPS = 32  # of a pyramid's
+PYRAMID_LEVELS = DOWNSAMPLING.bit_length()  # resolutions, from the whole picture to a token's
 # Bounds of what is built: some times what any known model has, and far from what fills a memory before it is noticed.
 MAX_SIDE = 4096  # pixels
 MAX_TOKENS = 4096  # a frame
@@ -32,8 +34,9 @@ class ImageTokenizerConfig:
     """Height of the frames in pixels."""
     width: Annotated[int, Within(DOWNSAMPLING, MAX_SIDE)] = 192
     """Width of the frames in pixels."""
-    quantizer: Annotated[str, OneOf(("fsq", "vq"))] = "fsq"
-    """Finite scalar quantisation, fsq (takes --levels), or vector quantisation, vq (takes --vq-codes and --vq-dim)."""
+    quantizer: Annotated[str, OneOf(("fsq", "vq", "nearest"))] = "fsq"
+    """Finite scalar quantisation, fsq (takes --levels), or vector quantisation (takes --vq-codes and --vq-dim): vq
+    compares directions, nearest distances, as MineWorld does."""
     levels: tuple[Annotated[int, Within(2, 256)], ...] = (8, 8, 8, 8)
     """Levels of each channel of a code; their product is the number of codes."""
     vq_codes: Annotated[int, Within(2, MAX_CODES)] = 4096
@@ -50,6 +53,11 @@ class ImageTokenizerConfig:
     """Residual blocks at each."""
     detail_levels: tuple[Annotated[int, Within(2, 256)], ...] = ()
     """Levels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
+    pyramid: tuple[Annotated[int, Within(PYRAMID_GROUPS, 8192)], ...] = ()
+    """Channels at 1/1, 1/2, 1/4, 1/8 and 1/16 of the resolution: a VQGAN's pyramid, as MineWorld has it, in place of
+    the encoder and the decoder above (none: no pyramid)."""
+    pyramid_blocks: Annotated[tuple[int, int], Within(1, 64)] = (2, 3)
+    """Residual blocks at each resolution of the pyramid's encoder and decoder."""
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -63,8 +71,13 @@ class ImageTokenizerConfig:
         if self.quantizer == "fsq" and not 2 <= self.codebook_size <= MAX_CODES:
             given = f"{self.levels} and detail_levels {self.detail_levels}" if self.detail_levels else str(self.levels)
             raise ConfigError(f"levels must make 2 to {MAX_CODES} codes, got {given}: {self.codebook_size}")
-        if self.quantizer == "vq" and self.detail_levels:
-            raise ConfigError(f"detail_levels are for the quantizer fsq, got {self.detail_levels} with vq")
+        if self.quantizer != "fsq" and self.detail_levels:
+            given = f"{self.detail_levels} with {self.quantizer}"
+            raise ConfigError(f"detail_levels are for the quantizer fsq, got {given}")
+        if self.pyramid and len(self.pyramid) != PYRAMID_LEVELS:
+            raise ConfigError(f"pyramid must have {PYRAMID_LEVELS} resolutions' channels or none, got {self.pyramid}")
+        if any(channels % PYRAMID_GROUPS for channels in self.pyramid):
+            raise ConfigError(f"pyramid must be multiples of {PYRAMID_GROUPS}, got {self.pyramid}")
         for name in ("encoder_channels", "decoder_channels"):
             if any(number % NORM_GROUPS for number in getattr(self, name)):
                 raise ConfigError(f"{name} must be multiples of {NORM_GROUPS}, got {getattr(self, name)}")
@@ -179,7 +192,13 @@ class TransformerConfig:
 @dataclass(frozen=True, slots=True)
 class WorldModelConfig:
     """A whole world model. order: decode order it was trained for; legacy_camera: see ActionTokenizer;
-    tick_rate: steps a second; game: name of the recorded game."""
+    tick_rate: steps a second; game: name of the recorded game.
+
+    Of weights in a released order (see decode_order): action_lead: how many lines later than the one before it a
+    frame's action is read in recorded clips (0: line k - 1 leads to frame k; 1: line k does); stand_in: what a row's
+    first token is fed in the diagonal order, the token of the frame before or the pass's last input; keep: frames that
+    its context begins with again when it is full.
+    """
 
     image_tokenizer: ImageTokenizerConfig = ImageTokenizerConfig()
     transformer: TransformerConfig = TransformerConfig()
@@ -187,13 +206,27 @@ class WorldModelConfig:
     legacy_camera: bool = False
     tick_rate: Annotated[float, Within(0.1, 1000)] = 10.0
     game: str = "luanti"
+    action_lead: Annotated[int, Within(0, 1)] = 0
+    stand_in: Annotated[str, OneOf(("frame-before", "last-input"))] = "frame-before"
+    keep: Annotated[int, Within(1, MAX_OFFSET)] = 8
 
     def __post_init__(self) -> None:
         check_fields(self)
         try:
-            self.decode_order()
+            released = self.decode_order().released
         except ValueError as error:
             raise ConfigError(f"order: {error}") from None
+        if released:
+            self._check_released()
+
+    def _check_released(self) -> None:
+        t = self.transformer
+        if t.rotary != "sequence" or t.previous_frame or t.action_input or t.place_embedding:
+            raise ConfigError(f'order {self.order!r} is for plain token inputs and rotary "sequence"')
+        if t.attended != t.window or self.image_tokenizer.detail_levels:
+            raise ConfigError(f"order {self.order!r} is for a context of the last frames, and for tokens of one code")
+        if 2 * self.keep > t.window:  # else the two caches that take turns would have to be three
+            raise ConfigError(f"keep must be at most half of the context's {t.window} frames, got {self.keep}")
 
     def decode_order(self) -> DecodeOrder:
         return parse_order(self.order, self.image_tokenizer.grid_height, self.image_tokenizer.grid_width)
@@ -201,6 +234,9 @@ class WorldModelConfig:
     def action_tokenizer(self) -> ActionTokenizer:
         return ActionTokenizer(self.image_tokenizer.codebook_size, self.legacy_camera)
 
+
+# Of the released image tokenizer: a pyramid, from the whole picture to 1/16 of its resolution.
+MINEWORLD_PYRAMID = (128, 256, 256, 512, 768)
 
 _MINEWORLD_TOKENIZER = ImageTokenizerConfig(height=224, width=384, quantizer="vq", vq_codes=8192, vq_dim=64)
 

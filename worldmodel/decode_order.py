@@ -7,27 +7,34 @@ training pass over the whole frame computes. Places are row-major indices. It kn
 
 Diagonal order: Diagonal Decoding (arXiv 2503.14070): row r may start once row r-1 has k tokens. Unlike the
 released code, a row's first token gets a learned start embedding as its input, never a stand-in.
+
+Weights that MineWorld's own code has trained know no start embedding: they read one sequence of frames and actions,
+token by token, and a frame's first token is read off the action before it. Their orders are "released-raster" and
+"released-diagonal-K", which engine/released.py decodes; the groups are those of the orders of that name.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 MAX_DIGITS = 4  # of a diagonal order's number: no grid is wider
+RELEASED = "released-"  # how the orders of released weights begin
 START = -1  # the "source" of a place whose input is the learned start token
 
 
 @dataclass(frozen=True)
 class DecodeOrder:
     """name: its specification, e.g. "diagonal-1"; groups: places by group; source[place]: the place whose
-    token is this place's input, or START. ValueError if the groups are no partition or a source comes late."""
+    token is this place's input, or START; released: the input is the token before, in one sequence of frames and
+    actions. ValueError if the groups are no partition or a source comes late."""
 
     name: str
     height: int
     width: int
     groups: tuple[tuple[int, ...], ...]
     source: tuple[int, ...]
+    released: bool = False
 
     def __post_init__(self) -> None:
         places = [place for group in self.groups for place in group]
@@ -101,7 +108,9 @@ def rows(height: int, width: int) -> DecodeOrder:
 
 
 def parse_order(name: str, height: int, width: int) -> DecodeOrder:
-    """ "raster", "diagonal-K" or "rows" -> DecodeOrder for a grid. ValueError for another name."""
+    """ "raster", "diagonal-K" or "rows", or a released one -> DecodeOrder for a grid. ValueError for another name."""
+    if name.startswith(RELEASED) and name != f"{RELEASED}rows":
+        return replace(parse_order(name.removeprefix(RELEASED), height, width), name=name, released=True)
     if name == "raster":
         return raster(height, width)
     if name == "rows":

@@ -13,6 +13,7 @@ from tyro.conf import OmitArgPrefixes
 from kernels.sampling import Sampler
 from worldmodel.checks import ConfigError
 
+EngineName = Literal["auto", "cuda", "native", "openvino", "eager"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
 Preset = Literal["nano", "mineworld-300m", "mineworld-700m", "mineworld-1200m"]  # of worldmodel.config.PRESETS
 
@@ -46,7 +47,7 @@ class SamplingOptions:
 class EngineOptions:
     """What runs the model, and where."""
 
-    engine: Literal["auto", "cuda", "native", "openvino", "eager"] = "auto"
+    engine: EngineName = "auto"
     """What runs the model; auto takes the fastest that works here."""
     device: Device = "auto"
     """Where the model runs."""

@@ -29,11 +29,16 @@ DOORS = {
     "train tokenizer": Door("tokenizer", "Train an image tokenizer on clips."),
     "train world": Door("world", "Train a world model on clips and recorded sessions.", extra=False),
     "train idm": Door("idm", "Train the inverse dynamics model that reads actions from frames."),
+    "prepare vpt": Door("prepare_vpt", "Turn VPT's recordings into token shards.", extra=False),
+    "prepare minestudio": Door("prepare_minestudio", "Take the pictures out of MineStudio's recordings.", extra=False),
     "evaluate": Door("evaluate", "Score a world on clips: does it follow the player?"),
     "sweep": Door("sweep", "Score a small grid of sampling settings on clips."),
+    "import-mineworld": Door("mineworld", "Import MineWorld's weights as a checkpoint.", extra=False),
+    "record-game": Door("record_game", "Record random play of another game as clips.", extra=False),
     "record": Door("record", "Record scripted play of the real game (Luanti) as clips.", extra=False),
 }
 TRAIN = "Train an image tokenizer, a world, or an inverse dynamics model."
+GROUPS = {"train": TRAIN, "prepare": "Turn recordings of Minecraft into what is trained on."}
 
 
 def find(words: Sequence[str]) -> str | None:
@@ -58,7 +63,7 @@ def listed(prefix: str = "") -> dict[str, Any]:
     """Stand-ins for a list of subcommands, below `prefix` ("train " or none): name -> a class with its sentence."""
     abouts = {name.removeprefix(prefix): door.about for name, door in DOORS.items() if name.startswith(prefix)}
     if not prefix:
-        abouts = {"train": TRAIN, **{name: about for name, about in abouts.items() if " " not in name}}
+        abouts = {**GROUPS, **{name: about for name, about in abouts.items() if " " not in name}}
     return {name: dataclass(type(name, (), {"__doc__": about})) for name, about in abouts.items()}
 
 
@@ -67,10 +72,14 @@ def complete() -> dict[str, Any]:
     import tyro
 
     kinds = {name: import_module(f"client.making.{door.module}").Arguments for name, door in DOORS.items()}
-    trained = [Annotated[kind, tyro.conf.subcommand(name.split()[1])] for name, kind in kinds.items() if " " in name]
-    what = tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Union[tuple(trained)]]]  # noqa: UP007
-    train = make_dataclass("Train", [("what", what)], namespace={"__doc__": TRAIN})
-    return {"train": train, **{name: kind for name, kind in kinds.items() if " " not in name}}
+    groups = {}
+    for group, about in GROUPS.items():
+        inside = [
+            Annotated[k, tyro.conf.subcommand(n.split()[1])] for n, k in kinds.items() if n.startswith(f"{group} ")
+        ]
+        what = tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Union[tuple(inside)]]]  # noqa: UP007
+        groups[group] = make_dataclass(group.capitalize(), [("what", what)], namespace={"__doc__": about})
+    return {**groups, **{name: kind for name, kind in kinds.items() if " " not in name}}
 
 
 def script(*words: str) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from worldmodel.evaluation.drift import drift_scores, random_play
 from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
 from worldmodel.evaluation.hotbar import KEPT_FRAMES, WALK, hotbar_kept
 from worldmodel.evaluation.idm import PRETRAINED_IDM
+from worldmodel.evaluation.mineworld import CONTEXT, SAMPLING, clip_episodes
 from worldmodel.evaluation.page import write_page
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.evaluation.published import not_computed, published_metrics
@@ -57,10 +58,13 @@ class Arguments:
     """Folder of the report."""
     idm: Path = PRETRAINED_IDM
     """What reads the actions: a folder of an inverse dynamics model, or the .weights file of VPT's."""
+    protocol: Literal["ours", "mineworld"] = "ours"
+    """mineworld: its clips (NAME_<int>.mp4 at 20 Hz, a line of actions a picture), its sampling (top-p 0.8, temperature
+    1) and its scores beside ours; give --clips as many as there are."""
     frames: int = 15
     """Frames generated of each stretch."""
     context: int = 0
-    """Recorded frames before them. Default: as many as the model sees."""
+    """Recorded frames before them; with --protocol mineworld always 1. Default: as many as the model sees."""
     clips: int = 64
     """How many stretches, spread over the data."""
     seeds: int = 1
@@ -99,7 +103,8 @@ def check(args: Arguments) -> ActionReader:
     for path in (args.lpips, args.fvd):
         if path is not None and not path.is_file():
             raise ClipError(f"{path} is no file of published weights")
-    check_length(args.data, args.context + args.frames)
+    if args.protocol == "ours":
+        check_length(args.data, args.context + args.frames)
     return reader
 
 
@@ -148,9 +153,12 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 
 def main(args: Arguments) -> None:
     began = time.monotonic()
-    args = replace(args, context=args.context or load_config(args.checkpoint).transformer.window)
+    released = args.protocol == "mineworld"
+    window = CONTEXT if released else load_config(args.checkpoint).transformer.window
+    args = replace(args, context=window if released else args.context or window)
     reader = check(args)
-    sampler = args.sampling.over(load_sampler(args.checkpoint))
+    usual = load_sampler(args.checkpoint)
+    sampler = args.sampling.over(replace(usual, **SAMPLING) if released else usual)
     world = NeuralWorld(args.checkpoint, args.engine, sampler).load()
     config, tokenizer = world.model.config, world.model.tokenizer
     settings = {
@@ -164,12 +172,20 @@ def main(args: Arguments) -> None:
         "without_black_frames": True,  # earlier versions took them: their rollouts are of other stretches
         "sampler": asdict(world.sampler),
         "order": config.order,
+        **({"protocol": "mineworld"} if released else {}),
     }
     check_folder(args.out, settings)
-    store = args.cache / "frames"
-    stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
-    tokens = build_token_store(stored, tokenizer, config, args.out / "tokens", world.device)
-    episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
+    length = args.context + args.frames
+    if released:
+        episodes = clip_episodes(world, args.data, length, args.clips, args.out / "clips", args.skip_bad)
+        held_out = np.concatenate([episode.frames[:1] for episode in episodes])
+    else:
+        store = args.cache / "frames"
+        names = build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad)
+        stored = open_frame_store(store, names)
+        tokens = build_token_store(stored, tokenizer, config, args.out / "tokens", world.device)
+        episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, length)
+        held_out = np.concatenate([clip.frames[::TOKENIZER_EVERY] for clip in stored])
     speed = time_frames(world, episodes[0].tokens[: args.context], episodes[0].actions[: args.context - 1], args.timed)
 
     tally, strips, videos = Tally(reader, args.context), [], []
@@ -183,7 +199,6 @@ def main(args: Arguments) -> None:
                 videos.append({name: frames[args.context :] for name, frames in shown.frames.items()})
     long = roll_out_long(args, world, episodes)
     walks = roll_out_walks(args, world, episodes)
-    held_out = np.concatenate([clip.frames[::TOKENIZER_EVERY] for clip in stored])
 
     def pixels(codes: NDArray[np.int32]) -> NDArray[np.uint8]:
         return decode_tokens(tokenizer, codes)
@@ -196,6 +211,7 @@ def main(args: Arguments) -> None:
         "episodes": len(episodes),
         "following": tally.following(),
         "picture": tally.picture(),
+        **({"mineworld": tally.mineworld()} if released else {}),
         "published": published_metrics(videos, args.lpips, args.fvd),
         "frechet_distance_on_idm_features": tally.frechet(),
         "drift": drift_scores(long, pixels, reader) if long else [],
@@ -212,5 +228,10 @@ def main(args: Arguments) -> None:
         low, high = result["interval95"]["f1"]
         degrees = camera_off(result, "degrees")
         print(f"{name}: F1 {result['f1']:.3f} ({low:.3f} to {high:.3f}), camera {degrees:.2f} degrees off")
+    for name, result in scores.get("mineworld", {}).items():
+        print(
+            f"{name}, as MineWorld scores: P {result['precision']:.2f}, R {result['recall']:.2f}, "
+            f"F1 {result['f1']:.2f}, camera {result['camera_bins_off']:.2f} bins off"
+        )
     made, repeat = mean_psnr(scores, MODEL), mean_psnr(scores, REPEAT)
     print(f"PSNR {made:.2f} dB, repeating the last frame {repeat:.2f} dB: {args.out / 'page.html'}")

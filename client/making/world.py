@@ -8,7 +8,7 @@ Several GPUs: torchrun --nproc-per-node N -m worldmodel train world ... --device
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -18,16 +18,20 @@ from recordings.check import Shapes, check_session
 from recordings.format import RecordingError
 from recordings.reader import read_session
 from worldmodel.config import TransformerConfig, WorldModelConfig
-from worldmodel.data.clips import ClipReader, ClipStep
-from worldmodel.data.frames import named_clips, open_clips
+from worldmodel.data.clips import ClipError, ClipReader, ClipStep
+from worldmodel.data.frames import StoredClip, named_clips, open_clips
 from worldmodel.data.played import decode_steps
-from worldmodel.data.tokens import build_token_store
+from worldmodel.data.tokens import TokenClip, build_token_store
+from worldmodel.minecraft.shards import is_shards, open_shards, pictured
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
+from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import DONE
 from worldmodel.training.stopping import rank
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.worlds.neural import find_recorded
+
+VAL_SHARDS = 16  # whose pictures are painted, for rollouts and start scenes
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,10 @@ class Arguments:
     """What is trained on what."""
 
     data: tuple[Path, ...]
-    """Folders of clips or of sessions; a folder that is given N times is drawn from N times as often."""
+    """Folders of clips, of sessions, or of token shards; a folder that is given N times is drawn from N times as
+    often."""
     val: Path
-    """Folder of held-out clips or sessions."""
+    """Folder of held-out clips, sessions, or token shards."""
     tokenizer: Path
     """Folder of a trained image tokenizer."""
     out: Path
@@ -76,11 +81,35 @@ def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]
 READERS: dict[str, ClipReader] = {".wms": read_session_clip}
 
 
+def _shards(
+    args: Arguments, tokenizer: ImageTokenizer, config: WorldModelConfig
+) -> tuple[WorldModelConfig, list[TokenClip], list[tuple[StoredClip, TokenClip]]]:
+    """Token shards (worldmodel prepare vpt) in place of clips. ClipError for a mixture of both."""
+    folders = (*args.data, args.val)
+    if not all(is_shards(folder) for folder in folders):
+        raise ClipError("token shards are trained and validated on alone: prepare the clips of the other folders, too")
+    opened = {folder: open_shards(folder, tokenizer, args.legacy_camera) for folder in folders}
+    rates = sorted({rate for _, rate in opened.values()})
+    if len(rates) > 1:
+        raise ClipError(
+            f"the shards are of {' and '.join(f'{rate:g}' for rate in rates)} steps a second: prepare them alike"
+        )
+    val = [pictured(clip, tokenizer) for clip in opened[args.val][0][:VAL_SHARDS]]
+    drawn = [clip for folder in args.data for clip in opened[folder][0]]
+    return replace(config, tick_rate=rates[0], game="minecraft"), drawn, val
+
+
 def main(args: Arguments) -> None:
     (args.out / DONE).unlink(missing_ok=True)
     tokenizer = load_tokenizer(args.tokenizer)
     config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera)
     device = torch.device(args.training.device)
+    if any(is_shards(folder) for folder in (*args.data, args.val)):
+        config, drawn, val = _shards(args, tokenizer, config)
+        if train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
+            (args.out / DONE).touch()
+            print(f"done: {args.out}")
+        return
     height, width = tokenizer.config.height, tokenizer.config.width
     splits = {"train": args.data, "val": (args.val,)}
     clips = open_clips(splits, args.cache / "frames", height, width, READERS, args.skip_bad)

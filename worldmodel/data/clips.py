@@ -174,7 +174,7 @@ def _with_late_clicks(ticks: Iterator[_Tick]) -> Iterator[_Tick]:
         held, begun = clicks, clicks - held
 
 
-def _read_ticks(path: Path) -> Iterator[_Tick]:
+def read_ticks(path: Path) -> Iterator[_Tick]:
     return _with_late_clicks(_with_slots(_ticks(path)))
 
 
@@ -187,6 +187,15 @@ def fold(ticks: list[_Tick]) -> Action:
     pitch = sum(tick.dy for tick in ticks) * DEGREES_PER_PIXEL
     yaw = sum(tick.dx for tick in ticks) * DEGREES_PER_PIXEL
     return Action(buttons, pitch, yaw)
+
+
+def fold_actions(actions: Sequence[Action]) -> Action:
+    """The same of actions that are known already."""
+    buttons = frozenset().union(*(action.buttons for action in actions))
+    slots = [action.buttons & HOTBAR for action in actions if action.buttons & HOTBAR]
+    if slots:
+        buttons = (buttons - HOTBAR) | slots[-1]
+    return within_reach(Action(buttons, sum(a.pitch for a in actions), sum(a.yaw for a in actions)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +226,8 @@ def input_entries(
     }
 
 
-def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
-    """The inverse of `fold`: VPT lines (JSON, without line ends), TICKS_PER_STEP for each 10 Hz action.
+def action_lines(actions: Iterable[Action | None], ticks: int = TICKS_PER_STEP) -> Iterator[str]:
+    """The inverse of `fold`: VPT lines (JSON, without line ends), `ticks` for each action.
 
     The mouse moves in the first tick, buttons are held in all of them. The camera is exact: `dx` need not be whole.
     None: a cut, as by an open GUI; what follows it is a new segment.
@@ -237,7 +246,7 @@ def action_lines(actions: Iterable[Action | None]) -> Iterator[str]:
             frozenset(key_of[name] for name in held if name in key_of),
             frozenset(mouse_of[name] for name in held if name in mouse_of),
         )
-        for part in range(TICKS_PER_STEP):
+        for part in range(ticks):
             dx, dy = (action.yaw / DEGREES_PER_PIXEL, action.pitch / DEGREES_PER_PIXEL) if part == 0 else (0.0, 0.0)
             yield json.dumps(
                 {
@@ -259,7 +268,7 @@ def read_actions(path: Path) -> list[Action]:
 
     ClipError with file and line for a bad line, or for a camera move of more than MAX_TURN degrees a step.
     """
-    ticks = list(_read_ticks(path))
+    ticks = list(read_ticks(path))
     actions = []
     for first in range(0, len(ticks) - TICKS_PER_STEP + 1, TICKS_PER_STEP):
         action = fold(ticks[first : first + TICKS_PER_STEP])
@@ -303,7 +312,7 @@ def plan_clip(path: Path, height: int, width: int) -> ClipPlan:
     lines = path.with_suffix(".jsonl")
     if not lines.is_file():
         raise ClipError(f"{path} has no {lines.name} beside it")
-    ticks = list(_read_ticks(lines))
+    ticks = list(read_ticks(lines))
     video = open_video(path)
     fit = fit_to(video, height, width)
     if abs(video.ticks - len(ticks)) > MAX_MISSING_TICKS:

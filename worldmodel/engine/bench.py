@@ -36,6 +36,7 @@ from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.engine.native import NativeDecoder
+from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.engine.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
@@ -80,8 +81,11 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         decoders.append(other.decoder)
     for decoder, run in zip(decoders, runs.values(), strict=True):
         if filled:
-            assert isinstance(decoder, FrameDecoder), "on a CPU"
-            fill_context(decoder, rng)
+            assert isinstance(decoder, FrameDecoder | ReleasedDecoder), "on a CPU"
+            if isinstance(decoder, ReleasedDecoder):
+                decoder.fill(rng)
+            else:
+                fill_context(decoder, rng)
         else:
             for _ in trange(ROLLS * config.transformer.window, desc="rolling the context", disable=quiet or None):
                 run()

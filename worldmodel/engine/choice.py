@@ -22,6 +22,7 @@ from worldmodel.engine.kernel_ops import KernelOps, usable
 from worldmodel.engine.memory import check_memory, memory_problem
 from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.ops import LibraryOps
+from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.model.loading import WorldModel
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
@@ -95,6 +96,10 @@ def pick_engine(wanted: str, device: torch.device, config: WorldModelConfig, par
     """
     if wanted not in ENGINES:
         raise WorldModelError(f"unknown engine {wanted!r}; known are {', '.join(ENGINES)}")
+    if config.decode_order().released:
+        if wanted not in ("auto", "eager"):
+            raise WorldModelError(f"weights in the order {config.order!r} are decoded by --engine eager, not {wanted}")
+        return "eager"
     if wanted == "auto" and device.type == "cuda":
         return "cuda"
     if wanted == "auto":
@@ -171,6 +176,12 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
         return Engine(name, decoder, pixel_decoder(model.tokenizer, threads))
     notices = ()
+    if model.config.decode_order().released:
+        if device.type == "cpu" and not forked():
+            torch.set_num_threads(threads)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        decoder = ReleasedDecoder(model.transformer.to(device, dtype))
+        return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)))
     if wanted == "auto" and device.type == "cpu" and parameters <= SMALL_PARAMETERS:
         problem = native_problem(model.config, COMPILE_SECONDS)
         notices = (f"the native engine cannot be had: {problem}; {name} plays",)
@@ -202,7 +213,7 @@ def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
 
 def pixel_decoder(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
     """tokens (places,) -> frame, the fastest way that works on this CPU."""
-    if not has_openvino():
+    if not has_openvino() or tokenizer.config.pyramid:
         return eager_pixels(tokenizer)
     from worldmodel.engine.openvino import OpenVinoDecoder
 

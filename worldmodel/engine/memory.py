@@ -28,7 +28,8 @@ def needed_bytes(config: WorldModelConfig, dtype: torch.dtype, engine: str, para
     """Memory that the weights, the image tokenizer's too, the cache and the input tables take at least."""
     t = config.transformer
     entries = t.window * (config.image_tokenizer.tokens_per_frame + 1)
-    cache = 2 * t.layers * t.kv_heads * t.head_dim * entries * dtype.itemsize
+    turns = 2 if config.decode_order().released else 1  # caches
+    cache = turns * 2 * t.layers * t.kv_heads * t.head_dim * entries * dtype.itemsize
     tables = config.action_tokenizer().vocabulary * t.hidden * 4 * (1 + t.previous_frame + t.action_input)
     copies = {"openvino": 2, "native": 1.25}.get(engine, 1)  # which hold the weights a second time, or in 8 bits
     pictures = count_tokenizer(config) * 4  # it stays in float32

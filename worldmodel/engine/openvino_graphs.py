@@ -15,7 +15,7 @@ from openvino import opset13
 
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import Layer, VisualActionTransformer
-from worldmodel.tokenizers.image import NORM_GROUPS, ImageTokenizer, ResidualBlock
+from worldmodel.tokenizers.image import NORM_GROUPS, ImageDecoder, ImageTokenizer, ResidualBlock
 
 # OpenVINO's stubs do not know its own operators: both are used untyped here.
 ov: Any = openvino
@@ -135,6 +135,7 @@ def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvin
 def build_image_decoder(tokenizer: ImageTokenizer) -> openvino.Model:
     """Quantised latents (1, code_dim, h, w) -> frame uint8 (1, H, W, 3). Twin of ImageDecoder and to_frames."""
     config, decoder = tokenizer.config, tokenizer.decoder
+    assert isinstance(decoder, ImageDecoder), "a pyramid is decoded by PyTorch"
 
     def convolution(x: Node, module: torch.nn.Conv2d) -> Node:
         pad = [module.kernel_size[0] // 2] * 2

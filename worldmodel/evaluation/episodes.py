@@ -29,7 +29,7 @@ class Episode:
     """A stretch of a recorded clip: T = context + frames steps.
 
     frames: uint8 (T, H, W, 3); tokens: int32 (T, places) of the recorded frames; actions: int32 (T, 11); held: bool
-    (T, 23).
+    (T, 23); degrees: float (T, 2) of [pitch, yaw] as recorded, where MineWorld's scores are wanted.
     """
 
     clip: str
@@ -38,6 +38,7 @@ class Episode:
     tokens: NDArray[np.int32]
     actions: NDArray[np.int32]
     held: NDArray[np.bool_]
+    degrees: NDArray[np.floating] | None = None
 
 
 def pick_episodes(clips: Sequence[tuple[StoredClip, TokenClip]], count: int, length: int) -> list[Episode]:

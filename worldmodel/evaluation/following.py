@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "hotbar": tuple(f"hotbar.{slot}" for slot in range(1, 10)),
 }
 _INDEX = {name: index for index, name in enumerate(BUTTONS)}
-_DEGREES = np.array([bin_to_camera(index) for index in range(CAMERA_BINS)])
+BIN_DEGREES = np.array([bin_to_camera(index) for index in range(CAMERA_BINS)])
 AXES = ("pitch", "yaw")
 
 
@@ -169,7 +169,7 @@ def _group(confusion: NDArray[np.int64], buttons: tuple[str, ...]) -> GroupScore
 def _camera(confusion: NDArray[np.int64]) -> CameraScore:
     told, read = np.indices(confusion.shape)
     steps = max(1, int(confusion.sum()))
-    off_bins, off_degrees = abs(told - read), abs(_DEGREES[told] - _DEGREES[read])
+    off_bins, off_degrees = abs(told - read), abs(BIN_DEGREES[told] - BIN_DEGREES[read])
     turned = confusion * (told != CAMERA_CENTRE)
     moved = int(turned.sum())
     same_sign = np.sign(told - CAMERA_CENTRE) == np.sign(read - CAMERA_CENTRE)

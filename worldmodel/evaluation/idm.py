@@ -80,12 +80,14 @@ class ReadActions:
     """What was read from T frames; entry i is the action that led from frame i to frame i + 1.
 
     buttons: float32 (T - 1, 23) probabilities in BUTTONS' order; camera: float32 (T - 1, 2, 21) probabilities of the
-    bins of [pitch, yaw]; features: float32 (T - 1, D) of the layer before the heads.
+    bins of [pitch, yaw]; features: float32 (T - 1, D) of the layer before the heads; vpt_camera: int (T - 1, 2), VPT's
+    own camera bins, of its model alone.
     """
 
     buttons: NDArray[np.float32]
     camera: NDArray[np.float32]
     features: NDArray[np.float32]
+    vpt_camera: NDArray[np.int64] | None = None
 
     @property
     def held(self) -> NDArray[np.bool_]:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from kernels.sampling import Sampler
 from worldmodel.data.played import decode_tokens
 from worldmodel.evaluation.episodes import Episode, generate
-from worldmodel.evaluation.following import Counts, add_up, as_told, count, interval, score
+from worldmodel.evaluation.following import BIN_DEGREES, Counts, add_up, as_told, count, interval, score
+from worldmodel.evaluation.mineworld import Transitions, protocol, vpt_bins
 from worldmodel.evaluation.picture import frechet_distance, psnr, ssim
 from worldmodel.evaluation.reader import ActionReader
 from worldmodel.tokenizers.action import camera_bins
@@ -65,13 +66,14 @@ def show_episodes(
 @dataclass(slots=True)
 class Tally:
     """Adds up episodes. counts, features: by source, an entry an episode and seed (the reader keeps nothing from one to
-    the next); rows: PSNR and SSIM of every generated frame."""
+    the next); rows: PSNR and SSIM of every generated frame; transitions: for MineWorld's scores."""
 
     reader: ActionReader
     context: int
     counts: dict[str, list[Counts]] = field(default_factory=dict)
     features: dict[str, list[NDArray[np.float32]]] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    transitions: dict[str, list[Transitions]] = field(default_factory=dict)
 
     def add(self, shown: Shown) -> None:
         own = slice(self.context - 1, None)  # the transitions into the generated frames
@@ -82,6 +84,10 @@ class Tally:
             found = self.reader.read(frames)
             self.counts.setdefault(name, []).append(count(held, found.held[own], bins, found.bins[own]))
             self.features.setdefault(name, []).append(found.features[own])
+            if shown.episode.degrees is not None:
+                camera = found.vpt_camera if found.vpt_camera is not None else vpt_bins(BIN_DEGREES[found.bins])
+                told = vpt_bins(shown.episode.degrees[:-1])[own]
+                self.transitions.setdefault(name, []).append(Transitions(held, found.held[own], told, camera[own]))
         real, last = shown.frames[REAL][self.context :], shown.frames[REAL][self.context - 1][None]
         pictures = {name: frames[self.context :] for name, frames in shown.frames.items() if name != REAL}
         pictures[REPEAT] = np.broadcast_to(last, real.shape)
@@ -101,6 +107,10 @@ class Tally:
         return {
             name: {**asdict(score(add_up(parts))), "interval95": interval(parts)} for name, parts in self.counts.items()
         }
+
+    def mineworld(self) -> dict[str, dict[str, Any]]:
+        """By source: MineWorld's scores, where the episodes have the degrees that they need."""
+        return {name: protocol(parts) for name, parts in self.transitions.items()}
 
     def picture(self) -> dict[str, list[float]]:
         """Mean PSNR and SSIM by frame index."""

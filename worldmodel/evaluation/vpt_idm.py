@@ -290,7 +290,7 @@ def read_vpt_actions(model: VPTInverseDynamicsModel, frames: NDArray[np.uint8]) 
     known, camera, features = (torch.cat(part)[: T - 1].numpy() for part in zip(*parts, strict=True))
     buttons = np.zeros((T - 1, len(BUTTONS)), np.float32)
     buttons[:, [BUTTONS.index(name) for name in VPT_BUTTONS]] = known
-    return ReadActions(buttons, camera @ _bin_table(), features)
+    return ReadActions(buttons, camera @ _bin_table(), features, camera.argmax(-1))
 
 
 def load_vpt_idm(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
+from worldmodel.model.released import sequence_logits
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -219,6 +220,8 @@ class VisualActionTransformer(nn.Module):
         tokens: (B, T, places) int64; actions: (B, T, 11) int64. Returns logits (B, T - first, image, codes) of
         frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s].
         """
+        if self.layout.order.released:
+            return sequence_logits(self, tokens, actions, first)
         return self.logits(self.through(self.embed_blocks(tokens, actions))[:, first:, : self.layout.image])
 
     def through(self, x: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """Image tokenizer: a vector-quantised convolutional autoencoder with 16x downsampling.
 
 Frames become a grid of code indices and back. The encoder works at 1/8 and 1/16 of the resolution; the
-decoder is a trunk at the token grid's resolution with PixelShuffle, so that it is cheap on a CPU. It knows
+decoder is a trunk at the token grid's resolution with PixelShuffle, so that it is cheap on a CPU; where the
+configuration has a pyramid, both are that instead (pyramid.py). It knows
 frames and codes; nothing of actions, the transformer or files. Architecture only: no training, no I/O.
 """
 
@@ -12,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from worldmodel.config import NORM_GROUPS, ImageTokenizerConfig
-from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, VectorQuantizer
+from worldmodel.tokenizers.pyramid import PyramidDecoder, PyramidEncoder
+from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, NearestQuantizer, VectorQuantizer
 
 
 class ResidualBlock(nn.Module):
@@ -88,13 +90,13 @@ class ImageTokenizer(nn.Module):
     def __init__(self, config: ImageTokenizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = ImageEncoder(config)
-        self.decoder = ImageDecoder(config)
-        self.quantizer = (
-            FiniteScalarQuantizer((*config.levels, *config.detail_levels))
-            if config.quantizer == "fsq"
-            else VectorQuantizer(config.codebook_size, config.code_dim)
-        )
+        self.encoder = PyramidEncoder(config) if config.pyramid else ImageEncoder(config)
+        self.decoder = PyramidDecoder(config) if config.pyramid else ImageDecoder(config)
+        if config.quantizer == "fsq":
+            self.quantizer = FiniteScalarQuantizer((*config.levels, *config.detail_levels))
+        else:
+            kind = NearestQuantizer if config.quantizer == "nearest" else VectorQuantizer
+            self.quantizer = kind(config.codebook_size, config.code_dim)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> codes (B, tokens) int64, row by row. ValueError on a wrong size."""

@@ -155,3 +155,34 @@ class VectorQuantizer(nn.Module):
         ranked = similarity.topk(near + 1, dim=-1).indices[:, 1:]
         pick = torch.randint(near, (len(flat), 1), generator=generator, device=indices.device)
         return ranked.gather(-1, pick).view(indices.shape)
+
+
+class NearestQuantizer(VectorQuantizer):
+    """Vector quantisation by Euclidean distance: latents and codes as they are, of any length (arXiv 1711.00937)."""
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As VectorQuantizer.forward."""
+        flat = self.bound(latents).reshape(-1, self.code_dim)
+        indices = torch.cdist(flat, self.codebook).argmin(-1)
+        if self.training:
+            self._update(flat.detach(), indices)
+        codes = self.codebook[indices]
+        loss = self.commitment * F.mse_loss(flat, codes)
+        quantised = flat + (codes - flat).detach()
+        return quantised.view(latents.shape), indices.view(latents.shape[:-1]), loss
+
+    @torch.no_grad()
+    def _update(self, flat: Tensor, indices: Tensor) -> None:
+        super()._update(flat, indices)
+        self.codebook.copy_(self.sums / self.usage.clamp_min(1e-6).unsqueeze(-1))  # the mean, not its direction
+
+    def bound(self, latents: Tensor) -> Tensor:
+        """What is compared with the codes: the latents."""
+        return latents.float()
+
+    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One of the `near` nearest codes of each code, itself excluded."""
+        near, flat = min(self.near, self.codebook_size - 1), indices.reshape(-1)
+        ranked = torch.cdist(self.codebook[flat], self.codebook).topk(near + 1, dim=-1, largest=False).indices[:, 1:]
+        pick = torch.randint(near, (len(flat), 1), generator=generator, device=indices.device)
+        return ranked.gather(-1, pick).view(indices.shape)

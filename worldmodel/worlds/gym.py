@@ -26,6 +26,19 @@ from worldmodel.types import BUTTONS, Action, Frame, World, WorldModelError
 
 CAMERA_LIMIT = 180.0  # degrees a step, as in MineRL
 RENDER_MODE = "rgb_array"
+LOOK = 6.0  # degrees a step, of a key
+PLAY_KEYS: tuple[dict[str, dict[str, Any]], ...] = (
+    {"w": {"forward": 1}, "s": {"back": 1}},
+    {"a": {"left": 1}, "d": {"right": 1}},
+    {" ": {"jump": 1}, "c": {"sneak": 1}, "r": {"forward": 1, "sprint": 1}},
+    {"f": {"attack": 1}, "g": {"use": 1}},
+    {
+        "j": {"camera": np.array([0.0, -LOOK], np.float32)},
+        "l": {"camera": np.array([0.0, LOOK], np.float32)},
+        "i": {"camera": np.array([-LOOK, 0.0], np.float32)},
+        "k": {"camera": np.array([LOOK, 0.0], np.float32)},
+    },
+)
 _KEYS = frozenset((*BUTTONS, "camera"))
 
 
@@ -48,6 +61,19 @@ class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
         camera = spaces.Box(-CAMERA_LIMIT, CAMERA_LIMIT, (2,), np.float32)
         self.action_space = spaces.Dict({"camera": camera, **{name: spaces.Discrete(2) for name in BUTTONS}})
         self._frame: Frame | None = None
+
+    def get_keys_to_action(self) -> dict[tuple[str, ...], dict[str, Any]]:
+        """Keys, by their characters, and the actions that they are: for gymnasium.utils.play. One key, or two of
+        different rows of PLAY_KEYS; the mouse is played with the keys of "look"."""
+        groups = [[(key, part) for key, part in group.items()] for group in PLAY_KEYS]
+        chosen: list[tuple[tuple[str, Mapping[str, Any]], ...]] = [(), *((pair,) for group in groups for pair in group)]
+        for index, group in enumerate(groups):
+            chosen += [(one, two) for one in group for later in groups[index + 1 :] for two in later]
+        return {
+            tuple(sorted(key for key, _ in pairs)): self.idle()
+            | {name: v for _, part in pairs for name, v in part.items()}
+            for pairs in chosen
+        }
 
     @staticmethod
     def idle() -> dict[str, Any]:

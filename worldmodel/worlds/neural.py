@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -210,10 +211,27 @@ class NeuralWorld:
         tokens = self.model.tokenizer.encode(pixels)[0].cpu().numpy().astype(np.int32)
         return self.still(tokens, repeats)
 
+    def scene_of_clip(self, path: Path) -> StartScene:
+        """A clip (FILE.mp4, its actions beside it) as an opening: MineWorld's scenes, or VPT's. Of a world of 20 Hz,
+        every picture of it up to the context's size less one; of another, as it reads clips in training. ClipError for
+        a clip that cannot be used."""
+        from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, read_clip
+        from worldmodel.minecraft.scenes import encode, read_scene, start_scene
+
+        most = max(1, self.window - 1)
+        if self.tick_rate == TICKS_PER_SECOND:
+            return start_scene(self.model, read_scene(path, *self.frame_shape, most=most))
+        steps = list(islice((step for step in read_clip(path, *self.frame_shape) if not step.segment), most))
+        if not steps:
+            raise ClipError(f"{path}: no step of play in it")
+        tokens = encode(self.model.tokenizer, np.stack([step.frame for step in steps]))
+        actions = [self.actions.encode(step.action) for step in steps[:-1]]
+        return StartScene(tokens, np.stack(actions) if actions else self.still(tokens[0], 1).actions)
+
     def still(self, tokens: Tokens, repeats: int = 2) -> StartScene:
         """A frame that has stood still for `repeats` frames, as an opening."""
         idle = self.actions.encode(Action())
-        return StartScene(np.stack([tokens] * repeats), np.stack([idle] * (repeats - 1)))
+        return StartScene(np.stack([tokens] * repeats), np.stack([idle] * repeats)[1:])
 
     def step(self, action: Action) -> Step:
         decoder, began = self.decoder, time.perf_counter()

@@ -1,0 +1,51 @@
+"""Our worlds under Gymnasium's ids: `gymnasium.make("worldmodel/nano-v0")`, once this package is installed.
+
+    env = gymnasium.make("worldmodel/nano-v0")                       # the shipped world
+    env = gymnasium.make("worldmodel/Checkpoint-v0", folder="runs/world")
+    env = gymnasium.make("worldmodel/Game-v0", world="vizdoom")      # a real game
+    envs = gymnasium.make_vec("worldmodel/nano-v0", num_envs=2, vectorization_mode="sync")
+
+Gymnasium finds `register_worlds` by itself (an entry point); it imports nothing of a world until one is made.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worldmodel.settings import EngineName
+    from worldmodel.worlds.gym import WorldEnv
+
+NAMESPACE = "worldmodel"
+
+
+def make_checkpoint(
+    folder: str = "nano", render_mode: str | None = "rgb_array", engine: EngineName = "auto", threads: int = 0
+) -> WorldEnv:
+    """A neural world: "nano" or a checkpoint's folder."""
+    from worldmodel.settings import EngineOptions
+    from worldmodel.worlds.gym import WorldEnv
+    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
+
+    world = NeuralWorld(find_checkpoint(folder), EngineOptions(engine, threads=threads))
+    return WorldEnv(world, render_mode)
+
+
+def make_game_env(world: str = "vizdoom", render_mode: str | None = "rgb_array", **options: Any) -> WorldEnv:
+    """A real game by its name (worldmodel.games). options: frame_shape, (height, width)."""
+    from worldmodel.games import make_game
+    from worldmodel.worlds.gym import WorldEnv
+
+    return WorldEnv(make_game(world, options.get("frame_shape", (224, 384))), render_mode)
+
+
+IDS = {"nano-v0": make_checkpoint, "Checkpoint-v0": make_checkpoint, "Game-v0": make_game_env}
+
+
+def register_worlds() -> None:
+    """Registers what is not registered yet."""
+    from gymnasium.envs.registration import register, registry  # which calls us while Gymnasium is half imported
+
+    for name, make in IDS.items():
+        if f"{NAMESPACE}/{name}" not in registry:
+            register(f"{NAMESPACE}/{name}", f"{make.__module__}:{make.__name__}", order_enforce=False)
