@@ -12,7 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,21 @@ def open_data(train: Sequence[Path], val: Path, cache: Path, size: tuple[int, in
 def digest(*values: Any) -> str:
     """A short name of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def chosen(part: Any) -> Any:
+    """A part's values that are not defaults, as plain ones: a part that is added later renames no finished stage."""
+    if isinstance(part, tuple | list):
+        return [chosen(value) for value in part]
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    values = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        plain = field.default if field.default_factory is MISSING else field.default_factory()
+        if value != plain:
+            values[field.name] = chosen(value)
+    return values
 
 
 def stage(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -338,7 +353,7 @@ def measure(
     sizes = asdict(budget)
     steps = {name: sizes[name] for name in sizes if name.startswith(("tokenizer_", "train_", "bf16"))}
     aligned = reader_key if variant.objectives.align > 0 else ""
-    learned = (asdict(variant.tokenizer), asdict(variant.objectives), variant.head, steps, seed, data.key, aligned)
+    learned = (chosen(variant.tokenizer), chosen(variant.objectives), variant.head, steps, seed, data.key, aligned)
     folder = out / f"tokenizer-{digest(*learned)}"
     tokenizer = train_autoencoder(
         variant.tokenizer, variant.objectives, variant.head, budget, data.train, reader, folder, seed
@@ -364,7 +379,7 @@ def measure(
 
     columns = stage(folder / f"scores-{scored}.json", pictures)
     lengths = [sizes[f"world_{name}"] for name in ("steps", "batch", "clip")]
-    world = digest(asdict(variant.transformer), variant.noise_told, *lengths)
+    world = digest(chosen(variant.transformer), variant.noise_told, *lengths)
     radices = head_radices(variant.head, tokenizer.quantizer.radices)
 
     def rollouts() -> dict[str, Any]:
@@ -373,11 +388,11 @@ def measure(
             variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
             budget, stored, folder / f"world-{world}", seed,
         )  # fmt: skip
-        drawn = folder / f"world-{world}" / f"rollouts-{digest(asdict(variant.sampler), scored)}"
+        drawn = folder / f"world-{world}" / f"rollouts-{digest(chosen(variant.sampler), scored)}"
         val = token_clips(data.val, held_out, radices)
         return {**score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)}
 
-    return {**columns, **stage(folder / f"world-{world}-{digest(asdict(variant.sampler), scored)}.json", rollouts)}
+    return {**columns, **stage(folder / f"world-{world}-{digest(chosen(variant.sampler), scored)}.json", rollouts)}
 
 
 def run(
@@ -405,7 +420,7 @@ def run(
     elif variant.objectives.align > 0:
         raise WorldModelError(f"{name} aligns its tokenizer with an inverse dynamics model: give one with --reader")
     data = open_data(train, val, out / "frames", (variant.tokenizer.height, variant.tokenizer.width), budget)
-    what = {name: value for name, value in asdict(variant).items() if name not in ("about", "reading")}
+    what = {name: value for name, value in chosen(variant).items() if name not in ("about", "reading")}
     conditions = asdict(budget), data.key, reader_key
     key, bench = digest(what, *conditions), digest(*conditions)
     rows = read_rows(results) if results.is_file() else []

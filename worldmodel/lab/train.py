@@ -242,7 +242,7 @@ def train_autoencoder(
         loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + result.loss + extra
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for module in (model, beside):
+        for module in (model, *beside.children()):
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         update_average(average, model, number, options.average_decay)
