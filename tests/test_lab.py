@@ -30,10 +30,13 @@ def tiny(variant: Variant) -> Variant:
     parts = replace(variant.tokenizer, height=HEIGHT, width=WIDTH, **TINY)
     if parts.scales:
         parts = replace(parts, scales=((1, 2),))
+    packing = variant.packing
+    if packing.fuse > 1:
+        packing = replace(packing, fuse=5)  # of a grid of 3x5
     if parts.queries:
         parts = replace(parts, queries=5 if parts.grid else 15)
     small = replace(variant.transformer, hidden=32, mlp=48, layers=1, heads=2, kv_heads=1, head_dim=16, offsets=(1, 2))
-    return replace(variant, tokenizer=parts, transformer=small)
+    return replace(variant, tokenizer=parts, transformer=small, packing=packing)
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +129,29 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
         run("killed")
     monkeypatch.setattr(loop, "save_state", real)
     ended = run("killed")
-    skipped = {"decoder_ms"}
+    skipped = {"decoder_ms", "frame_ms"}
     for name, value in whole["columns"].items():
         if name not in skipped and value is not None:
             assert ended["columns"][name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "name", ["far-8-evaluator", "token-shuffle", "divprune", "summary-12", "tokenflex", "lavit", "state-tokens"]
+)
+def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(name, folders, tmp_path):
+    variant = tiny(preset(name))
+    if variant.packing.fuse > 1:  # codes of a place that fit
+        variant = replace(
+            variant, tokenizer=replace(variant.tokenizer, codes=(FSQ,)), packing=replace(variant.packing, fuse=5)
+        )
+    row = bench.run(
+        name, variant, [folders / "train"], folders / "val", None, tmp_path, tmp_path / "lab.json", BUDGET, 0
+    )
+    assert row["columns"]["bits_world"] > 0
+    assert row["columns"]["rollout_psnr"] > 0
+    assert len(list(tmp_path.glob("tokenizer-*"))) == 1
+    learned = {bench.digest(bench.chosen(tiny(preset(other)).tokenizer)) for other in (name, BASELINE)}
+    assert len(learned) == 1
 
 
 def test_inside_the_noise_the_table_says_tie():

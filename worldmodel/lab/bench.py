@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
 from worldmodel.data.hud import items_told, read_slot
@@ -33,6 +34,7 @@ from worldmodel.evaluation.picture import frechet_distance, psnr, sharpness, ssi
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.lab import scores
 from worldmodel.lab.autoencoder import MOVE, Condition, LabTokenizer
+from worldmodel.lab.packing import Packing
 from worldmodel.lab.presets import Variant
 from worldmodel.lab.sequence import LabDecoder, LabTransformer, Prior, head_radices
 from worldmodel.lab.table import DRAWN_SHARES, KEPT_SHARES, read_rows
@@ -254,13 +256,16 @@ def decoder_ms(tokenizer: LabTokenizer, codes: NDArray[np.int32]) -> float:
 
 
 def token_clips(
-    clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]], radices: Sequence[int]
+    clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]], radices: Sequence[int], packing: Packing
 ) -> list[TokenClip]:
-    encode = ActionTokenizer(sum(radices)).encode
-    return [
-        TokenClip(clip.name, own, np.stack([encode(action) for action in clip.actions()]), clip.segments)  # type: ignore[arg-type]
-        for clip, own in zip(clips, codes, strict=True)
-    ]
+    """A world model's token clips. radices: of a token's digits."""
+    encode, size = ActionTokenizer(sum(packing.radices(radices))).encode, math.prod(radices)
+    found = []
+    for clip, own in zip(clips, codes, strict=True):
+        actions = np.stack([encode(action) for action in clip.actions()])
+        packed = packing.pack(own, clip, size)
+        found.append(TokenClip(clip.name, packed, actions, clip.segments))  # type: ignore[arg-type]
+    return found
 
 
 @torch.inference_mode()
@@ -271,9 +276,12 @@ def world_bits(model: LabTransformer, clips: Sequence[TokenClip], length: int, c
     return float(np.mean(nats) / math.log(2))
 
 
-def pictures_of(tokenizer: LabTokenizer, made: NDArray[np.int32], episode: Episode, context: int) -> NDArray[np.uint8]:
+def pictures_of(
+    tokenizer: LabTokenizer, packing: Packing, made: NDArray[np.int32], episode: Episode, context: int
+) -> NDArray[np.uint8]:
     """Frames (n + 1, H, W, 3) of the last context frame's tokens and of the n generated ones."""
-    codes = np.concatenate([episode.tokens[context - 1 : context], made])
+    packed = np.concatenate([episode.tokens[context - 1 : context], made])
+    codes = packing.unpack(packed, tokenizer.quantizer.codebook_size)
     bins = camera_bins(episode.actions)
     camera = np.array([[bin_to_camera(int(index)) for index in row] for row in bins])
     moves = move_vectors(episode.held, camera)[context - 1 :]
@@ -299,7 +307,7 @@ def score_world(
         made = generate(
             decoder, episode.tokens[:context], episode.actions, n, variant.sampler, 0, folder / f"{number}.npy"
         )
-        shown, real = pictures_of(tokenizer, made, episode, context), episode.frames[context - 1 :]
+        shown, real = pictures_of(tokenizer, variant.packing, made, episode, context), episode.frames[context - 1 :]
         made_psnr.append(psnr(shown[1:], real[1:]).mean())
         repeat_psnr.append(psnr(real[1:], real[:1]).mean())
         if reader is not None:
@@ -323,7 +331,9 @@ def score_world(
             seen = Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part])
             path = folder / f"away-{index}-{first}.npy"
             made = generate(decoder, seen.tokens[:context], seen.actions, last - first, variant.sampler, 0, path)
-            away.append(float(psnr(pictures_of(tokenizer, made, seen, context)[-1:], seen.frames[-1:])[0]))
+            away.append(
+                float(psnr(pictures_of(tokenizer, variant.packing, made, seen, context)[-1:], seen.frames[-1:])[0])
+            )
     whole = {name: np.concatenate(parts) for name, parts in features.items() if parts}
     return {
         "bits_world": world_bits(model, stored, budget.world_clip, budget.episodes),
@@ -332,8 +342,20 @@ def score_world(
         "f1_rollouts": score(add_up(counts)).f1 if counts else None,
         "frechet": frechet_distance(whole["real"], whole["made"]) if whole else None,
         "away_psnr": scores.mean_or_nan(away),
-        "passes": float(model.layout.order.passes),
+        "passes": float(model.layout.order.passes * (2 if model.blocks.redo else 1)),
+        "frame_ms": frame_ms(decoder, episodes[0], context, variant.sampler),
     }
+
+
+def frame_ms(decoder: LabDecoder, episode: Episode, context: int, sampler: Sampler) -> float:
+    """Median milliseconds of a frame's tokens, eagerly, with a context of `context` frames and more."""
+    decoder.open(list(episode.tokens[:context]), list(episode.actions[: context - 1]))
+    times = []
+    for number in range(min(TIMED // 2, len(episode.actions) - context + 1)):
+        started = time.perf_counter()
+        decoder.decode(episode.actions[context - 1 + number], sampler, 0, number)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times) * 1000)
 
 
 # --- a preset ---
@@ -360,6 +382,7 @@ def measure(
     )
     codes = clip_codes(tokenizer, data.train, folder / "codes" / "train", "encoding")
     held_out = clip_codes(tokenizer, data.val, folder / "codes" / f"val-{data.key}", "encoding")
+    packing = variant.packing
     scored = digest(sizes, data.key, reader_key)
 
     def pictures() -> dict[str, Any]:
@@ -379,18 +402,34 @@ def measure(
 
     columns = stage(folder / f"scores-{scored}.json", pictures)
     lengths = [sizes[f"world_{name}"] for name in ("steps", "batch", "clip")]
-    world = digest(chosen(variant.transformer), variant.noise_told, *lengths)
+    parts = {**chosen(variant.blocks), **chosen(packing)}
+    world = digest(chosen(variant.transformer), variant.noise_told, *lengths, *([parts] if parts else []))
     radices = head_radices(variant.head, tokenizer.quantizer.radices)
 
     def rollouts() -> dict[str, Any]:
-        stored = token_clips(data.train, codes, radices)
+        thinned, thin = (
+            [packing.thinned(own, clip, tokenizer.grid) for own, clip in zip(part, clips, strict=True)]
+            for part, clips in ((codes, data.train), (held_out, data.val))
+        )
         model = train_lab_world(
             variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
-            budget, stored, folder / f"world-{world}", seed,
+            variant.blocks, packing, budget, token_clips(data.train, thinned, radices, packing),
+            folder / f"world-{world}", seed,
         )  # fmt: skip
         drawn = folder / f"world-{world}" / f"rollouts-{digest(chosen(variant.sampler), scored)}"
-        val = token_clips(data.val, held_out, radices)
-        return {**score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)}
+        val = token_clips(data.val, thin, radices, packing)
+        found = score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)
+        if packing.still > 0:
+            found |= score_codes(tokenizer, data.val, thin)
+            shown = [
+                psnr(
+                    decode_clip(tokenizer, own, moves_of(clip), clip.segments, SCORED_EVERY),
+                    clip.frames[::SCORED_EVERY],
+                )
+                for own, clip in zip(thin, data.val, strict=True)
+            ]
+            found["psnr"] = float(np.concatenate(shown).mean())
+        return {**found}
 
     return {**columns, **stage(folder / f"world-{world}-{digest(chosen(variant.sampler), scored)}.json", rollouts)}
 

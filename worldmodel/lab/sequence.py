@@ -21,9 +21,10 @@ from worldmodel.config import DOWNSAMPLING, ImageTokenizerConfig, TransformerCon
 from worldmodel.engine.decoder import Array, FrameDecoder
 from worldmodel.engine.eager import EagerBackend
 from worldmodel.lab.autoencoder import transformer_layer
+from worldmodel.lab.blocks import Blocks, LabAttention, LabLayout, lab_layout, old_rows
 from worldmodel.lab.codes import join, split
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.model.transformer import VisualActionTransformer, rotary_table
 from worldmodel.types import Tokens
 
 HEADS = ("softmax", "chained", "bits")
@@ -31,6 +32,7 @@ MOST_SOFTMAX = 1 << 14  # codes of one softmax: more do not fit a small model
 NOISE_LEVELS = 8  # that a world model can be told
 PRIOR_WIDTH, PRIOR_HEADS, PRIOR_LAYERS = 128, 4, 3
 DIGIT_SEED = 1_000_003  # between the random numbers of a place's digits
+REDO_SEED = 7_000_003  # of tokens that are drawn again
 
 
 def head_radices(head: str, radices: Sequence[int]) -> tuple[int, ...]:
@@ -129,31 +131,94 @@ def world_config(table: tuple[int, int], radices: Sequence[int], transformer: Tr
 
 
 class LabTransformer(VisualActionTransformer):
-    """VisualActionTransformer over digits. `logits` gives the hidden vectors, which `head` turns into codes."""
+    """VisualActionTransformer over digits, with the blocks of a LabLayout. `logits` gives the hidden vectors, which
+    `head` turns into codes. extra: places before the picture's (state tokens)."""
 
-    def __init__(self, config: WorldModelConfig, radices: Sequence[int], chained: bool, noise_told: bool) -> None:
+    layout: LabLayout
+
+    def __init__(
+        self,
+        config: WorldModelConfig,
+        radices: Sequence[int],
+        chained: bool,
+        noise_told: bool = False,
+        blocks: Blocks | None = None,
+        extra: int = 0,
+    ) -> None:
         super().__init__(config)
-        self.radices = tuple(radices)
+        self.radices, self.blocks = tuple(radices), blocks or Blocks()
         self.bases = tuple(int(base) for base in np.cumsum([0, *radices[:-1]]))
+        hidden, image = config.transformer.hidden, config.image_tokenizer
+        self.layout = lab_layout(self.blocks, image.grid_height, image.grid_width, extra)
+        if self.place is not None:
+            self.place = nn.Parameter(torch.zeros(self.layout.length, hidden))
         del self.lm_head
-        self.head = DigitHead(config.transformer.hidden, radices, chained)
-        self.level = nn.Parameter(torch.zeros(NOISE_LEVELS, config.transformer.hidden)) if noise_told else None
+        self.head = DigitHead(hidden, radices, chained)
+        self.level = nn.Parameter(torch.zeros(NOISE_LEVELS, hidden)) if noise_told else None
+        self.summary = nn.Parameter(0.02 * torch.randn(hidden)) if self.layout.summary else None
+        self.judge = nn.Linear(hidden, 1) if self.blocks.redo else None
+        self._clips: tuple[int, LabAttention, Tensor, Tensor] | None = None  # of so many frames, made once
 
     def embed_codes(self, tokens: Tensor) -> Tensor:
         digits = split(tokens, self.radices) + torch.tensor(self.bases, device=tokens.device)
         return self.embed_tokens(digits).sum(-2)
 
+    def embed_outro(self, tokens: Tensor, action: Tensor) -> Tensor:
+        tail = torch.from_numpy(self.layout.tail).to(tokens.device)
+        parts = [self.embed_codes(tokens[..., tail]), self.embed_actions(action)]
+        if self.summary is not None:
+            parts.append(self.summary.expand(*tokens.shape[:-1], self.layout.summary, -1))
+        x = torch.cat(parts, -2)
+        return x + self.place[self.layout.image :] if self.place is not None else x
+
     def logits(self, hidden: Tensor) -> Tensor:
         return hidden
 
-    def loss(self, given: Tensor, actions: Tensor, true: Tensor, levels: Tensor | None = None) -> Tensor:
-        """Nats of each token of frames 1..: given, true (B, T, places); levels (B, T) of noise, where that is told ->
-        (B, T - 1, places), slots in decode order."""
+    def old_rows(self, tokens: Tensor, previous: Tensor | None) -> Tensor:
+        """See blocks.old_rows; places are told apart by their embeddings."""
+        with torch.no_grad():
+            vectors = self.embed_codes(tokens).float() if self.blocks.old == "diverse" else None
+        return old_rows(self.layout, self.blocks, tokens, previous, vectors)
+
+    def hidden(
+        self, given: Tensor, actions: Tensor, levels: Tensor | None = None, nearest: int | None = None
+    ) -> Tensor:
+        """What comes of whole clips' image slots: given (B, T, places) -> (B, T, image, hidden). nearest: the offsets
+        that are seen, all if None."""
         x = self.embed_blocks(given, actions)
         if self.level is not None:
             x = x + self.level[torch.zeros(given.shape[:2], dtype=torch.long) if levels is None else levels][:, :, None]
-        hidden = self.through(x)[:, 1:, : self.layout.image]
-        return self.head.loss(hidden, true[:, 1:, torch.from_numpy(self.layout.places)])
+        B, T, L, _ = x.shape
+        if self._clips is None or self._clips[0] != T:
+            tables = rotary_table(self.config, self.layout, np.arange(T))
+            cos, sin = (torch.from_numpy(table).flatten(0, 1) for table in tables)
+            self._clips = T, LabAttention(self, self.layout, self.blocks, T, x.device), cos, sin
+        _, attention, cos, sin = self._clips
+        rows = None
+        if self.blocks.by_tokens:
+            first = self.old_rows(given[:, :1], None)
+            rows = torch.cat([first, self.old_rows(given[:, 1:], given[:, :-1])], 1)
+        attention.limit(rows, nearest)
+        out = self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers))
+        return out.view(B, T, L, -1)[:, :, : self.layout.image]
+
+    def nats_of(self, hidden: Tensor, true: Tensor) -> Tensor:
+        """Nats of each token of frames 1..: hidden (B, T, image, hidden), true (B, T, places) -> (B, T - 1, places),
+        in decode order."""
+        queries = self.layout.queries
+        places = torch.from_numpy(self.layout.places[queries])
+        return self.head.loss(hidden[:, 1:, torch.from_numpy(queries)], true[:, 1:, places])
+
+    def loss(self, given: Tensor, actions: Tensor, true: Tensor) -> Tensor:
+        """The same, of clips."""
+        return self.nats_of(self.hidden(given, actions), true)
+
+    def doubts(self, hidden: Tensor) -> tuple[Tensor, NDArray[np.int64]]:
+        """The judge's logits that the tokens that content rows are fed are wrong: hidden (..., image, hidden) ->
+        (..., rows), and the rows' places."""
+        assert self.judge is not None
+        rows = np.flatnonzero(self.layout.sources == self.layout.places)
+        return self.judge(hidden[..., torch.from_numpy(rows), :])[..., 0], self.layout.places[rows]
 
 
 class ModuleInputs:
@@ -183,11 +248,98 @@ class ModuleInputs:
 
 
 class LabDecoder(FrameDecoder):
-    """The one decode path, with a head for sub-codes behind it."""
+    """The one decode path with a LabTransformer's blocks, and its head behind it. No guidance."""
 
     def __init__(self, model: LabTransformer) -> None:
         super().__init__(model.config, ModuleInputs(model), EagerBackend(model, guided=False))
-        self.head = model.head
+        layout, window = model.layout, self.window
+        self.layout, self.model = layout, model
+        self._slot_of = np.arange(self.backend.ring) // layout.length
+        ages = [age if age in (0, *model.config.transformer.offsets) else None for age in range(window)]
+        none = np.zeros(layout.length, np.bool_)
+        self._seen = np.stack([none if age is None else layout.seen(model.blocks, age) for age in ages])
+        self._old = np.ones(self.backend.ring, np.bool_)  # what old frames show, where that depends on their tokens
+        ending, first = slice(layout.image, layout.length), layout.group_slots[0]
+        a, b = layout.outro, first.stop
+        self._first_own = np.zeros((a + b, a + b), np.bool_)
+        self._first_own[:a, :a] = layout.mask[ending, ending]
+        self._first_own[a:, :a] = layout.seen(model.blocks, 1)[ending]
+        self._first_own[a:, a:] = layout.mask[first, first]
+
+    def _begin(self) -> None:
+        if self.model.blocks.by_tokens and self.block >= 0:
+            tokens, *before = (torch.from_numpy(frame.astype(np.int64)) for frame in self.frames[:-3:-1])
+            old = self.model.old_rows(tokens, before[0] if before else None)
+            self._old[self._slots(slice(0, self.layout.length))] = old.numpy()
+        super()._begin()
+
+    def _visible(self) -> NDArray[np.bool_]:
+        age = (self.block - self._slot_of) % self.window
+        seen = self._seen[age, np.arange(len(age)) % self.layout.length]
+        return self.written & seen & (self._old | (age <= self.model.blocks.whole))
+
+    def decode(
+        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
+    ) -> tuple[Tokens, Array | None]:
+        """As FrameDecoder.decode; scores are the hidden vectors of the slots that predict."""
+        layout, previous, redo = self.layout, self.frames[-1], self.model.blocks.redo
+        ending = slice(layout.image, layout.length)
+        outro = self.tables.outro(layout, previous, action), self._angles(ending), self._visible(), self._slots(ending)
+        self._begin()
+        tokens = np.zeros(layout.order.tokens, np.int32)
+        fixed = np.zeros(len(tokens), np.bool_)
+        hidden = self._passes(outro, tokens, fixed, previous, action, sampler, seed, frame, forced)
+        if redo and forced is None:
+            doubts, places = self.model.doubts(torch.from_numpy(hidden))
+            fixed[:] = True
+            fixed[places[torch.argsort(doubts, descending=True)[:redo].numpy()]] = False
+            self._passes(None, tokens, fixed, previous, action, sampler, seed + REDO_SEED, frame, None)
+        self.frames = [*self.frames[-(self.window - 1) :], tokens]
+        return tokens, hidden[layout.queries] if forced is not None else None
+
+    @torch.inference_mode()
+    def _passes(
+        self,
+        outro: tuple[Array, tuple[Array, Array], NDArray[np.bool_], slice] | None,
+        tokens: Tokens,
+        fixed: NDArray[np.bool_],
+        previous: Tokens,
+        action: Tokens,
+        sampler: Sampler,
+        seed: int,
+        frame: int,
+        forced: Tokens | None,
+    ) -> Array:
+        """The passes of the current block, the first with the outro of the block before where that is not written yet.
+        Draws the tokens that are not fixed, in place. -> hidden (image, hidden)."""
+        layout, found = self.layout, []
+        block = self._slots(slice(0, layout.length))
+        visible = self._visible()
+        visible[block] = False
+        for index, part in enumerate(layout.group_slots):
+            x, (cos, sin), slots = self.tables.image(layout, part, tokens, previous, action), self._angles(part), []
+            past, own, silent = np.broadcast_to(visible, (len(x), len(visible))), layout.mask[part, part], 0
+            if index == 0 and outro is not None:
+                ending, angles, before, entries = outro
+                silent, own, slots = len(ending), self._first_own, [entries]
+                past = np.concatenate([np.broadcast_to(before, (silent, len(before))), past])
+                x, cos, sin = (np.concatenate(pair) for pair in ((ending, x), (angles[0], cos), (angles[1], sin)))
+            own_slots = self._slots(part)
+            hidden = self.backend.run(x, cos, sin, past, own, [*slots, own_slots], slice(silent, len(x)))
+            for entries in slots:
+                self.written[entries] = True
+                visible[entries] = self._seen[1][layout.image :]
+            visible[own_slots] = self.written[own_slots] = True
+            asked = layout.queries[(layout.queries >= part.start) & (layout.queries < part.stop)]
+            places = layout.places[asked]
+            free = ~fixed[places]
+            if forced is not None:
+                tokens[places] = forced[places]
+            elif free.any():
+                score = hidden[asked - part.start][free]
+                tokens[places[free]] = self.draw(score, sampler, seed, frame, places[free])
+            found.append(hidden)
+        return np.concatenate(found)
 
     @torch.inference_mode()
     def draw(self, score: Array, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tokens:
@@ -195,4 +347,4 @@ class LabDecoder(FrameDecoder):
             drawn = sample(logits.float().numpy(), sampler, seed + number * DIGIT_SEED, frame, places)
             return torch.from_numpy(drawn).long()
 
-        return self.head.draw(torch.from_numpy(score), pick).numpy().astype(np.int32)
+        return self.model.head.draw(torch.from_numpy(score), pick).numpy().astype(np.int32)

@@ -59,6 +59,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("frechet", "Fréchet distance", ".2f", -1),
         Column("away_psnr", "after looking away, dB"),
         Column("passes", "passes", ".0f", -1),
+        Column("frame_ms", "a frame's tokens, ms", ".0f", -1),
     ),
 }
 

@@ -21,7 +21,9 @@ from worldmodel.data.hud import loss_weights
 from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.evaluation.idm import SHRINK, InverseDynamicsModel
 from worldmodel.lab.autoencoder import CONDITION_DROP, MOVE_DEGREES, Condition, LabTokenizer, TokenizerParts
+from worldmodel.lab.blocks import Blocks
 from worldmodel.lab.codes import Codes
+from worldmodel.lab.packing import Packed, Packing
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
 from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, world_config
 from worldmodel.tokenizers.image import to_pixels
@@ -36,6 +38,7 @@ HUD = "luanti"
 PERTURBATIONS = ("none", "near", "prior")
 GLYPH_WEIGHT = 4.0  # of pasted glyphs in the loss, as the HUD's
 STEP_SEED = 1_000_003
+JUDGED = 0.2  # of the tokens that a judge learns from are the model's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,36 +296,65 @@ def train_prior(
     return model.eval()
 
 
+def own_draws(model: LabTransformer, true: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
+    """Clips' tokens (B, T, places), a share JUDGED of them drawn by the model itself, from frame 1 on."""
+    queries = model.layout.queries
+
+    def pick(logits: Tensor, _: int) -> Tensor:
+        share = logits.float().softmax(-1)
+        return torch.multinomial(share.flatten(0, -2), 1, generator=generator).view(share.shape[:-1])
+
+    with torch.no_grad():
+        drawn = model.head.draw(model.hidden(true, actions)[:, :, torch.from_numpy(queries)], pick)
+    placed = torch.empty_like(true)
+    placed[:, :, torch.from_numpy(model.layout.places[queries])] = drawn
+    wrong = torch.rand(true.shape, generator=generator) < JUDGED
+    wrong[:, 0] = False
+    return torch.where(wrong, placed, true)
+
+
 def train_lab_world(
     table: tuple[int, int],
     quantizer: Codes,
     head: str,
     transformer: TransformerConfig,
     noise_told: bool,
+    blocks: Blocks,
+    packing: Packing,
     budget: Budget,
     clips: Sequence[TokenClip],
     folder: Path,
     seed: int,
 ) -> LabTransformer:
-    """A world model from scratch on finished codes: the averaged weights."""
-    radices = head_radices(head, quantizer.radices)
+    """A world model from scratch on finished, packed codes: the averaged weights."""
+    radices = packing.radices(head_radices(head, quantizer.radices))
     options = WorldTraining(batch=budget.world_batch, clip=budget.world_clip)  # whose rates hold here too
     sampler = WindowSampler(clips, options.clip, options.balance)
     torch.manual_seed(seed)
-    model = LabTransformer(world_config(table, radices, transformer), radices, head == "chained", noise_told)
+    config = world_config(packing.table(table), radices, transformer)
+    chained = head == "chained" or packing.fuse > 1
+    model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = Optimizers(model, options)
-    steps, device = budget.world_steps, torch.device("cpu")
+    steps, device, packed = budget.world_steps, torch.device("cpu"), Packed(quantizer, packing)
 
     def step(number: int) -> float:
         rng = np.random.default_rng((seed, number))
         generator = torch.Generator().manual_seed(seed * STEP_SEED + number)
         drawn = sampler.draw(options.batch, rng)
         share = torch.rand(*drawn.tokens.shape[:2], 1, generator=generator) * options.noise
-        given = noisy(drawn.tokens, quantizer, share, generator)
+        given = noisy(drawn.tokens, packed, share, generator)
         levels = (share[..., 0] / options.noise * NOISE_LEVELS).long().clamp_max(NOISE_LEVELS - 1)
+        nearest = int(rng.integers(1, len(transformer.offsets) + 1)) if blocks.any_length else None
         with autocast(device, budget.bf16):
-            loss = model.loss(given, drawn.actions, drawn.tokens, levels).mean()
+            if model.judge is not None:
+                given = own_draws(model, drawn.tokens, drawn.actions, generator)
+            hidden = model.hidden(given, drawn.actions, levels, nearest)
+            loss = model.nats_of(hidden, drawn.tokens).mean()
+            if model.judge is not None:
+                doubts, places = model.doubts(hidden[:, 1:])
+                wrong = (given != drawn.tokens)[:, 1:, torch.from_numpy(places)]
+                loss = loss + F.binary_cross_entropy_with_logits(doubts.float(), wrong.float())
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(number, steps, max(1, steps // 8)))
