@@ -9,11 +9,14 @@ import torch
 from kernels.sampling import Sampler
 from worldmodel.config import TransformerConfig
 from worldmodel.data.frames import StoredClip
+from worldmodel.engine.decoder import FrameDecoder, InputTables
+from worldmodel.engine.eager import EagerBackend
 from worldmodel.lab.blocks import FAR, Blocks, farthest, lab_layout
 from worldmodel.lab.codes import Codes, SubCode
 from worldmodel.lab.packing import Packed, Packing
 from worldmodel.lab.sequence import LabDecoder, LabTransformer, world_config
 from worldmodel.lab.train import JUDGED, own_draws
+from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import BUTTONS
 
 ROWS, COLUMNS, CODES, FRAMES = 3, 6, 7, 7
@@ -56,16 +59,15 @@ def test_forced_decoding_is_the_training_pass(order, extra, policy):
     with torch.no_grad():
         whole = model.hidden(given, done)[0][:, torch.from_numpy(model.layout.queries)].numpy()
     decoder = LabDecoder(model)
-    decoder.open(list(tokens[:2]), list(actions[:1]))
+    pair = np.stack([tokens, tokens[::-1]]), np.stack([actions, actions[::-1]])  # another session beside it
+    decoder.open(pair[0][:, :2], pair[1][:, :1])
     for at in range(2, FRAMES):
-        drawn, hidden = decoder.decode(actions[at - 1], Sampler(), 0, at, forced=tokens[at])
-        assert np.array_equal(drawn, tokens[at])
-        assert hidden is not None
-        np.testing.assert_allclose(hidden, whole[at], atol=1e-4)
-    decoder.open(list(tokens[:5]), list(actions[:4]))  # opened in one go: the same
-    _, hidden = decoder.decode(actions[4], Sampler(), 0, 0, forced=tokens[5])
-    assert hidden is not None
-    np.testing.assert_allclose(hidden, whole[5], atol=1e-4)
+        drawn, hidden = decoder.decode(pair[1][:, at - 1], Sampler(), 0, at, forced=pair[0][:, at])
+        assert np.array_equal(drawn, pair[0][:, at])
+        np.testing.assert_allclose(hidden[0], whole[at], atol=1e-4)
+    decoder.open(tokens[None, :5], actions[None, :4])  # opened in one go: the same
+    _, hidden = decoder.decode(actions[None, 4], Sampler(), 0, 0, forced=tokens[None, 5])
+    np.testing.assert_allclose(hidden[0], whole[5], atol=1e-4)
 
 
 @pytest.mark.parametrize(("order", "extra"), [("far-8", 0), ("far-8", 3), ("diagonal-1", 3), ("raster", 0)])
@@ -126,16 +128,32 @@ def test_the_doubted_tokens_alone_are_drawn_again():
     twice = LabDecoder(model)
     made = []
     for decoder in (once, twice):
-        decoder.open(list(tokens[:2]), list(actions[:1]))
-        made.append(decoder.decode(actions[1], Sampler(top_p=1.0), 0, 0)[0])
+        decoder.open(tokens[None, :2], actions[None, :1])
+        made.append(decoder.decode(actions[None, 1], Sampler(top_p=1.0), 0, 0)[0][0])
     assert 1 <= (made[0] != made[1]).sum() <= 3
     # The next frame sees the frame as it was left.
-    _, hidden = twice.decode(actions[2], Sampler(), 0, 1, forced=tokens[3])
+    _, hidden = twice.decode(actions[None, 2], Sampler(), 0, 1, forced=tokens[None, 3])
     clip = torch.from_numpy(np.stack([tokens[0], tokens[1], made[1], tokens[3]])).long()[None]
     with torch.no_grad():
         whole = model.hidden(clip, torch.from_numpy(actions[:4]).long()[None])[0, -1].numpy()
-    assert hidden is not None
-    np.testing.assert_allclose(hidden, whole[model.layout.queries], atol=1e-4)
+    np.testing.assert_allclose(hidden[0], whole[model.layout.queries], atol=1e-4)
+
+
+def test_the_plain_blocks_are_those_of_the_one_decode_path():
+    model = a_model(Blocks())
+    tokens, actions = a_clip(model)
+    plain = VisualActionTransformer(model.config).eval()
+    plain.load_state_dict({**model.state_dict(), "lm_head.weight": model.head.out[0].weight}, strict=False)
+    given, done = (torch.from_numpy(part).long()[None] for part in (tokens, actions))
+    with torch.no_grad():
+        nats = plain.nats(plain(given, done), given[:, 1:, torch.from_numpy(plain.layout.places)])
+        torch.testing.assert_close(model.loss(given, done, given), nats)
+    one, other = FrameDecoder(model.config, InputTables.of(plain), EagerBackend(plain)), LabDecoder(model)
+    one.open(list(tokens[:3]), list(actions[:2]))
+    other.open(tokens[None, :3], actions[None, :2])
+    for at in range(3, 6):
+        drawn = one.decode(actions[at - 1], Sampler(), 3, at)[0]
+        assert np.array_equal(drawn, other.decode(actions[None, at - 1], Sampler(), 3, at)[0][0])
 
 
 def test_a_judge_learns_from_the_model_s_own_draws():

@@ -27,7 +27,7 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip, WindowSampler, save_array
-from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.episodes import Episode, pick_episodes
 from worldmodel.evaluation.following import add_up, as_told, count, score
 from worldmodel.evaluation.idm import InverseDynamicsModel, load_idm, read_actions
 from worldmodel.evaluation.picture import frechet_distance, psnr, sharpness, ssim
@@ -288,6 +288,48 @@ def pictures_of(
     return decode_clip(tokenizer, codes, moves, np.zeros(len(codes), np.int32))
 
 
+def play(
+    decoder: LabDecoder,
+    episodes: Sequence[Episode],
+    frames: int,
+    context: int,
+    sampler: Sampler,
+    path: Path,
+    desc: str,
+) -> NDArray[np.int32]:
+    """Tokens (episodes, frames, places) that follow each one's context, side by side; read from `path` if they are
+    there. An episode that ends earlier goes on with its last action."""
+    if path.is_file():
+        return np.load(path, allow_pickle=False)
+    steps = [np.minimum(np.arange(context - 1 + frames), len(episode.actions) - 1) for episode in episodes]
+    actions = np.stack([episode.actions[at] for episode, at in zip(episodes, steps, strict=True)])
+    decoder.open(np.stack([episode.tokens[:context] for episode in episodes]), actions[:, : context - 1])
+    made = [
+        decoder.decode(actions[:, context - 1 + number], sampler, 0, number)[0]
+        for number in tqdm(range(frames), desc=desc, unit="frame")
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_array(path, np.stack(made, 1))
+    return np.stack(made, 1)
+
+
+def turns_away(clips: Sequence[StoredClip], stored: Sequence[TokenClip], budget: Budget) -> list[Episode]:
+    """Stretches that look away and back, each with the context before it."""
+    found, before = [], budget.context - 1
+    for clip, own in zip(clips, stored, strict=True):
+        segments = clip.segments
+        places = [
+            (first, last)
+            for first, last in scores.looks_away(clip.camera, segments, budget.away_steps)
+            if first >= before and segments[first - before] == segments[first]
+        ]
+        for first, last in places[: -(-budget.away // len(clips))]:
+            part = slice(first - before, last + 1)
+            tokens = own.tokens[part].astype(np.int32)
+            found.append(Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part]))
+    return found
+
+
 def score_world(
     variant: Variant,
     tokenizer: LabTokenizer,
@@ -300,13 +342,10 @@ def score_world(
 ) -> Columns:
     """The world model's columns; rollouts are kept as tokens in `folder`."""
     decoder, n, context = LabDecoder(model), budget.episode_frames, budget.context
-    pairs = list(zip(clips, stored, strict=True))
     made_psnr, repeat_psnr, counts, features = [], [], [], {"real": [], "made": []}
-    episodes = pick_episodes(pairs, budget.episodes, context + n)
-    for number, episode in enumerate(tqdm(episodes, desc="rollouts", unit="clip")):
-        made = generate(
-            decoder, episode.tokens[:context], episode.actions, n, variant.sampler, 0, folder / f"{number}.npy"
-        )
+    episodes = pick_episodes(list(zip(clips, stored, strict=True)), budget.episodes, context + n)
+    every = play(decoder, episodes, n, context, variant.sampler, folder / "rollouts.npy", "rollouts")
+    for episode, made in zip(episodes, every, strict=True):
         shown, real = pictures_of(tokenizer, variant.packing, made, episode, context), episode.frames[context - 1 :]
         made_psnr.append(psnr(shown[1:], real[1:]).mean())
         repeat_psnr.append(psnr(real[1:], real[:1]).mean())
@@ -317,23 +356,14 @@ def score_world(
             counts.append(count(told, read.held, camera_bins(episode.actions[led]), read.bins))
             features["made"].append(read.features)
             features["real"].append(read_actions(reader, real).features)
-    away = []
-    for index, (clip, own) in enumerate(pairs):
-        segments = clip.segments
-        found = [
-            (first, last)
-            for first, last in scores.looks_away(clip.camera, segments, budget.away_steps)
-            if first >= context - 1 and segments[first - context + 1] == segments[first]
-        ]
-        for first, last in tqdm(found[: -(-budget.away // len(pairs))], desc=f"looking away, {clip.name}", unit="turn"):
-            part = slice(first - context + 1, last + 1)
-            tokens = own.tokens[part].astype(np.int32)
-            seen = Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part])
-            path = folder / f"away-{index}-{first}.npy"
-            made = generate(decoder, seen.tokens[:context], seen.actions, last - first, variant.sampler, 0, path)
-            away.append(
-                float(psnr(pictures_of(tokenizer, variant.packing, made, seen, context)[-1:], seen.frames[-1:])[0])
-            )
+    away, turns = [], turns_away(clips, stored, budget)
+    if turns:
+        frames = max(len(turn.frames) for turn in turns) - context
+        every = play(decoder, turns, frames, context, variant.sampler, folder / "away.npy", "looking away")
+        for turn, made in zip(turns, every, strict=True):
+            own = made[: len(turn.frames) - context]
+            shown = pictures_of(tokenizer, variant.packing, own, turn, context)
+            away.append(float(psnr(shown[-1:], turn.frames[-1:])[0]))
     whole = {name: np.concatenate(parts) for name, parts in features.items() if parts}
     return {
         "bits_world": world_bits(model, stored, budget.world_clip, budget.episodes),
@@ -348,12 +378,13 @@ def score_world(
 
 
 def frame_ms(decoder: LabDecoder, episode: Episode, context: int, sampler: Sampler) -> float:
-    """Median milliseconds of a frame's tokens, eagerly, with a context of `context` frames and more."""
-    decoder.open(list(episode.tokens[:context]), list(episode.actions[: context - 1]))
+    """Median milliseconds of a frame's tokens, of one session, eagerly."""
+    tokens, actions = episode.tokens[None, :context], episode.actions[None]
+    decoder.open(tokens, actions[:, : context - 1])
     times = []
-    for number in range(min(TIMED // 2, len(episode.actions) - context + 1)):
+    for number in range(min(TIMED // 2, actions.shape[1] - context + 1)):
         started = time.perf_counter()
-        decoder.decode(episode.actions[context - 1 + number], sampler, 0, number)
+        decoder.decode(actions[:, context - 1 + number], sampler, 0, number)
         times.append(time.perf_counter() - started)
     return float(np.median(times) * 1000)
 

@@ -18,14 +18,10 @@ from torch import Tensor, nn
 
 from kernels.sampling import Sampler, sample
 from worldmodel.config import DOWNSAMPLING, ImageTokenizerConfig, TransformerConfig, WorldModelConfig
-from worldmodel.engine.decoder import Array, FrameDecoder
-from worldmodel.engine.eager import EagerBackend
 from worldmodel.lab.autoencoder import transformer_layer
 from worldmodel.lab.blocks import Blocks, LabAttention, LabLayout, lab_layout, old_rows
 from worldmodel.lab.codes import join, split
-from worldmodel.model.layout import BlockLayout
-from worldmodel.model.transformer import VisualActionTransformer, rotary_table
-from worldmodel.types import Tokens
+from worldmodel.model.transformer import Attention, VisualActionTransformer, rotary_table
 
 HEADS = ("softmax", "chained", "bits")
 MOST_SOFTMAX = 1 << 14  # codes of one softmax: more do not fit a small model
@@ -221,130 +217,179 @@ class LabTransformer(VisualActionTransformer):
         return self.judge(hidden[..., torch.from_numpy(rows), :])[..., 0], self.layout.places[rows]
 
 
-class ModuleInputs:
-    """A LabTransformer's inputs for FrameDecoder, from the module's own embeddings."""
-
-    chain = None
-
-    def __init__(self, model: LabTransformer) -> None:
-        self.model = model
-
-    @torch.inference_mode()
-    def image(
-        self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
-    ) -> Array:
-        given = [None if a is None else torch.from_numpy(np.asarray(a, np.int64)) for a in (tokens, previous, action)]
-        assert given[0] is not None, "a frame has tokens"
-        return self._clean(self.model.embed_image(given[0], given[1], given[2])[part])
-
-    @torch.inference_mode()
-    def outro(self, layout: BlockLayout, tokens: Tokens, action: Tokens) -> Array:
-        given = (torch.from_numpy(np.asarray(a, np.int64)) for a in (tokens, action))
-        return self._clean(self.model.embed_outro(*given))
-
-    def _clean(self, x: Tensor) -> Array:
-        """Frames in play are told to be without noise."""
-        return (x if self.model.level is None else x + self.model.level[0]).float().numpy()
+Rows = tuple[Tensor, NDArray[np.bool_], NDArray[np.bool_], slice, tuple[Tensor, Tensor]]
+"""Of a pass: inputs (B, n, hidden); the ring's entries that they see (B or 1, n, ring); which of themselves (n, n);
+their entries; cos and sin."""
 
 
-class LabDecoder(FrameDecoder):
-    """The one decode path with a LabTransformer's blocks, and its head behind it. No guidance."""
+class LabDecoder:
+    """Plays some sessions side by side, pass by pass over a ring cache: engine/decoder.py's frame loop with a
+    LabTransformer's blocks, and its head behind it. Sessions share their random numbers. No guidance."""
 
     def __init__(self, model: LabTransformer) -> None:
-        super().__init__(model.config, ModuleInputs(model), EagerBackend(model, guided=False))
-        layout, window = model.layout, self.window
-        self.layout, self.model = layout, model
-        self._slot_of = np.arange(self.backend.ring) // layout.length
-        ages = [age if age in (0, *model.config.transformer.offsets) else None for age in range(window)]
+        self.model, self.layout, self.window = model.eval(), model.layout, model.config.transformer.window
+        layout, window = self.layout, self.window
+        self.ring = window * layout.length
+        self._slot_of = np.arange(self.ring) // layout.length
         none = np.zeros(layout.length, np.bool_)
-        self._seen = np.stack([none if age is None else layout.seen(model.blocks, age) for age in ages])
-        self._old = np.ones(self.backend.ring, np.bool_)  # what old frames show, where that depends on their tokens
-        ending, first = slice(layout.image, layout.length), layout.group_slots[0]
-        a, b = layout.outro, first.stop
-        self._first_own = np.zeros((a + b, a + b), np.bool_)
-        self._first_own[:a, :a] = layout.mask[ending, ending]
-        self._first_own[a:, :a] = layout.seen(model.blocks, 1)[ending]
-        self._first_own[a:, a:] = layout.mask[first, first]
-
-    def _begin(self) -> None:
-        if self.model.blocks.by_tokens and self.block >= 0:
-            tokens, *before = (torch.from_numpy(frame.astype(np.int64)) for frame in self.frames[:-3:-1])
-            old = self.model.old_rows(tokens, before[0] if before else None)
-            self._old[self._slots(slice(0, self.layout.length))] = old.numpy()
-        super()._begin()
-
-    def _visible(self) -> NDArray[np.bool_]:
-        age = (self.block - self._slot_of) % self.window
-        seen = self._seen[age, np.arange(len(age)) % self.layout.length]
-        return self.written & seen & (self._old | (age <= self.model.blocks.whole))
-
-    def decode(
-        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
-    ) -> tuple[Tokens, Array | None]:
-        """As FrameDecoder.decode; scores are the hidden vectors of the slots that predict."""
-        layout, previous, redo = self.layout, self.frames[-1], self.model.blocks.redo
-        ending = slice(layout.image, layout.length)
-        outro = self.tables.outro(layout, previous, action), self._angles(ending), self._visible(), self._slots(ending)
-        self._begin()
-        tokens = np.zeros(layout.order.tokens, np.int32)
-        fixed = np.zeros(len(tokens), np.bool_)
-        hidden = self._passes(outro, tokens, fixed, previous, action, sampler, seed, frame, forced)
-        if redo and forced is None:
-            doubts, places = self.model.doubts(torch.from_numpy(hidden))
-            fixed[:] = True
-            fixed[places[torch.argsort(doubts, descending=True)[:redo].numpy()]] = False
-            self._passes(None, tokens, fixed, previous, action, sampler, seed + REDO_SEED, frame, None)
-        self.frames = [*self.frames[-(self.window - 1) :], tokens]
-        return tokens, hidden[layout.queries] if forced is not None else None
+        offsets = (0, *model.config.transformer.offsets)
+        self._seen = np.stack([layout.seen(model.blocks, age) if age in offsets else none for age in range(window)])
+        self.image, self.ending = slice(0, layout.image), slice(layout.image, layout.length)
+        first = layout.group_slots[0]
+        own = np.zeros((layout.outro + first.stop,) * 2, np.bool_)  # of a frame's first pass
+        own[: layout.outro, : layout.outro] = layout.mask[self.ending, self.ending]
+        own[layout.outro :, : layout.outro] = layout.seen(model.blocks, 1)[self.ending]
+        own[layout.outro :, layout.outro :] = layout.mask[first, first]
+        self._first_own = own
 
     @torch.inference_mode()
-    def _passes(
+    def open(self, frames: NDArray[np.integer], actions: NDArray[np.integer]) -> None:
+        """Starts from known frames (B, n, places) and the actions between them (B, n - 1, 11)."""
+        frames, actions = frames[:, -self.window :], actions[:, max(0, frames.shape[1] - self.window) :]
+        t = self.model.config.transformer
+        self.keys = torch.zeros(t.layers, len(frames), t.kv_heads, self.ring, t.head_dim)
+        self.values = torch.zeros_like(self.keys)
+        self.written = np.zeros(self.ring, np.bool_)
+        self.old = np.ones((len(frames), self.ring), np.bool_)  # what old frames show, where their tokens decide
+        self.block, self.frames = -1, []
+        tokens = torch.from_numpy(frames.astype(np.int64))
+        done = torch.from_numpy(actions.astype(np.int64))
+        for index in range(frames.shape[1]):
+            if index:
+                self._run([self._outro(done[:, index - 1])])
+            self._begin()
+            before = (tokens[:, index - 1], done[:, index - 1]) if index else (None, None)
+            x = self.model.embed_image(tokens[:, index], *before)
+            self._run([self._rows(x, self.image)])
+            self.frames.append(tokens[:, index])
+
+    @torch.inference_mode()
+    def decode(
         self,
-        outro: tuple[Array, tuple[Array, Array], NDArray[np.bool_], slice] | None,
-        tokens: Tokens,
-        fixed: NDArray[np.bool_],
-        previous: Tokens,
-        action: Tokens,
+        action: NDArray[np.integer],
         sampler: Sampler,
         seed: int,
         frame: int,
-        forced: Tokens | None,
-    ) -> Array:
+        forced: NDArray[np.integer] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """One frame of each. action: (B, 11); frame: keys the random numbers; forced: true tokens (B, places) to decode
+        with. -> tokens (B, places), and the hidden vectors (B, queries, hidden) that they were drawn from."""
+        done = torch.from_numpy(np.asarray(action, np.int64))
+        true = None if forced is None else torch.from_numpy(np.asarray(forced, np.int64))
+        outro = self._outro(done)
+        self._begin()
+        tokens = torch.zeros_like(self.frames[-1])
+        hidden = self._passes(
+            outro, tokens, torch.zeros_like(tokens, dtype=torch.bool), done, sampler, seed, frame, true
+        )
+        if self.model.blocks.redo and true is None:
+            doubts, places = self.model.doubts(hidden)
+            again = torch.from_numpy(places)[doubts.topk(self.model.blocks.redo).indices]
+            fixed = torch.ones_like(tokens, dtype=torch.bool).scatter(1, again, False)
+            self._passes(None, tokens, fixed, done, sampler, seed + REDO_SEED, frame, None)
+        self.frames = [*self.frames[-(self.window - 1) :], tokens]
+        return tokens.numpy().astype(np.int32), hidden[:, torch.from_numpy(self.layout.queries)].numpy()
+
+    def _passes(
+        self,
+        outro: Rows | None,
+        tokens: Tensor,
+        fixed: Tensor,
+        action: Tensor,
+        sampler: Sampler,
+        seed: int,
+        frame: int,
+        forced: Tensor | None,
+    ) -> Tensor:
         """The passes of the current block, the first with the outro of the block before where that is not written yet.
-        Draws the tokens that are not fixed, in place. -> hidden (image, hidden)."""
+        Draws the tokens that are not fixed, in place. -> (B, image, hidden)."""
         layout, found = self.layout, []
-        block = self._slots(slice(0, layout.length))
-        visible = self._visible()
-        visible[block] = False
-        for index, part in enumerate(layout.group_slots):
-            x, (cos, sin), slots = self.tables.image(layout, part, tokens, previous, action), self._angles(part), []
-            past, own, silent = np.broadcast_to(visible, (len(x), len(visible))), layout.mask[part, part], 0
-            if index == 0 and outro is not None:
-                ending, angles, before, entries = outro
-                silent, own, slots = len(ending), self._first_own, [entries]
-                past = np.concatenate([np.broadcast_to(before, (silent, len(before))), past])
-                x, cos, sin = (np.concatenate(pair) for pair in ((ending, x), (angles[0], cos), (angles[1], sin)))
-            own_slots = self._slots(part)
-            hidden = self.backend.run(x, cos, sin, past, own, [*slots, own_slots], slice(silent, len(x)))
-            for entries in slots:
-                self.written[entries] = True
-                visible[entries] = self._seen[1][layout.image :]
-            visible[own_slots] = self.written[own_slots] = True
+        self.written[self._entries(self.image)] = False
+        for part in layout.group_slots:
+            x = self.model.embed_image(tokens, self.frames[-1], action)[:, part]
+            rows = [self._rows(x, part)]
+            if part.start == 0 and outro is not None:
+                rows.insert(0, outro)
+            hidden = self._run(rows)[:, -x.shape[1] :]
             asked = layout.queries[(layout.queries >= part.start) & (layout.queries < part.stop)]
             places = layout.places[asked]
-            free = ~fixed[places]
-            if forced is not None:
-                tokens[places] = forced[places]
-            elif free.any():
-                score = hidden[asked - part.start][free]
-                tokens[places[free]] = self.draw(score, sampler, seed, frame, places[free])
+            at = torch.from_numpy(places)
+            drawn = forced[:, at] if forced is not None else None
+            if drawn is None:
+                drawn = self._draw(hidden[:, torch.from_numpy(asked - part.start)], sampler, seed, frame, places)
+            tokens[:, at] = torch.where(fixed[:, at], tokens[:, at], drawn)
             found.append(hidden)
-        return np.concatenate(found)
+        return torch.cat(found, 1)
 
-    @torch.inference_mode()
-    def draw(self, score: Array, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tokens:
+    def _draw(self, hidden: Tensor, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tensor:
         def pick(logits: Tensor, number: int) -> Tensor:
-            drawn = sample(logits.float().numpy(), sampler, seed + number * DIGIT_SEED, frame, places)
-            return torch.from_numpy(drawn).long()
+            flat, every = logits.float().flatten(0, -2).numpy(), np.tile(places, len(hidden))
+            drawn = sample(flat, sampler, seed + number * DIGIT_SEED, frame, every)
+            return torch.from_numpy(drawn).long().view(logits.shape[:-1])
 
-        return self.model.head.draw(torch.from_numpy(score), pick).numpy().astype(np.int32)
+        return self.model.head.draw(hidden, pick)
+
+    def _begin(self) -> None:
+        """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""
+        if self.model.blocks.by_tokens and self.block >= 0:
+            old = self.model.old_rows(self.frames[-1], self.frames[-2] if len(self.frames) > 1 else None)
+            self.old[:, self._entries(slice(0, self.layout.length))] = old.numpy()
+        self.block += 1
+        self.written[self._entries(slice(0, self.layout.length))] = False
+
+    def _visible(self) -> NDArray[np.bool_]:
+        """(B or 1, ring): written entries that the current block sees."""
+        age = (self.block - self._slot_of) % self.window
+        seen = (self.written & self._seen[age, np.arange(self.ring) % self.layout.length])[None]
+        return seen & (self.old | (age <= self.model.blocks.whole)) if self.model.blocks.by_tokens else seen
+
+    def _entries(self, part: slice) -> slice:
+        base = self.block % self.window * self.layout.length
+        return slice(base + part.start, base + part.stop)
+
+    def _rows(self, x: Tensor, part: slice) -> Rows:
+        """The current block's slots `part` as rows of a pass."""
+        visible = self._visible()
+        tables = rotary_table(self.model.config, self.layout, np.asarray([self.block]))
+        cos, sin = (torch.from_numpy(table[0, part]) for table in tables)
+        past = np.broadcast_to(visible[:, None], (len(visible), x.shape[1], self.ring))
+        return x, past, self.layout.mask[part, part], self._entries(part), (cos, sin)
+
+    def _outro(self, action: Tensor) -> Rows:
+        return self._rows(self.model.embed_outro(self.frames[-1], action), self.ending)
+
+    def _run(self, rows: list[Rows]) -> Tensor:
+        """One pass; of two parts, the first is an outro. -> (B, n, hidden)."""
+        x, past, own = (
+            torch.cat([part[0] for part in rows], 1),
+            np.concatenate([part[1] for part in rows], 1),
+            rows[0][2],
+        )
+        if len(rows) > 1:
+            own = self._first_own
+        filled = np.flatnonzero(past.any((0, 1)))
+        own = np.broadcast_to(own, (len(past), *own.shape))
+        mask = torch.from_numpy(np.concatenate([past[..., filled], own], -1))[:, None]
+        entries = torch.from_numpy(filled)
+        targets = torch.from_numpy(np.concatenate([np.arange(part[3].start, part[3].stop) for part in rows]))
+        t = self.model.config.transformer
+
+        def attention(layer: int) -> Attention:
+            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+                k, v = k.transpose(1, 2), v.transpose(1, 2)  # (B, Hkv, n, D)
+                groups = t.heads // t.kv_heads
+                keys = torch.cat([self.keys[layer][:, :, entries], k], 2).repeat_interleave(groups, 1)
+                values = torch.cat([self.values[layer][:, :, entries], v], 2).repeat_interleave(groups, 1)
+                self.keys[layer][:, :, targets], self.values[layer][:, :, targets] = k, v
+                return F.scaled_dot_product_attention(q.transpose(1, 2), keys, values, attn_mask=mask).transpose(1, 2)
+
+            return attend
+
+        cos, sin = (torch.cat([part[4][i] for part in rows]) for i in range(2))
+        out = self.model.run(self._told(x), cos, sin, [attention(layer) for layer in range(t.layers)])
+        self.written[targets.numpy()] = True
+        return out
+
+    def _told(self, x: Tensor) -> Tensor:
+        """Frames in play are told to be without noise."""
+        return x if self.model.level is None else x + self.model.level[0]
