@@ -8,7 +8,7 @@ import torch
 from conftest import vpt_line, write_clip
 
 from worldmodel.lab import bench, scores
-from worldmodel.lab.autoencoder import LabTokenizer
+from worldmodel.lab.autoencoder import Crossing, LabTokenizer
 from worldmodel.lab.codes import Codes, SubCode, join, split
 from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
@@ -103,6 +103,24 @@ def test_a_preset_learns(name, data, tmp_path):
     assert all(torch.isfinite(value).all() for value in after.values() if value.is_floating_point())
 
 
+def test_codes_that_are_quantised_late_are_not_rounded_in_training():
+    codes, latents = Codes((replace(FSQ, late=True),)), torch.randn(3, 4, 2)
+    continuous, indices, _ = codes(latents)
+    assert not torch.equal(continuous, codes.decode(indices))
+    torch.testing.assert_close(codes.eval()(latents)[0], codes.decode(indices))
+
+
+def test_causal_queries_see_those_before_them_alone():
+    crossing = Crossing(6, 4, 5, 3, causal=True).eval()
+    seen = torch.randn(1, 6, 4)
+    with torch.no_grad():
+        before = crossing(seen)
+        crossing.query[3].normal_()
+        after = crossing(seen)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
 def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_path, monkeypatch):
     variant = tiny(preset(BASELINE))
 
@@ -136,7 +154,7 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["far-8-evaluator", "token-shuffle", "divprune", "summary-12", "tokenflex", "lavit", "state-tokens"]
+    "name", ["far-8-evaluator", "token-shuffle", "divprune", "summary-12", "tokenflex", "lavit", "state-tokens", "ett"]
 )
 def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(name, folders, tmp_path):
     variant = tiny(preset(name))

@@ -433,7 +433,7 @@ def measure(
 
     columns = stage(folder / f"scores-{scored}.json", pictures)
     lengths = [sizes[f"world_{name}"] for name in ("steps", "batch", "clip")]
-    parts = {**chosen(variant.blocks), **chosen(packing)}
+    parts = {**chosen(variant.blocks), **chosen(packing), **({"fed_codes": True} if variant.fed_codes else {})}
     world = digest(chosen(variant.transformer), variant.noise_told, *lengths, *([parts] if parts else []))
     radices = head_radices(variant.head, tokenizer.quantizer.radices)
 
@@ -444,7 +444,7 @@ def measure(
         )
         model = train_lab_world(
             variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
-            variant.blocks, packing, budget, token_clips(data.train, thinned, radices, packing),
+            variant.blocks, packing, variant.fed_codes, budget, token_clips(data.train, thinned, radices, packing),
             folder / f"world-{world}", seed,
         )  # fmt: skip
         drawn = folder / f"world-{world}" / f"rollouts-{digest(chosen(variant.sampler), scored)}"

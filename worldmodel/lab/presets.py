@@ -23,7 +23,8 @@ LONG = tuple(range(1, 9))  # offsets of a context whose old frames are told in s
 class Variant:
     """tokenizer, objectives: how the image tokenizer is built and trained; head: how a place's code is predicted
     (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model; blocks,
-    packing: how it decodes and remembers a frame's tokens, and what those are. What differs in the world model alone
+    packing: how it decodes and remembers a frame's tokens, and what those are; fed_codes: it also reads the codes'
+    vectors. What differs in the world model alone
     shares the baseline's tokenizer, and costs ten minutes."""
 
     about: str
@@ -35,6 +36,7 @@ class Variant:
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     blocks: Blocks = field(default_factory=Blocks)
     packing: Packing = field(default_factory=Packing)
+    fed_codes: bool = False
     reading: bool = False
 
 
@@ -181,6 +183,37 @@ PRESETS: dict[str, Variant] = {
         tokens say most. FlexTok's flow decoder is left out: many passes.""",
         tokenizer=TokenizerParts(queries=84, grid=False, tail_drop=True),
     ),
+    "seed": Variant(
+        """SEED (2307.08041): queries that see those before them alone, so that a code says what its predecessors do
+        not. No contrastive stage: there is no text.""",
+        tokenizer=TokenizerParts(queries=84, grid=False, causal=True),
+    ),
+    "d-ar": Variant(
+        """D-AR (2505.23660): causal queries from coarse to fine, so that a half-decoded frame can be shown (the columns
+        of tokens kept). By a dropped tail, in place of its diffusion decoder.""",
+        tokenizer=TokenizerParts(queries=84, grid=False, causal=True, tail_drop=True),
+        reading=True,
+    ),
+    "tokenbridge": Variant(
+        """TokenBridge (2503.16430): trained without quantising, each number rounded afterwards, to the baseline's
+        levels. The bounded latents in place of a VAE's, and no head a dimension.""",
+        tokenizer=TokenizerParts(codes=(SubCode(levels=(8, 8, 8, 8), late=True),)),
+        objectives=Objectives(perturb="none"),
+    ),
+    "dualtoken": Variant(
+        """DualToken (2503.14324): one half of a code for meaning, aligned with the reader's features, one for pixels;
+        as many bits as the baseline. The halves are sub-codes of one layer, not of two depths of its encoder.""",
+        tokenizer=TokenizerParts(codes=(*_fsq(4, 4, 4), *_fsq(4, 4, 4))),
+        objectives=Objectives(align=0.5, align_code=3),
+        reading=True,
+    ),
+    "tokenflow": Variant(
+        """TokenFlow (2412.03069): one index for two distances: 4096 learned codes of eight numbers, the first four
+        aligned with the reader's features. One encoder in place of two.""",
+        tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
+        objectives=Objectives(align=0.5, align_code=4),
+        reading=True,
+    ),
     "hita": Variant(
         """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128,
         and no causal transformer in the decoder.""",
@@ -255,6 +288,11 @@ PRESETS: dict[str, Variant] = {
         first frames of play are nothing new. Frames in place of its tokens a picture.""",
         blocks=Blocks(any_length=True),
         reading=True,
+    ),
+    "ett": Variant(
+        """ETT (2505.10562): the transformer is fed the codes' vectors, not their indices alone. The tokenizer is not
+        tuned along: the tokens stay the baseline's.""",
+        fed_codes=True,
     ),
     "lavit": Variant(
         """LaVIT's dynamic tokens (2309.04669): new tokens only where something changed. A place keeps its code while

@@ -128,9 +128,11 @@ def world_config(table: tuple[int, int], radices: Sequence[int], transformer: Tr
 
 class LabTransformer(VisualActionTransformer):
     """VisualActionTransformer over digits, with the blocks of a LabLayout. `logits` gives the hidden vectors, which
-    `head` turns into codes. extra: places before the picture's (state tokens)."""
+    `head` turns into codes. extra: places before the picture's (state tokens); codebook: the codes' vectors (codes,
+    size), which it is fed beside their embeddings."""
 
     layout: LabLayout
+    codebook: Tensor | None
 
     def __init__(
         self,
@@ -140,6 +142,7 @@ class LabTransformer(VisualActionTransformer):
         noise_told: bool = False,
         blocks: Blocks | None = None,
         extra: int = 0,
+        codebook: Tensor | None = None,
     ) -> None:
         super().__init__(config)
         self.radices, self.blocks = tuple(radices), blocks or Blocks()
@@ -153,11 +156,16 @@ class LabTransformer(VisualActionTransformer):
         self.level = nn.Parameter(torch.zeros(NOISE_LEVELS, hidden)) if noise_told else None
         self.summary = nn.Parameter(0.02 * torch.randn(hidden)) if self.layout.summary else None
         self.judge = nn.Linear(hidden, 1) if self.blocks.redo else None
+        self.register_buffer("codebook", codebook, persistent=False)
+        if codebook is not None:
+            size = codebook.shape[1]
+            self.of_code = nn.Sequential(nn.Linear(size, hidden), nn.SiLU(), nn.Linear(hidden, hidden, bias=False))
         self._clips: tuple[int, LabAttention, Tensor, Tensor] | None = None  # of so many frames, made once
 
     def embed_codes(self, tokens: Tensor) -> Tensor:
         digits = split(tokens, self.radices) + torch.tensor(self.bases, device=tokens.device)
-        return self.embed_tokens(digits).sum(-2)
+        x = self.embed_tokens(digits).sum(-2)
+        return x if self.codebook is None else x + self.of_code(self.codebook[tokens])
 
     def embed_outro(self, tokens: Tensor, action: Tensor) -> Tensor:
         tail = torch.from_numpy(self.layout.tail).to(tokens.device)

@@ -45,14 +45,16 @@ JUDGED = 0.2  # of the tokens that a judge learns from are the model's own
 class Objectives:
     """What a tokenizer learns beside the reconstruction. perturb: wrong tokens are "near" codes, or drawn from a
     "prior" that is trained along; perturb_rate of the tokens, on perturbed_share of the frames; prior_weight: of that
-    prior's loss for the encoder; align: weight of the cosine to the reader's features; glyphs: share of the frames with
-    a pasted digit. ValueError for an unknown perturbation."""
+    prior's loss for the encoder; align: weight of the cosine to the reader's features, of the decoder's, or of the
+    align_code first numbers of a code; glyphs: share of the frames with a pasted digit. ValueError for an unknown
+    perturbation."""
 
     perturb: str = "near"
     perturb_rate: float = 0.1
     perturbed_share: float = 0.25
     prior_weight: float = 0.0
     align: float = 0.0
+    align_code: int = 0
     glyphs: float = 0.0
 
     def __post_init__(self) -> None:
@@ -191,7 +193,8 @@ def train_autoencoder(
     if objectives.with_prior:
         beside["prior"] = make_prior(parts.tokens, model.quantizer, head)
     if reader is not None and objectives.align > 0:
-        beside["align"] = nn.Conv2d(parts.decoder_channels[0], reader.squeeze.in_channels, 1)
+        aligned = objectives.align_code or parts.decoder_channels[0]
+        beside["align"] = nn.Conv2d(aligned, reader.squeeze.in_channels, 1)
     optimizer = torch.optim.AdamW(
         [*model.parameters(), *beside.parameters()],
         options.learning_rate,
@@ -239,7 +242,10 @@ def train_autoencoder(
                 assert reader is not None, "checked above"
                 with torch.no_grad():
                     seen = reader_map(reader, earlier, pixels).float()
-                extra = extra + objectives.align * (1 - F.cosine_similarity(beside["align"](result.trunk), seen).mean())
+                trunk, own = result.trunk, objectives.align_code
+                if own:
+                    trunk = result.vectors[..., :own].transpose(1, 2).unflatten(2, model.grid)
+                extra = extra + objectives.align * (1 - F.cosine_similarity(beside["align"](trunk), seen).mean())
         made = result.made.float()
         error = (weighed * (made - pixels).square()).mean()
         loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + result.loss + extra
@@ -321,6 +327,7 @@ def train_lab_world(
     noise_told: bool,
     blocks: Blocks,
     packing: Packing,
+    fed_codes: bool,
     budget: Budget,
     clips: Sequence[TokenClip],
     folder: Path,
@@ -333,7 +340,8 @@ def train_lab_world(
     torch.manual_seed(seed)
     config = world_config(packing.table(table), radices, transformer)
     chained = head == "chained" or packing.fuse > 1
-    model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra)
+    codebook = quantizer.decode(torch.arange(quantizer.codebook_size)) if fed_codes else None
+    model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra, codebook)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = Optimizers(model, options)
     steps, device, packed = budget.world_steps, torch.device("cpu"), Packed(quantizer, packing)
