@@ -1,6 +1,7 @@
 """The laboratory at tiny sizes: codes round-trip, presets build and learn, a killed run goes on, ties are told."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from worldmodel.lab.autoencoder import Crossing, LabTokenizer
 from worldmodel.lab.codes import Codes, SubCode, join, split
 from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
-from worldmodel.lab.table import Column, cell, read_rows, table
+from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
 from worldmodel.lab.train import Budget, train_autoencoder
 from worldmodel.types import WorldModelError
 
@@ -186,8 +187,33 @@ def test_inside_the_noise_the_table_says_tie():
     shown = table(rows)
     assert "20.10 ± " in shown
     assert "tie" in shown
+    told = summary(rows).splitlines()
+    assert told[2] == "| Pictures: PSNR, dB | 20.10 ± 0.34 | parti +1.90 | bsq -2.10 | 1 |"
     with pytest.raises(WorldModelError, match="no baseline"):
         table(rows[3:])
+
+
+def test_bits_are_judged_between_codes_that_store_as_many():
+    rows = [
+        {"preset": name, "seed": seed, "bench": "a", "columns": {"bits_world": value, "bits": bits}}
+        for name, values, bits in (
+            (BASELINE, (500.0, 502.0, 501.0), 1008),
+            ("far-8", (480.0,), 1008),
+            ("vitok-10-bits", (430.0,), 840),
+        )
+        for seed, value in enumerate(values)
+    ]
+    column = Column("bits_world", "bits a frame", ".0f", -1, alike=True)
+    assert cell(rows, "far-8", column) == "480 **-21**"
+    assert cell(rows, "vitok-10-bits", column) == "430"
+
+
+def test_the_committed_results_are_a_table_and_a_picture(tmp_path):
+    rows = read_rows(Path(__file__).parent.parent / "benchmarks/lab.json")
+    assert BASELINE in table(rows)
+    assert "| " in summary(rows)
+    plot(rows, tmp_path / "lab.png")
+    assert (tmp_path / "lab.png").stat().st_size > 10_000
 
 
 def test_a_preset_that_needs_a_reader_says_so_before_any_work(folders, tmp_path):
