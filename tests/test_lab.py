@@ -1,5 +1,6 @@
 """The laboratory at tiny sizes: codes round-trip, presets build and learn, a killed run goes on, ties are told."""
 
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import torch
 from conftest import vpt_line, write_clip
 
 from worldmodel.lab import bench, scores
-from worldmodel.lab.autoencoder import Crossing, LabTokenizer
+from worldmodel.lab.autoencoder import Crossing, LabTokenizer, TokenizerParts
 from worldmodel.lab.codes import Codes, SubCode, join, split
 from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
 from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
 from worldmodel.lab.train import Budget, train_autoencoder
+from worldmodel.training.loop import load_state
 from worldmodel.types import WorldModelError
 
 HEIGHT, WIDTH = 48, 80
@@ -155,10 +157,24 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", ["far-8-evaluator", "token-shuffle", "divprune", "summary-12", "tokenflex", "lavit", "state-tokens", "ett"]
+    "name",
+    [
+        "far-8-evaluator",
+        "token-shuffle",
+        "divprune",
+        "summary-12",
+        "tokenflex",
+        "lavit",
+        "state-tokens",
+        "ett",
+        "digit-head",
+    ],
 )
 def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(name, folders, tmp_path):
     variant = tiny(preset(name))
+    if variant.world_head == "digits":
+        eight = TokenizerParts(codes=(SubCode(levels=(8, 8)),))
+        variant = replace(variant, tokenizer=replace(variant.tokenizer, codes=eight.codes))
     if variant.packing.fuse > 1:  # codes of a place that fit
         variant = replace(
             variant, tokenizer=replace(variant.tokenizer, codes=(FSQ,)), packing=replace(variant.packing, fuse=5)
@@ -171,6 +187,25 @@ def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(n
     assert len(list(tmp_path.glob("tokenizer-*"))) == 1
     learned = {bench.digest(bench.chosen(tiny(preset(other)).tokenizer)) for other in (name, BASELINE)}
     assert len(learned) == 1
+
+
+def test_action_rows_learn_alone(folders, tmp_path):
+    found = {}
+    for name in (BASELINE, "twice-as-long", "action-rows"):
+        variant = tiny(preset(name))
+        given = ([folders / "train"], folders / "val", None, tmp_path, tmp_path / "lab.json", BUDGET, 0)
+        found[name] = bench.run(name, variant, *given)["columns"]["bits_world"]
+    assert len(set(found.values())) == 3
+    (world,) = tmp_path.glob("tokenizer-*/world-*[!slx]/state.pt")
+    first, then = load_state(world), load_state(Path(f"{world.parent}-actions") / "state.pt")
+    assert first is not None
+    assert then is not None
+    before, after = first["average"], then["model"]  # what it goes on from, and what became of it
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"embed_tokens.weight"}
+    rows = (before["embed_tokens.weight"] != after["embed_tokens.weight"]).any(1).nonzero()
+    codes = math.prod(tiny(preset(BASELINE)).tokenizer.codes[0].levels)
+    assert rows.min() >= codes
 
 
 def test_inside_the_noise_the_table_says_tie():

@@ -434,20 +434,27 @@ def measure(
     columns = stage(folder / f"scores-{scored}.json", pictures)
     lengths = [sizes[f"world_{name}"] for name in ("steps", "batch", "clip")]
     parts = {**chosen(variant.blocks), **chosen(packing), **({"fed_codes": True} if variant.fed_codes else {})}
+    head = variant.world_head or variant.head
+    if head != variant.head:
+        parts["head"] = head
     world = digest(chosen(variant.transformer), variant.noise_told, *lengths, *([parts] if parts else []))
-    radices = head_radices(variant.head, tokenizer.quantizer.radices)
+    stages = [f"world-{world}", *([f"world-{world}-{variant.tuned}"] if variant.tuned else [])]
+    radices = head_radices(head, tokenizer.quantizer.radices)
 
     def rollouts() -> dict[str, Any]:
         thinned, thin = (
             [packing.thinned(own, clip, tokenizer.grid) for own, clip in zip(part, clips, strict=True)]
             for part, clips in ((codes, data.train), (held_out, data.val))
         )
-        model = train_lab_world(
-            variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
-            variant.blocks, packing, variant.fed_codes, budget, token_clips(data.train, thinned, radices, packing),
-            folder / f"world-{world}", seed,
-        )  # fmt: skip
-        drawn = folder / f"world-{world}" / f"rollouts-{digest(chosen(variant.sampler), scored)}"
+        train, model = token_clips(data.train, thinned, radices, packing), None
+        for name in stages:
+            model = train_lab_world(
+                variant.tokenizer.table, tokenizer.quantizer, head, variant.transformer, variant.noise_told,
+                variant.blocks, packing, variant.fed_codes, budget, train, folder / name, seed,
+                model, model is not None and variant.tuned == "actions",
+            )  # fmt: skip
+        assert model is not None, "there is a stage"
+        drawn = folder / stages[-1] / f"rollouts-{digest(chosen(variant.sampler), scored)}"
         val = token_clips(data.val, thin, radices, packing)
         found = score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)
         if packing.still > 0:
@@ -462,7 +469,7 @@ def measure(
             found["psnr"] = float(np.concatenate(shown).mean())
         return {**found}
 
-    return {**columns, **stage(folder / f"world-{world}-{digest(chosen(variant.sampler), scored)}.json", rollouts)}
+    return {**columns, **stage(folder / f"{stages[-1]}-{digest(chosen(variant.sampler), scored)}.json", rollouts)}
 
 
 def run(

@@ -16,6 +16,7 @@ from worldmodel.lab.train import Objectives
 from worldmodel.types import WorldModelError
 
 BASELINE = "baseline"
+TUNED = ("", "all", "actions")
 LONG = tuple(range(1, 9))  # offsets of a context whose old frames are told in short
 
 
@@ -24,8 +25,8 @@ class Variant:
     """tokenizer, objectives: how the image tokenizer is built and trained; head: how a place's code is predicted
     (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model; blocks,
     packing: how it decodes and remembers a frame's tokens, and what those are; fed_codes: it also reads the codes'
-    vectors. What differs in the world model alone
-    shares the baseline's tokenizer, and costs ten minutes."""
+    vectors; world_head: its head, where that is another; tuned: what learns in as many steps again, one of TUNED. What
+    differs in the world model alone shares the baseline's tokenizer."""
 
     about: str
     tokenizer: TokenizerParts = field(default_factory=TokenizerParts)
@@ -37,7 +38,13 @@ class Variant:
     blocks: Blocks = field(default_factory=Blocks)
     packing: Packing = field(default_factory=Packing)
     fed_codes: bool = False
+    world_head: str = ""
+    tuned: str = ""
     reading: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tuned not in TUNED:
+            raise ValueError(f"tuned is one of {TUNED}, got {self.tuned!r}")
 
 
 def _fsq(*levels: int) -> tuple[SubCode, ...]:
@@ -287,6 +294,21 @@ PRESETS: dict[str, Variant] = {
         """TokenFLEX (2504.03154): trained with any number of context frames, so that one model serves all, and the
         first frames of play are nothing new. Frames in place of its tokens a picture.""",
         blocks=Blocks(any_length=True),
+        reading=True,
+    ),
+    "digit-head": Variant(
+        """TokenBridge's head (2503.16430): each number of a code on its own, one after another, eight outputs in place
+        of 4096, and read so, too. The tokens are the baseline's.""",
+        world_head="digits",
+    ),
+    "twice-as-long": Variant(
+        """The baseline's world model with as many steps again: the control of `action-rows`.""",
+        tuned="all",
+    ),
+    "action-rows": Variant(
+        """Discriminative Class Tokens (2303.17155): after the baseline's training nothing learns but the embeddings of
+        the action tokens, in as many steps again. By the prediction's own loss, in place of a classifier's.""",
+        tuned="actions",
         reading=True,
     ),
     "ett": Variant(

@@ -1,8 +1,9 @@
 """What predicts tokens: a tiny prior over one frame, and the world model, both with a head for sub-codes.
 
 A head predicts a place's code as digits: one digit ("softmax"), the sub-codes one after another, each given those
-before it ("chained"), or all bits at once ("bits"). It costs a place one pass, whatever the number of digits. The world
-model is VisualActionTransformer with sums of digit embeddings for inputs; with one digit it is the same model.
+before it ("chained"), digits of base 8 in the same way ("digits"), or all bits at once ("bits"). It costs a place one
+pass, whatever the number of digits. The world model is VisualActionTransformer with sums of digit embeddings for
+inputs; with one digit and plain blocks it is the same model.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from worldmodel.lab.blocks import Blocks, LabAttention, LabLayout, lab_layout, o
 from worldmodel.lab.codes import join, split
 from worldmodel.model.transformer import Attention, VisualActionTransformer, rotary_table
 
-HEADS = ("softmax", "chained", "bits")
+HEADS = ("softmax", "chained", "bits", "digits")
+DIGIT = 8  # values of a digit of the head "digits"
 MOST_SOFTMAX = 1 << 14  # codes of one softmax: more do not fit a small model
 NOISE_LEVELS = 8  # that a world model can be told
 PRIOR_WIDTH, PRIOR_HEADS, PRIOR_LAYERS = 128, 4, 3
@@ -40,11 +42,20 @@ def head_radices(head: str, radices: Sequence[int]) -> tuple[int, ...]:
         if codes & (codes - 1):
             raise ValueError(f"bit heads need a power of two codes, got {codes}")
         return (2,) * (codes.bit_length() - 1)
+    if head == "digits":
+        count = round(math.log(codes, DIGIT))
+        if DIGIT**count != codes:
+            raise ValueError(f"digits of base {DIGIT} need a power of it for codes, got {codes}")
+        return (DIGIT,) * count
     if head != "softmax":
         raise ValueError(f"a head is one of {HEADS}, got {head!r}")
     if codes > MOST_SOFTMAX:
         raise ValueError(f'one softmax over {codes} codes is too large (at most {MOST_SOFTMAX}): "chained" or "bits"')
     return (codes,)
+
+
+def is_chained(head: str) -> bool:
+    return head in ("chained", "digits")
 
 
 class DigitHead(nn.Module):

@@ -25,7 +25,7 @@ from worldmodel.lab.blocks import Blocks
 from worldmodel.lab.codes import Codes
 from worldmodel.lab.packing import Packed, Packing
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
-from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, world_config
+from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, is_chained, world_config
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.training.common import Pace, autocast, cosine_lr, update_average
 from worldmodel.training.corruption import noisy
@@ -168,7 +168,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_prior(tokens: int, quantizer: Codes, head: str) -> Prior:
-    return Prior(tokens, quantizer.code_dim, head_radices(head, quantizer.radices), head == "chained")
+    return Prior(tokens, quantizer.code_dim, head_radices(head, quantizer.radices), is_chained(head))
 
 
 def train_autoencoder(
@@ -332,16 +332,21 @@ def train_lab_world(
     clips: Sequence[TokenClip],
     folder: Path,
     seed: int,
+    start: LabTransformer | None = None,
+    actions_only: bool = False,
 ) -> LabTransformer:
-    """A world model from scratch on finished, packed codes: the averaged weights."""
+    """A world model on finished, packed codes, from scratch or from `start`: the averaged weights. actions_only: only
+    the action tokens' embeddings learn."""
     radices = packing.radices(head_radices(head, quantizer.radices))
     options = WorldTraining(batch=budget.world_batch, clip=budget.world_clip)  # whose rates hold here too
     sampler = WindowSampler(clips, options.clip, options.balance)
     torch.manual_seed(seed)
     config = world_config(packing.table(table), radices, transformer)
-    chained = head == "chained" or packing.fuse > 1
+    chained = is_chained(head) or packing.fuse > 1
     codebook = quantizer.decode(torch.arange(quantizer.codebook_size)) if fed_codes else None
     model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra, codebook)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = Optimizers(model, options)
     steps, device, packed = budget.world_steps, torch.device("cpu"), Packed(quantizer, packing)
@@ -364,11 +369,17 @@ def train_lab_world(
                 wrong = (given != drawn.tokens)[:, 1:, torch.from_numpy(places)]
                 loss = loss + F.binary_cross_entropy_with_logits(doubts.float(), wrong.float())
         loss.backward()
+        if actions_only:
+            rows = model.embed_tokens.weight.grad
+            model.zero_grad(set_to_none=True)
+            assert rows is not None
+            rows[: sum(radices)] = 0
+            model.embed_tokens.weight.grad = rows
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(number, steps, max(1, steps // 8)))
         update_average(average, model, number, options.average_decay)
         return loss.item()
 
     state = {"model": model, "average": average, "optimizers": optimizers}
-    run_steps("world", folder, steps, state, step, budget.save_minutes)
+    run_steps("world" if start is None else "tuning", folder, steps, state, step, budget.save_minutes)
     return average.eval()
