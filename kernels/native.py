@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 SOURCES = Path(__file__).resolve().parent / "cpu"
 COMPILERS = ("c++", "g++", "clang++")
-# Products are not fused with sums, so that every path rounds alike.
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fPIC", "-shared", "-pthread")
+# Products are not fused with sums, so that every path rounds alike; sums of what is no number may wrap around.
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fPIC", "-shared", "-pthread")
 COMPILE_SECONDS = 600.0
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
 
@@ -180,12 +180,12 @@ _INT, _FLOAT = ctypes.c_int32, ctypes.c_float
 
 
 class Model(ctypes.Structure):
-    """As in cpu/decoder.h."""
+    """As in cpu/model.h."""
 
     _fields_ = (
         *((name, _INT) for name in ("hidden", "mlp", "layers", "heads", "kv_heads", "head_dim")),
         *((name, _INT) for name in ("image", "length", "tail", "window", "passes", "offsets")),
-        *((name, _INT) for name in ("main", "detail", "inputs", "lanes", "threads", "int8")),
+        *((name, _INT) for name in ("main", "detail", "inputs", "lanes", "players", "threads", "int8")),
         ("epsilon", _FLOAT),
         *((name, _pointer(_FLOAT)) for name in ("embedding", "start", "place", "no_previous", "previous", "action")),
         ("chain", _pointer(_FLOAT)),
@@ -209,13 +209,14 @@ class Sampling(ctypes.Structure):
 
 
 class Frame(ctypes.Structure):
-    """As in cpu/decoder.h."""
+    """As in cpu/model.h."""
 
     _fields_ = (
         ("block", ctypes.c_int64),
         ("previous", _pointer(_INT)),
         ("actions", _pointer(_INT)),
         ("lanes", _INT),
+        ("player", _INT),
         *((name, _pointer(_FLOAT)) for name in ("cosine", "sine", "outro_cosine", "outro_sine")),
         ("sampling", Sampling),
         ("forced", _pointer(_INT)),
@@ -241,7 +242,8 @@ def load(library: Path) -> ctypes.CDLL:
     except OSError as error:
         raise NativeError(f"{library} does not load ({error})") from None
     loaded.worldmodel_decoder.argtypes, loaded.worldmodel_decoder.restype = [_pointer(Model)], ctypes.c_void_p
-    loaded.worldmodel_decode.argtypes, loaded.worldmodel_decode.restype = [ctypes.c_void_p, _pointer(Frame)], None
+    loaded.worldmodel_decode.argtypes = [ctypes.c_void_p, _pointer(Frame), _INT]
+    loaded.worldmodel_decode.restype = None
     loaded.worldmodel_close.argtypes, loaded.worldmodel_close.restype = [ctypes.c_void_p], None
     return loaded
 
@@ -249,7 +251,7 @@ def load(library: Path) -> ctypes.CDLL:
 class CompiledDecoder:
     """A decoder of a loaded library, with its weights and its cache. Not for two threads at once.
 
-    model: its numbers; tables: its fields that are arrays; weights: float32 matrices in the order of cpu/decoder.h. All
+    model: its numbers; tables: its fields that are arrays; weights: float32 matrices in the order of cpu/model.h. All
     are copied. MemoryError if there is no room.
     """
 
@@ -271,6 +273,7 @@ class CompiledDecoder:
         self._handle = ctypes.c_void_p(handle)
         weakref.finalize(self, self._library.worldmodel_close, self._handle)
 
-    def decode(self, frame: Frame) -> None:
-        """Without the interpreter's lock."""
-        self._library.worldmodel_decode(self._handle, ctypes.byref(frame))
+    def decode(self, frames: Sequence[Frame]) -> None:
+        """Frames of different players, without the interpreter's lock."""
+        assert len({frame.player for frame in frames}) == len(frames), "one frame a player"
+        self._library.worldmodel_decode(self._handle, (Frame * len(frames))(*frames), len(frames))

@@ -1,14 +1,14 @@
-"""Times the CPU engines on one checkpoint, side by side in one run: eager PyTorch, OpenVINO, ONNX Runtime.
+"""Times the CPU engines on one model, side by side in one run: native, OpenVINO, eager PyTorch, ONNX Runtime.
 
     python scripts/bench_cpu_engines.py --checkpoint worldmodel/pretrained/nano --out benchmarks/cpu_engines.json
 
-ONNX Runtime runs the same pass, exported from the eager module (pip install onnx onnxruntime onnxscript); it is
-measured here to choose by, not shipped. Rounds of the engines alternate, so that a busy machine is shared fairly.
+A frame of each in turn, so that a busy machine is shared fairly: the ratio to OpenVINO is that of neighbours. Frames
+are guided unless --no-guided. --preset takes random weights instead. ONNX Runtime, if it is in --engines, runs the
+same pass, exported from the eager module (pip install onnx onnxruntime onnxscript): to choose by, not shipped.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,17 +22,21 @@ from torch import Tensor, nn
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
+from worldmodel.config import PRESETS
 from worldmodel.data.frames import write_json
-from worldmodel.engine.bench import device_name
-from worldmodel.engine.decoder import Array, Backend, FrameDecoder, InputTables, ring_entries
+from worldmodel.engine.bench import device_name, random_transformer
+from worldmodel.engine.choice import eager_pixels
+from worldmodel.engine.decoder import Array, Backend, Decoder, FrameDecoder, InputTables, ring_entries
 from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
 from worldmodel.engine.openvino_graphs import pass_widths
-from worldmodel.model.loading import load_starts, load_world_model
+from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
-from worldmodel.tokenizers.image import to_frames
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION
+from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.common import main_with_errors
-from worldmodel.types import Action
+from worldmodel.types import Action, WorldModelError
 
 
 @dataclass(frozen=True)
@@ -41,14 +45,18 @@ class Arguments:
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
     """Folder of a world model."""
+    preset: str = ""
+    """Random weights of a preset, instead of a checkpoint."""
     out: Path = Path("benchmarks/cpu_engines.json")
     """File for the figures."""
-    rounds: int = 3
-    """Alternations between the engines."""
-    frames: int = 20
+    engines: tuple[str, ...] = ("native", "openvino", "eager")
+    """Each of them makes a frame in turn."""
+    frames: int = 60
     """Frames of each."""
     threads: int = 0
     """CPU threads; 0 is all cores."""
+    guided: bool = True
+    """Two lanes a frame, as with a key held."""
 
 
 class ExportedPass(nn.Module):
@@ -147,58 +155,90 @@ class OnnxBackend:
         return out[logits]
 
 
-def main(args: Arguments) -> None:
-    threads = args.threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
-    model = load_world_model(args.checkpoint)
-    scene = load_starts(args.checkpoint, model.config)[0]
-    tables, idle = InputTables.of(model.transformer), model.config.action_tokenizer().encode(Action(yaw=3.0))
-    backends: dict[str, Backend] = {
-        "eager": EagerBackend(model.transformer),
-        "openvino": OpenVinoBackend(model.transformer, threads),
-        "onnxruntime": OnnxBackend(model.transformer, threads),
+def _decoder(name: str, model: WorldModel, threads: int) -> Decoder:
+    """WorldModelError for an engine that is unknown or not to be had."""
+    backends: dict[str, Callable[[], Backend]] = {
+        "eager": lambda: EagerBackend(model.transformer),
+        "openvino": lambda: OpenVinoBackend(model.transformer, threads),
+        "onnxruntime": lambda: OnnxBackend(model.transformer, threads),
     }
-    decoders = {name: FrameDecoder(model.config, tables, backend) for name, backend in backends.items()}
+    if name == "native":
+        if problem := native_problem(model.config):
+            raise WorldModelError(f"the native engine cannot be had: {problem}; leave it out of --engines")
+        return NativeDecoder(model.transformer, threads)
+    if name not in backends:
+        raise WorldModelError(f"no engine {name!r}; known are native, {', '.join(backends)}")
+    return FrameDecoder(model.config, InputTables.of(model.transformer), backends[name]())
+
+
+def _model(args: Arguments) -> tuple[WorldModel, StartScene]:
+    """The model, and what its context is opened with."""
+    if not args.preset:
+        model = load_world_model(args.checkpoint)
+        return model, load_starts(args.checkpoint, model.config)[0]
+    if args.preset not in PRESETS:
+        raise WorldModelError(f"no preset {args.preset!r}; known are {', '.join(PRESETS)}")
+    config = PRESETS[args.preset]
+    tokenizer = ImageTokenizer(config.image_tokenizer).eval().requires_grad_(False)
+    transformer = random_transformer(config, torch.device("cpu"), torch.float32)
+    tokens = np.random.default_rng(0).integers(
+        0, config.image_tokenizer.codebook_size, (1, config.image_tokenizer.tokens_per_frame), dtype=np.int32
+    )
+    return WorldModel(config, tokenizer, transformer), StartScene(tokens, np.zeros((0, TOKENS_PER_ACTION), np.int32))
+
+
+def summary(times: list[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(np.asarray(times) * 1e3, [50, 95])
+    return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
+
+
+def main(args: Arguments) -> None:
+    threads = args.threads or default_threads()
+    torch.set_num_threads(threads)
+    model, scene = _model(args)
+    walk = model.config.action_tokenizer().encode(Action(frozenset({"forward"}), yaw=3.0))
+    sampler = Sampler(guidance=0.5 if args.guided else 0.0)
+    decoders = {name: _decoder(name, model, threads) for name in args.engines}
     for decoder in decoders.values():
         decoder.open(list(scene.tokens), list(scene.actions))
         for index in range(model.config.transformer.window):  # fill the context
-            decoder.decode(idle, Sampler(), 0, index)
+            decoder.decode(walk, sampler, 0, index)
     seconds: dict[str, list[float]] = {name: [] for name in decoders}
-    pictures: dict[str, list[float]] = {"eager": [], "openvino": []}
-    fast = OpenVinoDecoder(model.tokenizer, threads)
-    tokens = scene.tokens[-1]
-    for _ in range(args.rounds):
+    for index in range(args.frames):
         for name, decoder in decoders.items():
-            for index in range(args.frames):
-                began = time.perf_counter()
-                decoder.decode(idle, Sampler(), 0, index)
-                seconds[name].append(time.perf_counter() - began)
-        for _ in range(args.frames):
             began = time.perf_counter()
-            fast(tokens)
-            middle = time.perf_counter()
-            with torch.inference_mode():
-                to_frames(model.tokenizer.decode(torch.from_numpy(tokens)[None].long()))
-            pictures["openvino"].append(middle - began)
-            pictures["eager"].append(time.perf_counter() - middle)
+            decoder.decode(walk, sampler, 0, index)
+            seconds[name].append(time.perf_counter() - began)
+    pictures: dict[str, list[float]] = {"eager": [], "openvino": []}
+    painters = {"eager": eager_pixels(model.tokenizer), "openvino": OpenVinoDecoder(model.tokenizer, threads)}
+    for _ in range(args.frames):
+        for name, paint in painters.items():
+            began = time.perf_counter()
+            paint(scene.tokens[-1])
+            pictures[name].append(time.perf_counter() - began)
 
-    def summary(times: list[float]) -> dict[str, float]:
-        p50, p95 = np.percentile(np.asarray(times) * 1e3, [50, 95])
-        return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
-
+    result: dict[str, object] = {
+        "machine": {"cpu": device_name(torch.device("cpu")), "threads": threads},
+        "date": time.strftime("%Y-%m-%d"),
+        "checkpoint_sha256": None if args.preset else weights_hash(args.checkpoint),
+        "preset": args.preset or None,
+        "order": model.config.order,
+        "passes_a_frame": model.config.decode_order().passes,
+        "guided": args.guided,
+        "frames": args.frames,
+        "tokens_of_a_frame": {name: summary(times) for name, times in seconds.items()},
+        "image_decoder": {name: summary(times) for name, times in pictures.items()},
+    }
+    native = decoders.get("native")
+    if isinstance(native, NativeDecoder):
+        result["native_path"] = native.path
+    if "native" in seconds and "openvino" in seconds:  # by pairs: each frame and the one beside it, pictures included
+        picture = float(np.median(pictures["openvino"]))
+        pairs = (np.asarray(seconds["openvino"]) + picture) / (np.asarray(seconds["native"]) + picture)
+        low, middle, high = np.percentile(pairs, [25, 50, 75])
+        result["times_openvino"] = {"p25": round(low, 2), "p50": round(middle, 2), "p75": round(high, 2)}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        args.out,
-        {
-            "machine": {"cpu": device_name(torch.device("cpu")), "threads": threads},
-            "date": time.strftime("%Y-%m-%d"),
-            "checkpoint_sha256": weights_hash(args.checkpoint),
-            "order": model.config.order,
-            "passes_a_frame": model.config.decode_order().passes,
-            "tokens_of_a_frame": {name: summary(times) for name, times in seconds.items()},
-            "image_decoder": {name: summary(times) for name, times in pictures.items()},
-        },
-    )
+    write_json(args.out, result)
     print(args.out.read_text())
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import markdown as table
 from worldmodel.evaluation.comparison import mean_psnr
+from worldmodel.evaluation.page import kept_sentence
 from worldmodel.lab.table import read_rows
 from worldmodel.lab.table import summary as lab_summary
 from worldmodel.model.loading import load_config
@@ -284,13 +285,14 @@ def nano_following() -> str:
             + [f"{camera['error_degrees']:.2f}; {camera['moved_sign']:.0%}" for camera in cameras]
         )
     made, repeat = (mean_psnr(scores, name) for name in ("model", "repeat"))
-    speed = scores["speed"]
+    speed, hotbar = scores["speed"], scores.get("hotbar_kept")
+    kept = f" {kept_sentence(hotbar)}." if hotbar else ""
     head = [f"macro F1 (95% interval), {title}", "n", "recorded frames", "reconstructed", "nano", "nano, other actions"]
     return (
         table(head, rows)
         + f"\n\n{scores['episodes']} stretches of {scores['settings']['frames']} frames; PSNR {made:.2f} dB, "
         + f"repeating the last frame {repeat:.2f} dB; {speed['fps']:.1f} frames a second with the image decoder "
-        + f"({scores['provenance']['cpu']}, {scores['provenance']['cores']} cores)."
+        + f"({scores['provenance']['cpu']}, {scores['provenance']['cores']} cores).{kept}"
     )
 
 

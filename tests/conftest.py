@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from kernels.native import NativeError, build
 from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
+from worldmodel.engine.native import best_path
 from worldmodel.model.loading import StartScene, save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -91,6 +94,13 @@ def write_clip(path: Path, lines: list[dict], frames: int | None = None, height:
         container.mux(stream.encode())
     path.with_suffix(".jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path.with_suffix(".mp4")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _compiled() -> None:
+    """What plays by default does not depend on how long the first compilation takes beside other tests."""
+    with contextlib.suppress(NativeError):
+        build(best_path())
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip
 from worldmodel.evaluation.drift import token_entropy
 from worldmodel.evaluation.episodes import pick_episodes
-from worldmodel.evaluation.hotbar import slots_followed
+from worldmodel.evaluation.hotbar import hotbar_kept, slots_followed
 from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import Step, WorldModelError
 
@@ -73,7 +73,7 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
         tmp_path / "cache",
     ]
     arguments += ["--clips", 3, "--frames", 4, "--context", 2, "--drift", 1, "--drift-frames", 100, "--engine", "eager"]
-    arguments += ["--timed", 3]
+    arguments += ["--timed", 3, "--kept", 2]
     run = evaluate(*arguments)
     assert run.returncode == 0, run.stderr
     scores = json.loads((out / "scores.json").read_text())
@@ -83,6 +83,7 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
     assert scores["settings"]["order"] == "diagonal-1"
     assert len(scores["settings"]["weights_sha256"]) == 64
     assert scores["drift"][0]["frames"] == [1, 100]
+    assert scores["hotbar_kept"].items() >= {"rollouts": 2, "frames": 100}.items()
     assert scores["speed"]["fps"] > 0
     assert {"commit", "cpu", "date"} <= set(scores["provenance"])
     rows = list(csv.DictReader((out / "frames.csv").open()))
@@ -91,12 +92,13 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
     assert scores["picture"]["psnr_model"][1] == pytest.approx(np.mean(made), abs=1e-3)
     page = (out / "page.html").read_text()
     assert "<svg" in page
+    assert "Over 100 frames without a hotbar key" in page
     assert "data:image/jpeg" in page
     assert "http://" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
         "http://creativecommons.org", ""
     )
     kept = sorted((out / "rollouts").glob("*.npy"))
-    assert len(kept) == 7
+    assert len(kept) == 9
     kept[0].unlink()  # as if it had been killed before that one
     before = {path: path.stat().st_mtime_ns for path in kept[1:]}
     again = evaluate(*arguments)
@@ -119,6 +121,7 @@ def test_mistakes_are_told_before_any_long_work(tiny_folder, idm, clips, tmp_pat
     refused("no clips in", data=idm)
     refused("holds no inverse dynamics model", idm=tiny_folder)
     refused("--clips must be at least 1", clips=0)
+    refused("--kept must be at least 0, got -1", kept=-1)
     refused("no file of published weights", lpips=tmp_path / "nowhere.pth")
     large = IDMConfig(channels=(8, 16, 16), pair=8, features=8)
     save_idm(tmp_path / "large", InverseDynamicsModel(large), large)
@@ -187,6 +190,26 @@ class Hotbar:
         left = round((0.1578 + 0.0756 * self.slot) * 192)
         frame[109:111, left : left + 15] = 220
         return Step(frame)
+
+
+def test_what_is_kept_of_the_hotbar():
+    """Rollouts of a hotbar with nine icons: one stays, one selects another slot for a frame, one shows another item."""
+    icons = np.random.default_rng(0).integers(0, 200, (9, 20, 15, 3), np.uint8)
+
+    def rollout(slots, shown=tuple(range(9))):
+        frames = np.full((len(slots), 112, 192, 3), 60, np.uint8)
+        for place in range(9):
+            left = round((0.1578 + 0.0756 * place) * 192)
+            frames[:, 89:109, left : left + 15] = icons[place]
+            frames[1:, 89:109, left : left + 15] = icons[shown[place]]
+        for frame, slot in zip(frames, slots, strict=True):
+            left = round((0.1578 + 0.0756 * slot) * 192)
+            frame[109:111, left : left + 15] = 220
+        return frames
+
+    stays, moves, changes = rollout([3, 3, 3]), rollout([3, 4, 3]), rollout([3, 3, 3], (0, 1, 2, 5, 4, 5, 6, 7, 8))
+    assert hotbar_kept([stays, moves]) == {"rollouts": 2, "frames": 2, "slot": 1, "item": 2}
+    assert hotbar_kept([changes]) == {"rollouts": 1, "frames": 2, "slot": 1, "item": 0}
 
 
 def test_slots_followed():

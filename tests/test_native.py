@@ -85,7 +85,7 @@ def test_float32_gives_the_eager_engines_logits_after_the_ring_has_rolled(shape,
     [
         GREEDY,
         Sampler(),
-        Sampler(0.7, 5, 1.0, 0.5, 0.3, 0.2),
+        Sampler(0.7, 5, 1.0, 0.5),
         Sampler(1.5, 0, 1.0, guidance=0.8),
         Sampler(1.0, 3, 0.9),
     ],
@@ -111,7 +111,7 @@ def test_every_path_and_any_number_of_threads_give_the_same_bits(shape, int8):
     config = SHAPES[shape]
     model = tiny_transformer(config)
     tokens, actions = played(config, 14)
-    sampler = Sampler(0.9, 0, 0.9, 0.6, 0.5, 0.4)
+    sampler = Sampler(0.9, 0, 0.9, 0.6)
     results = []
     for path, threads in [*((path, 1) for path in PATHS), (PATHS[0], 2), (PATHS[0], 3)]:
         decoder = NativeDecoder(model, threads, int8=int8, path=path)

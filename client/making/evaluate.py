@@ -25,6 +25,7 @@ from worldmodel.data.tokens import build_token_store
 from worldmodel.evaluation.comparison import camera_off, mean_psnr
 from worldmodel.evaluation.drift import drift_scores, random_play
 from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.hotbar import KEPT_FRAMES, WALK, hotbar_kept
 from worldmodel.evaluation.idm import PRETRAINED_IDM
 from worldmodel.evaluation.page import write_page
 from worldmodel.evaluation.provenance import provenance
@@ -68,6 +69,8 @@ class Arguments:
     """Long rollouts on random actions."""
     drift_frames: int = 600
     """Frames of each of them."""
+    kept: int = 10
+    """Rollouts of 100 frames without a hotbar key: do they keep the slot and the item in it?"""
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
     sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
     lpips: Path | None = None
@@ -87,6 +90,9 @@ def check(args: Arguments) -> ActionReader:
     for name in ("frames", "context", "clips", "seeds"):
         if getattr(args, name) < 1:
             raise ClipError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    for name in ("drift", "kept", "timed"):
+        if getattr(args, name) < 0:
+            raise ClipError(f"--{name} must be at least 0, got {getattr(args, name)}")
     image = load_config(args.checkpoint).image_tokenizer
     reader = load_reader(args.idm)
     reader.check((image.height, image.width), str(args.checkpoint))
@@ -119,6 +125,19 @@ def roll_out_long(
         known = episode.tokens[: args.context]
         long.append((generate(world.decoder, known, told, args.drift_frames, world.sampler, number, path), actions))
     return long
+
+
+def roll_out_walks(args: Arguments, world: NeuralWorld, episodes: list[Episode]) -> list[NDArray[np.int32]]:
+    """Tokens of rollouts that walk on, the last recorded frame first."""
+    walks = []
+    for pick in sorted({number * len(episodes) // args.kept for number in range(args.kept)}):
+        episode = episodes[pick]
+        told = np.concatenate([episode.actions[: args.context - 1], [world.actions.encode(WALK)] * KEPT_FRAMES])
+        path = args.out / "rollouts" / f"walk-{KEPT_FRAMES}-{pick}.npy"
+        known = episode.tokens[: args.context]
+        made = generate(world.decoder, known, told, KEPT_FRAMES, world.sampler, pick, path)
+        walks.append(np.concatenate([known[-1:], made]))
+    return walks
 
 
 def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]]:
@@ -163,6 +182,7 @@ def main(args: Arguments) -> None:
             if args.lpips is not None or args.fvd is not None:
                 videos.append({name: frames[args.context :] for name, frames in shown.frames.items()})
     long = roll_out_long(args, world, episodes)
+    walks = roll_out_walks(args, world, episodes)
     held_out = np.concatenate([clip.frames[::TOKENIZER_EVERY] for clip in stored])
 
     def pixels(codes: NDArray[np.int32]) -> NDArray[np.uint8]:
@@ -179,6 +199,7 @@ def main(args: Arguments) -> None:
         "published": published_metrics(videos, args.lpips, args.fvd),
         "frechet_distance_on_idm_features": tally.frechet(),
         "drift": drift_scores(long, pixels, reader) if long else [],
+        "hotbar_kept": hotbar_kept(map(pixels, walks)) if walks else None,
         "tokenizer": asdict(score_tokenizer(tokenizer, held_out, "luanti", world.device)),
         "speed": {"engine": world.engine, **speed},
         "not_computed": not_computed(args.lpips, args.fvd),

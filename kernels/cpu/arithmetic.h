@@ -12,6 +12,8 @@
 #include "vector.h"
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__ARM_FEATURE_DOTPROD)
+#include <arm_neon.h>
 #endif
 
 namespace worldmodel {
@@ -84,6 +86,14 @@ struct Int8 {
       // |row| * (value with row's sign): a pair is at most 2 * 127 * 127, which int16 holds.
       const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(value, row));
       sum.part[i] = sum.part[i] + (IntPart)_mm256_madd_epi16(pairs, ones);
+    }
+#elif defined(__ARM_FEATURE_DOTPROD)
+    int32_t four;
+    std::memcpy(&four, given, 4);
+    const int8x16_t row = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    EACH_PART {
+      const int8x16_t value = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(stored + 16 * i), vdupq_n_u8(128)));
+      sum.part[i] = (IntPart)vdotq_s32((int32x4_t)sum.part[i], value, row);
     }
 #else
     alignas(64) int32_t added[LANES];

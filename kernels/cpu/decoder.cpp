@@ -15,8 +15,9 @@ extern "C" void *worldmodel_decoder(const Model *model) {
   }
 }
 
-extern "C" void worldmodel_decode(void *decoder, const Frame *frame) {
-  static_cast<AnyDecoder *>(decoder)->decode(*frame);
+// frames: `count`, of different players.
+extern "C" void worldmodel_decode(void *decoder, const Frame *frames, int32_t count) {
+  static_cast<AnyDecoder *>(decoder)->decode(frames, count);
 }
 
 extern "C" void worldmodel_close(void *decoder) { delete static_cast<AnyDecoder *>(decoder); }

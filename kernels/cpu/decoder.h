@@ -1,48 +1,27 @@
-// A whole frame: inputs, passes, cache, guidance and sampling. Twin of worldmodel/engine/decoder.py, whose words these are.
+// Whole frames: inputs, passes, cache, guidance and sampling. Twin of worldmodel/engine/decoder.py, whose words these are.
+// Frames of several players go through the passes together, so that a weight is read once for all of them.
 #pragma once
 
 #include <memory>
 #include <vector>
 
-#include "attention.h"
 #include "linear.h"
+#include "plan.h"
 #include "rms_norm.h"
 #include "rotary.h"
-#include "sampling.h"
 #include "swiglu.h"
 #include "threads.h"
 
 namespace worldmodel {
 
-// What a model is made of; mirrored by kernels/native.py. Matrices are (out, in) float32; null where there is none.
-struct Model {
-  int32_t hidden, mlp, layers, heads, kv_heads, head_dim;
-  int32_t image, length, tail, window, passes, offsets;
-  int32_t main, detail, inputs, lanes, threads, int8;  // inputs: rows of the embedding
-  float epsilon;
-  const float *embedding, *start, *place, *no_previous, *previous, *action, *chain;
-  const int32_t *sources, *places, *tail_places, *ends, *offset;  // ends: of the passes' slots
-  const float *const *weights;  // of each layer: norm, q, k, v, o, norm, gate, up, down; then the last norm, the head
-};
-
-// One frame to be made; mirrored by kernels/native.py.
-struct Frame {
-  int64_t block;            // its number since the context was opened
-  const int32_t *previous;  // (image,) tokens of the frame before; null at the first
-  const int32_t *actions;   // (lanes, action tokens) rows of the embedding
-  int32_t lanes;
-  const float *cosine, *sine;              // (length, head_dim / 2) of this block
-  const float *outro_cosine, *outro_sine;  // (length, head_dim / 2) of the block before
-  Sampling sampling;
-  const int32_t *forced;  // (image,) tokens to decode with, or null
-  int32_t *tokens;        // (image,)
-  float *scores;          // (image, main or main + detail), or null
-};
+// Players whose frames go through the passes together.
+constexpr int AT_ONCE = 16;
 
 class AnyDecoder {
  public:
   virtual ~AnyDecoder() = default;
-  virtual void decode(const Frame &frame) = 0;
+  // Frames of different players.
+  virtual void decode(const Frame *frames, int count) = 0;
 };
 
 template <class A>
@@ -52,8 +31,8 @@ class Decoder final : public AnyDecoder {
       : m_(m),
         width_(padded(m.hidden)),
         head_width_(padded(m.head_dim)),
-        block_tiles_((m.length + LANES - 1) / LANES),
         columns_(m.main + (m.chain != nullptr ? m.detail : 0)),
+        plan_(m),
         threads_(m.threads),
         embedding_(table(m.embedding, m.inputs)),
         start_(table(m.start, 1)),
@@ -64,9 +43,7 @@ class Decoder final : public AnyDecoder {
         sources_(m.sources, m.sources + m.image),
         places_(m.places, m.places + m.image),
         tail_(m.tail_places, m.tail_places + m.tail),
-        ends_(m.ends, m.ends + m.passes),
-        offsets_(m.offset, m.offset + m.offsets),
-        cache_(m.layers, m.kv_heads, (m.window + m.lanes) * block_tiles_, m.head_dim) {
+        cache_(m.layers, m.kv_heads, m.players * plan_.ring() * plan_.tiles(), m.head_dim) {
     if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(m.main) * m.detail);
     const float *const *next = m.weights;
     for (int index = 0; index < m.layers; ++index) {
@@ -96,9 +73,7 @@ class Decoder final : public AnyDecoder {
     append(rows, *next++, columns_, m.hidden);
     head_ = Matrix<A>(rows, m.hidden);
 
-    int most = 0;
-    for (int pass = 0; pass < m.passes; ++pass) most = std::max(most, ends_[pass] - begin(pass));
-    most = (most + m.length - m.image) * m.lanes;
+    const int frames = std::min(m.players, AT_ONCE), most = plan_.most_rows() * frames;
     x_ = Buffer<float>(size_t(most) * width_);
     normed_ = Rows<A>(most, m.hidden, SPAN);
     qkv_width_ = layers_.empty() ? 0 : layers_[0].qkv.tiles * LANES;
@@ -110,41 +85,23 @@ class Decoder final : public AnyDecoder {
     middle_ = Buffer<float>(size_t(most) * padded(m.mlp));
     middle_rows_ = Rows<A>(most, m.mlp, SPAN);
     logits_ = Buffer<float>(size_t(most) * head_.tiles * LANES);
-    action_sum_ = Buffer<float>(size_t(m.lanes) * width_);
-    // A tile that two lanes' entries share may be seen twice.
-    const int seen = (m.offsets + 2) * block_tiles_ + 2;
+    action_sum_ = Buffer<float>(size_t(frames) * m.lanes * width_);
     for (int thread = 0; thread < m.threads; ++thread)
-      scratch_.push_back(std::make_unique<Scratch>(*this, seen));
+      scratch_.push_back(std::make_unique<Scratch>(*this, plan_.most_seen()));
   }
 
-  void decode(const Frame &frame) override {
-    plan(frame);
-    const Threads::Job job = [&](int index, int item, int thread) {
-      const Phase &phase = phases_[index];
-      run(frame, phase, item, items_[index], *scratch_[thread]);
-    };
-    threads_.run(items_, job);
+  void decode(const Frame *frames, int count) override {
+    const int turns = (count + AT_ONCE - 1) / AT_ONCE;
+    for (int turn = 0; turn < turns; ++turn) {
+      const int first = count * turn / turns;
+      decode_together(frames + first, count * (turn + 1) / turns - first);
+    }
   }
 
  private:
   struct Layer {
     Buffer<float> norm, post_norm;
     Matrix<A> qkv, output, gate_up, down;
-  };
-  // A row of a pass: the input of a slot of a lane's block. ring: the block of the cache that its key goes to.
-  struct Row {
-    int lane, slot, ring;
-  };
-  // Rows first..first + count - 1 of a pass, which all see the same entries.
-  struct Share {
-    int first, count;
-    std::vector<VisibleTile> seen;
-  };
-  struct Pass {
-    std::vector<Row> rows;  // those of the outro come first
-    std::vector<Share> shares;
-    int silent;  // rows without logits
-    int group;   // slots of a lane
   };
   enum class Kind { EMBED, NORM, QKV, PLACE, ATTEND, MIXED, OUTPUT, POST_NORM, GATE_UP, MIDDLE, DOWN, LAST_NORM, HEAD, DRAW };
   // What the threads do at once: each of its items a part of the pass's rows, tiles or heads.
@@ -178,7 +135,6 @@ class Decoder final : public AnyDecoder {
   static void append(std::vector<const float *> &rows, const float *matrix, int count, int inputs) {
     for (int row = 0; row < count; ++row) rows.push_back(matrix + size_t(row) * inputs);
   }
-  int begin(int pass) const { return pass ? ends_[pass - 1] : 0; }
   // use(index) for those of `count` that are an item's, one of `items`.
   template <class Use>
   static void each(int count, int item, int items, Use &&use) {
@@ -189,61 +145,31 @@ class Decoder final : public AnyDecoder {
     return (share.count * groups + MAX_ROWS - 1) / MAX_ROWS;
   }
 
-  // Makes the entries first..last - 1 of the ring's block visible.
-  void see(std::vector<VisibleTile> &seen, int ring, int first, int last) const {
-    for (int tile = first / LANES; tile * LANES < last; ++tile) {
-      const int from = std::max(first - tile * LANES, 0), to = std::min(last - tile * LANES, LANES);
-      seen.push_back({ring * block_tiles_ + tile, (ALL_ENTRIES >> (LANES - to)) & ~((1u << from) - 1)});
+  void decode_together(const Frame *frames, int count) {
+    plan_.make(frames, count);
+    bool wanted = false;
+    for (int frame = 0; frame < count; ++frame) {
+      wanted = wanted || frames[frame].forced == nullptr || frames[frame].scores != nullptr;
+      add_actions(frames[frame], action_sum(frame, 0));
     }
+    schedule(wanted);
+    const Threads::Job job = [&](int index, int item, int thread) {
+      const Phase &phase = phases_[index];
+      run(frames, phase, item, items_[index], *scratch_[thread]);
+    };
+    threads_.run(items_, job);
   }
 
-  // What the passes of a frame compute and see.
-  void plan(const Frame &frame) {
-    const int ring = m_.window + 1, other = ring;  // the lane of what the action is guided away from has its own block
-    const auto at = [&](int64_t block) { return int(block % ring); };
-    const bool outro = frame.previous != nullptr;
-    passes_.resize(m_.passes);
-    for (int index = 0; index < m_.passes; ++index) {
-      Pass &pass = passes_[index];
-      pass.rows.clear();
-      pass.shares.clear();
-      pass.silent = 0;
-      pass.group = ends_[index] - begin(index);
-      if (index == 0 && outro)
-        for (int lane = 0; lane < frame.lanes; ++lane) {
-          const int own = lane ? other : at(frame.block - 1);
-          Share share{int(pass.rows.size()), m_.length - m_.image, {}};
-          for (int slot = m_.image; slot < m_.length; ++slot) pass.rows.push_back({lane, slot, own});
-          for (const int offset : offsets_)
-            if (frame.block - 1 >= offset) see(share.seen, at(frame.block - 1 - offset), 0, m_.length);
-          see(share.seen, at(frame.block - 1), 0, m_.image);
-          see(share.seen, own, m_.image, m_.length);
-          pass.silent += share.count;
-          pass.shares.push_back(std::move(share));
-        }
-      for (int lane = 0; lane < frame.lanes; ++lane) {
-        const int own = lane ? other : at(frame.block);
-        Share share{int(pass.rows.size()), pass.group, {}};
-        for (int slot = begin(index); slot < ends_[index]; ++slot) pass.rows.push_back({lane, slot, own});
-        for (const int offset : offsets_) {
-          if (frame.block < offset) continue;
-          const bool apart = lane && offset == 1;
-          see(share.seen, at(frame.block - offset), 0, apart ? m_.image : m_.length);
-          if (apart) see(share.seen, other, m_.image, m_.length);
-        }
-        see(share.seen, own, 0, ends_[index]);
-        pass.shares.push_back(std::move(share));
-      }
-    }
-    schedule(frame.forced == nullptr || frame.scores != nullptr);
-    if (outro)
-      for (int lane = 0; lane < frame.lanes; ++lane) {
-        float *sum = action_sum_ + size_t(lane) * width_;
-        std::memset(sum, 0, width_ * sizeof(float));
-        if (m_.action == nullptr) continue;
-        for (int i = 0; i < actions(); ++i) add(sum, action_ + size_t(frame.actions[lane * actions() + i]) * width_);
-      }
+  // What each lane's action adds to its image slots. sum: (lanes, width).
+  void add_actions(const Frame &frame, float *sum) const {
+    std::memset(sum, 0, size_t(m_.lanes) * width_ * sizeof(float));
+    if (m_.action == nullptr || frame.previous == nullptr) return;
+    for (int lane = 0; lane < frame.lanes; ++lane)
+      for (int i = 0; i < actions(); ++i)
+        add(sum + size_t(lane) * width_, action_ + size_t(frame.actions[lane * actions() + i]) * width_);
   }
+  float *action_sum(int frame, int lane) { return action_sum_ + (size_t(frame) * m_.lanes + lane) * width_; }
+  const float *action_sum(int frame, int lane) const { return action_sum_ + (size_t(frame) * m_.lanes + lane) * width_; }
 
   // drawn: whether logits are wanted.
   void schedule(bool drawn) {
@@ -253,7 +179,7 @@ class Decoder final : public AnyDecoder {
       phases_.push_back({kind, &pass, layer});
       items_.push_back(std::min({parts, a_thread * threads_.count(), Threads::MOST_ITEMS}));
     };
-    for (const Pass &pass : passes_) {
+    for (const Pass &pass : plan_.passes()) {
       const int rows = int(pass.rows.size());
       int blocks = 0;
       for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
@@ -274,7 +200,7 @@ class Decoder final : public AnyDecoder {
         add(Kind::LAST_NORM, pass, 0, rows - pass.silent, 1);
         add(Kind::HEAD, pass, 0, head_.tiles, 4);
       }
-      add(Kind::DRAW, pass, 0, pass.group, 1);
+      add(Kind::DRAW, pass, 0, int(pass.drawn.size()), 1);
     }
   }
 
@@ -307,7 +233,7 @@ class Decoder final : public AnyDecoder {
         add_code(x, previous_, frame.previous[places_[row.slot]]);
       else if (m_.previous != nullptr)
         add(x, no_previous_);
-      if (m_.action != nullptr && frame.previous != nullptr) add(x, action_sum_ + size_t(row.lane) * width_);
+      if (m_.action != nullptr && frame.previous != nullptr) add(x, action_sum(row.frame, row.lane));
     }
     if (m_.place != nullptr) add(x, place_ + size_t(row.slot) * width_);
   }
@@ -326,7 +252,7 @@ class Decoder final : public AnyDecoder {
     for (int head = 0; head < m_.kv_heads; ++head) {
       rotate(k + head * size, cosine, sine, pairs, scratch.key);
       std::memcpy(scratch.value, v + head * size, size * sizeof(float));
-      cache_.write(layer, head, row.ring * block_tiles_ + row.slot / LANES, row.slot % LANES, scratch.key,
+      cache_.write(layer, head, row.ring * plan_.tiles() + row.slot / LANES, row.slot % LANES, scratch.key,
                    scratch.value, scratch.one);
     }
   }
@@ -358,7 +284,7 @@ class Decoder final : public AnyDecoder {
     if (frame.forced == nullptr || frame.scores != nullptr) {
       float *scores = logits_ + size_t(row) * stride;
       if (frame.lanes > 1) {
-        const float *idle = logits_ + size_t(pass.group + row) * stride;
+        const float *idle = logits_ + size_t(row + pass.group) * stride;
         const Floats guidance = splat(frame.sampling.guidance);
         for (int i = 0; i < stride; i += LANES)
           store(scores + i, load(scores + i) + guidance * (load(scores + i) - load(idle + i)));
@@ -372,7 +298,7 @@ class Decoder final : public AnyDecoder {
     if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
   }
 
-  void run(const Frame &frame, const Phase &phase, int item, int items, Scratch &scratch) {
+  void run(const Frame *frames, const Phase &phase, int item, int items, Scratch &scratch) {
     const Pass &pass = *phase.pass;
     const Layer &layer = layers_[phase.layer];
     const int rows = int(pass.rows.size()), drawn = rows - pass.silent, middle = padded(m_.mlp);
@@ -388,7 +314,7 @@ class Decoder final : public AnyDecoder {
     switch (phase.kind) {
       case Kind::EMBED:
         return each(rows, item, items, [&](int row) {
-          embed(frame, pass.rows[row], x(row));
+          embed(frames[pass.rows[row].frame], pass.rows[row], x(row));
           norm(row, layer.norm, row);
         });
       case Kind::NORM:
@@ -400,7 +326,9 @@ class Decoder final : public AnyDecoder {
           });
         });
       case Kind::PLACE:
-        return each(rows, item, items, [&](int row) { place(frame, pass.rows[row], row, phase.layer, scratch); });
+        return each(rows, item, items, [&](int row) {
+          place(frames[pass.rows[row].frame], pass.rows[row], row, phase.layer, scratch);
+        });
       case Kind::ATTEND: {
         int blocks = 0;
         for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
@@ -430,15 +358,18 @@ class Decoder final : public AnyDecoder {
           });
         });
       case Kind::DRAW:
-        return each(pass.group, item, items, [&](int row) { draw_row(frame, pass, row, scratch); });
+        return each(int(pass.drawn.size()), item, items, [&](int index) {
+          draw_row(frames[pass.drawn[index].frame], pass, pass.drawn[index].row, scratch);
+        });
     }
   }
 
   const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
-  const int width_, head_width_, block_tiles_, columns_;
+  const int width_, head_width_, columns_;
+  Plan plan_;
   Threads threads_;
   Buffer<float> embedding_, start_, place_, no_previous_, previous_, action_, norm_;
-  std::vector<int32_t> sources_, places_, tail_, ends_, offsets_;
+  std::vector<int32_t> sources_, places_, tail_;
   std::vector<float> chain_;
   Cache<A> cache_;
   std::vector<Layer> layers_;
@@ -447,7 +378,6 @@ class Decoder final : public AnyDecoder {
   Buffer<float> x_, qkv_, mixed_, middle_, logits_, action_sum_;
   Rows<A> normed_, queries_, mixed_rows_, middle_rows_;
   std::vector<std::unique_ptr<Scratch>> scratch_;
-  std::vector<Pass> passes_;
   std::vector<Phase> phases_;
   std::vector<int> items_;  // of each phase
 };

@@ -58,7 +58,9 @@ class Decoder(Protocol):
 
     config: WorldModelConfig
     window: int
-    frames: list[Tokens]
+
+    @property
+    def frames(self) -> list[Tokens]: ...
 
     @property
     def filled(self) -> int: ...

@@ -7,6 +7,8 @@ nearly; a test compares them. The same tokens on every processor, whatever its p
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -29,6 +31,7 @@ from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
 from worldmodel.engine.guidance import Guidance
+from worldmodel.engine.lanes import LaneDecoder, LaneStep
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
@@ -87,18 +90,56 @@ def _rows(tokens) -> NDArray[np.int32]:  # noqa: ANN001
     return np.ascontiguousarray(tokens, np.int32)
 
 
-class NativeDecoder:
-    """FrameDecoder's interface. int8: else float32; threads: 0 is as many as fit; path: one of kernels.native.PATHS
-    that this processor has, "" is the best. NativeError if it cannot be compiled: ask native_problem first."""
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """A frame to be made. actions: the one that led to it, and the one that it is guided away from; none at first."""
+
+    lane: int
+    actions: Sequence[Tokens]
+    sampler: Sampler
+    seed: int
+    frame: int
+    forced: NDArray[np.int32] | None
+    scores: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """The arrays that a call reads for it."""
+
+    actions: NDArray[np.int32]
+    cosine: Array
+    sine: Array
+    outro_cosine: Array
+    outro_sine: Array
+
+
+@dataclass
+class _Lane:
+    """What a lane knows beside its cache."""
+
+    block: int = -1
+    frames: list[Tokens] = field(default_factory=list)
+
+
+class NativeLanes:
+    """Lanes (see there) whose frames are made in one call: a weight is read once for all of them. int8: else float32;
+    threads: 0 is as many as fit; path: one of kernels.native.PATHS that this processor has, "" is the best.
+    NativeError if it cannot be compiled: ask native_problem first."""
 
     def __init__(
-        self, model: VisualActionTransformer, threads: int = 0, guided: bool = True, int8: bool = True, path: str = ""
+        self,
+        model: VisualActionTransformer,
+        count: int = 1,
+        threads: int = 0,
+        guided: bool = True,
+        int8: bool = True,
+        path: str = "",
     ) -> None:
-        self.config, self.layout = model.config, model.layout
-        self.window, self.lanes = model.config.transformer.window, 1 + guided
+        self.config, self.layout, self.count = model.config, model.layout, count
+        self.window, self.guided = model.config.transformer.window, guided
         self.path, self.threads = path or best_path(), threads or default_threads()
-        self.block = -1
-        self.frames: list[Tokens] = []
+        self._lanes = [_Lane() for _ in range(count)]
         self._guidance = Guidance(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
@@ -141,7 +182,8 @@ class NativeDecoder:
             main=model.main,
             detail=model.detail,
             inputs=len(embedding),
-            lanes=self.lanes,
+            lanes=1 + self.guided,
+            players=self.count,
             threads=self.threads,
             int8=int8,
             epsilon=t.norm_eps,
@@ -156,76 +198,100 @@ class NativeDecoder:
         weights += [model.norm.weight, model.lm_head.weight]
         return described, tables, [_array(weight) for weight in weights]
 
-    @property
-    def filled(self) -> int:
-        """Frames in the context, at most `window`."""
-        return min(self.block + 1, self.window)
+    def frames(self, lane: int) -> list[Tokens]:
+        """As Lanes.frames."""
+        return self._lanes[lane].frames
 
-    def open(self, frames: list[Tokens], actions: list[Tokens]) -> None:
+    def filled(self, lane: int) -> int:
+        """Frames in a lane's context, at most `window`."""
+        return min(self._lanes[lane].block + 1, self.window)
+
+    def open(self, lane: int, frames: list[Tokens], actions: list[Tokens]) -> None:
         """As FrameDecoder.open."""
         if len(frames) < 1 or len(actions) != len(frames) - 1:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
-        self.block, self.frames = -1, []
+        known = self._lanes[lane]
+        known.block, known.frames = -1, []
         frames, actions = frames[-self.window :], actions[len(actions) - min(self.window, len(frames)) + 1 :]
         for index, tokens in enumerate(frames):
-            self._frame(actions[index - 1 : index], GREEDY, 0, 0, tokens, None)
+            self._make([_Making(lane, actions[max(index - 1, 0) : index], GREEDY, 0, 0, self._forced(tokens), None)])
 
-    def decode(
-        self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None
-    ) -> tuple[Tokens, Array | None]:
-        """As FrameDecoder.decode."""
-        assert self.block >= 0, "open a context before decoding"
-        other = self._guidance.away_from(action, sampler)
-        lanes = [action] if other is None else [action, other]
-        assert len(lanes) <= self.lanes, "this decoder has one lane"
-        scores = None if forced is None else np.empty((self.layout.image, self._columns), np.float32)
-        return self._frame(lanes, sampler, seed, frame, forced, scores), scores
+    def decode(self, steps: Mapping[int, LaneStep]) -> dict[int, tuple[Tokens, Array | None]]:
+        """As Lanes.decode."""
+        making = []
+        for lane, step in steps.items():
+            assert self._lanes[lane].block >= 0, "open a context before decoding"
+            forced = None if step.forced is None else self._forced(step.forced)
+            scores = None if forced is None else np.empty((self.layout.image, self._columns), np.float32)
+            other = self._guidance.away_from(step.action, step.sampler)
+            actions = [step.action] if other is None else [step.action, other]
+            making.append(_Making(lane, actions, step.sampler, step.seed, step.frame, forced, scores))
+        made = self._make(making)
+        return {one.lane: (tokens, one.scores) for one, tokens in zip(making, made, strict=True)}
 
-    def _frame(
-        self,
-        lanes: list[Tokens],
-        sampler: Sampler,
-        seed: int,
-        frame: int,
-        forced: Tokens | None,
-        scores: Array | None,
-    ) -> Tokens:
-        """The next block. lanes: the action that led to it, and the one that it is guided away from; none at first."""
-        self.block += 1
-        tables = rotary_table(self.config, self.layout, np.asarray([max(self.block - 1, 0), self.block]))
-        (outro_cosine, cosine), (outro_sine, sine) = tables
-        previous = self.frames[-1] if self.frames else None
-        # What is no token would be read from beyond a table's end.
-        actions = _rows([action - self._codes + self._first_action for action in lanes])
+    def _forced(self, tokens: Tokens) -> NDArray[np.int32]:
+        """What is no token would be read from beyond a table's end."""
+        given = _rows(tokens)
+        assert 0 <= given.min() <= given.max() < self._codes, "image tokens"
+        assert given.shape == (self.layout.image,), "a frame's tokens"
+        return given
+
+    def _make(self, making: list[_Making]) -> list[Tokens]:
+        """The next block of each one's lane."""
+        tokens = [np.zeros(self.layout.image, np.int32) for _ in making]
+        kept = [self._given(one) for one in making]  # alive until the call is through
+        frames = [self._frame(*each) for each in zip(making, kept, tokens, strict=True)]
+        self._compiled.decode(frames)
+        for one, made in zip(making, tokens, strict=True):
+            lane = self._lanes[one.lane]
+            lane.block += 1
+            lane.frames = [*lane.frames[-(self.window - 1) :], made]
+        return tokens
+
+    def _given(self, one: _Making) -> _Given:
+        block = self._lanes[one.lane].block + 1
+        (outro_cosine, cosine), (outro_sine, sine) = rotary_table(
+            self.config, self.layout, np.asarray([max(block - 1, 0), block])
+        )
+        actions = _rows([action - self._codes + self._first_action for action in one.actions])
         last = self._first_action + ACTION_VOCABULARY - 1
         assert all(self._first_action <= token <= last for token in actions.flat), "action tokens"
-        given = None if forced is None else _rows(forced)
-        assert given is None or 0 <= given.min() <= given.max() < self._codes, "image tokens"
-        assert given is None or given.shape == (self.layout.image,), "a frame's tokens"
-        tokens = np.zeros(self.layout.image, np.int32)
-        self._compiled.decode(
-            Frame(
-                block=self.block,
-                previous=pointer(previous),
-                actions=pointer(actions),
-                lanes=max(len(lanes), 1),
-                cosine=pointer(cosine),
-                sine=pointer(sine),
-                outro_cosine=pointer(outro_cosine),
-                outro_sine=pointer(outro_sine),
-                sampling=Sampling(
-                    greedy=sampler.greedy,
-                    top_k=sampler.top_k,
-                    sharpness=0.0 if sampler.greedy else 1 / sampler.temperature,
-                    guidance=sampler.guidance,
-                    top_p=sampler.top_p,
-                    seed=seed & MASK,
-                    frame=frame & MASK,
-                ),
-                forced=pointer(given),
-                tokens=pointer(tokens),
-                scores=pointer(scores),
-            )
+        assert len(actions) <= 1 + self.guided, "this engine guides no frames"
+        return _Given(actions, cosine, sine, outro_cosine, outro_sine)
+
+    def _frame(self, one: _Making, given: _Given, tokens: NDArray[np.int32]) -> Frame:
+        lane, sampler = self._lanes[one.lane], one.sampler
+        return Frame(
+            block=lane.block + 1,
+            player=one.lane,
+            previous=pointer(lane.frames[-1] if lane.frames else None),
+            actions=pointer(given.actions),
+            lanes=max(len(given.actions), 1),
+            cosine=pointer(given.cosine),
+            sine=pointer(given.sine),
+            outro_cosine=pointer(given.outro_cosine),
+            outro_sine=pointer(given.outro_sine),
+            sampling=Sampling(
+                greedy=sampler.greedy,
+                top_k=sampler.top_k,
+                sharpness=0.0 if sampler.greedy else 1 / sampler.temperature,
+                guidance=sampler.guidance,
+                top_p=sampler.top_p,
+                seed=one.seed & MASK,
+                frame=one.frame & MASK,
+            ),
+            forced=pointer(one.forced),
+            tokens=pointer(tokens),
+            scores=pointer(one.scores),
         )
-        self.frames = [*self.frames[-(self.window - 1) :], tokens]
-        return tokens
+
+
+class NativeDecoder(LaneDecoder):
+    """NativeLanes with one lane, behind FrameDecoder's interface."""
+
+    def __init__(
+        self, model: VisualActionTransformer, threads: int = 0, guided: bool = True, int8: bool = True, path: str = ""
+    ) -> None:
+        lanes = NativeLanes(model, 1, threads, guided, int8, path)
+        super().__init__(lanes)
+        self.path, self.threads = lanes.path, lanes.threads

@@ -135,6 +135,14 @@ def drift_part(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def kept_sentence(kept: dict[str, int]) -> str:
+    """kept: of hotbar_kept."""
+    return (
+        f"Over {kept['frames']} frames without a hotbar key, the selected slot is kept in {kept['slot']} and the "
+        f"item in it in {kept['item']} of {kept['rollouts']} rollouts"
+    )
+
+
 def write_page(
     path: Path,
     scores: dict[str, Any],
@@ -177,7 +185,9 @@ def write_page(
         for tokens, _ in long:
             picks = np.linspace(0, len(tokens) - 1, DRIFT_PICTURES).astype(int)
             parts.append(picture(sheet([pixels(tokens[picks])])))
-    tokenizer = scores["tokenizer"]
+    kept, tokenizer = scores["hotbar_kept"], scores["tokenizer"]
+    if kept is not None:
+        parts.append(f"<h2>Does the hotbar stay as it is?</h2><p>{kept_sentence(kept)}.</p>")
     parts += [
         "<h2>Image tokenizer</h2>",
         table(["", ""], [

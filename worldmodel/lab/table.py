@@ -120,12 +120,14 @@ def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
     return f"{shown} **{told}**" if difference * column.better > 0 else f"{shown} {told}"
 
 
-def like_the_baseline(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that were measured like the last baseline. WorldModelError if there is none."""
-    benches = [row["bench"] for row in rows if row["preset"] == BASELINE]
-    if not benches:
+def benches(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows by what they were measured with (data, budget), those with a baseline, the most rows first.
+    WorldModelError if there are none."""
+    keys = list(dict.fromkeys(row["bench"] for row in rows if row["preset"] == BASELINE))
+    if not keys:
         raise WorldModelError(f"the results hold no baseline to compare with: scripts/lab.py run {BASELINE}")
-    return [row for row in rows if row["bench"] == benches[-1]]
+    found = [[row for row in rows if row["bench"] == key] for key in keys]
+    return sorted(found, key=len, reverse=True)
 
 
 SUMMARY = ("psnr", "psnr_drawn_20%", "bits_prior", "bits_world", "rollout_psnr", "f1_rollouts", "frechet", "away_psnr")
@@ -133,7 +135,7 @@ SUMMARY = ("psnr", "psnr_drawn_20%", "bits_prior", "bits_world", "rollout_psnr",
 
 def summary(rows: Sequence[dict[str, Any]]) -> str:
     """What won, lost and tied, a line a column, as Markdown."""
-    same = like_the_baseline(rows)
+    same = benches(rows)[0]
     names = [name for name in PRESETS if name != BASELINE and any(row["preset"] == name for row in same)]
     columns = {column.name: (group, column) for group, columns in TABLES.items() for column in columns}
     lines = []
@@ -156,15 +158,18 @@ def _some(names: Sequence[str], most: int = 4) -> str:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table for each of TABLES, of the rows that were measured like the last baseline."""
-    same = like_the_baseline(rows)
-    seeds, left_out = sum(row["preset"] == BASELINE for row in same), len(rows) - len(same)
+    """Markdown: a table for each of TABLES, for each budget that a baseline was measured with."""
+    return "\n\n".join(_tables(same) for same in benches(rows))
+
+
+def _tables(same: Sequence[dict[str, Any]]) -> str:
+    count, budget = sum(row["preset"] == BASELINE for row in same), same[-1]["budget"]
+    seeds = f"{count} seed" + "s" * (count > 1)
     names = [name for name in PRESETS if any(row["preset"] == name for row in same)]
-    budget = same[-1]["budget"]
     text = [
         f"{budget['tokenizer_steps']} tokenizer and {budget['world_steps']} world steps from scratch; the baseline has "
-        f"{seeds} seeds, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie"
-        + (f"; {left_out} rows of other data or budgets are left out." if left_out else ".")
+        f"{seeds}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie. "
+        "Bits are judged between codes that store as many a frame. Milliseconds are from a machine with other work."
     ]
     for title, columns in TABLES.items():
         head = (title, *(column.title for column in columns))
@@ -183,7 +188,8 @@ PLOTS = (("bits_prior", "psnr"), ("psnr_drawn_20%", "psnr"), ("bits_world", "rol
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """A point a preset, for some pairs of columns; the baseline with its noise."""
+    """A point a preset, for some pairs of columns, of the budget with the most rows; the baseline with its noise."""
+    rows = benches(rows)[0]
     import matplotlib as mpl
 
     mpl.use("agg")

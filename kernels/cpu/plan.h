@@ -1,0 +1,120 @@
+// What the passes of some players' frames compute and see.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "attention.h"
+#include "model.h"
+
+namespace worldmodel {
+
+// A row of a pass: the input of a slot of a lane of a frame. ring: the block of the cache that its key goes to.
+struct Row {
+  int frame, lane, slot, ring;
+};
+// Rows first..first + count - 1 of a pass, which all see the same entries.
+struct Share {
+  int first, count;
+  std::vector<VisibleTile> seen;
+};
+// A token of a pass: of a frame, from the logits of a row, and those of the other lane `group` rows behind.
+struct Drawn {
+  int frame, row;
+};
+struct Pass {
+  std::vector<Row> rows;  // those of the outros come first
+  std::vector<Share> shares;
+  std::vector<Drawn> drawn;
+  int silent;  // rows without logits
+  int group;   // slots of a lane
+};
+
+class Plan {
+ public:
+  explicit Plan(const Model &m)
+      : image_(m.image),
+        length_(m.length),
+        window_(m.window),
+        lanes_(m.lanes),
+        ends_(m.ends, m.ends + m.passes),
+        offsets_(m.offset, m.offset + m.offsets),
+        passes_(m.passes) {}
+
+  const std::vector<Pass> &passes() const { return passes_; }
+  int tiles() const { return (length_ + LANES - 1) / LANES; }  // of a block
+  int ring() const { return window_ + lanes_; }                // blocks of a player
+  // A tile that two lanes' entries share may be seen twice.
+  int most_seen() const { return (int(offsets_.size()) + 2) * tiles() + 2; }
+  // Rows of a frame in a pass.
+  int most_rows() const {
+    int most = 0;
+    for (int pass = 0; pass < int(ends_.size()); ++pass) most = std::max(most, ends_[pass] - begin(pass));
+    return (most + length_ - image_) * lanes_;
+  }
+
+  void make(const Frame *frames, int count) {
+    for (int index = 0; index < int(passes_.size()); ++index) {
+      Pass &pass = passes_[index];
+      pass.rows.clear();
+      pass.shares.clear();
+      pass.drawn.clear();
+      pass.group = ends_[index] - begin(index);
+      if (index == 0)
+        for (int frame = 0; frame < count; ++frame)
+          if (frames[frame].previous != nullptr)
+            for (int lane = 0; lane < frames[frame].lanes; ++lane) add_outro(pass, frames[frame], frame, lane);
+      pass.silent = int(pass.rows.size());
+      for (int frame = 0; frame < count; ++frame) {
+        for (int row = 0; row < pass.group; ++row) pass.drawn.push_back({frame, int(pass.rows.size()) - pass.silent + row});
+        for (int lane = 0; lane < frames[frame].lanes; ++lane) add_group(pass, frames[frame], frame, lane, index);
+      }
+    }
+  }
+
+ private:
+  int begin(int pass) const { return pass ? ends_[pass - 1] : 0; }
+  int at(const Frame &frame, int64_t block) const { return frame.player * ring() + int(block % (window_ + 1)); }
+  // The lane of what the action is guided away from has its own block.
+  int other(const Frame &frame) const { return frame.player * ring() + window_ + 1; }
+
+  void add_outro(Pass &pass, const Frame &frame, int number, int lane) const {
+    const int64_t block = frame.block - 1;
+    const int own = lane ? other(frame) : at(frame, block);
+    Share share{int(pass.rows.size()), length_ - image_, {}};
+    for (int slot = image_; slot < length_; ++slot) pass.rows.push_back({number, lane, slot, own});
+    for (const int offset : offsets_)
+      if (block >= offset) see(share.seen, at(frame, block - offset), 0, length_);
+    see(share.seen, at(frame, block), 0, image_);
+    see(share.seen, own, image_, length_);
+    pass.shares.push_back(std::move(share));
+  }
+
+  void add_group(Pass &pass, const Frame &frame, int number, int lane, int index) const {
+    const int own = lane ? other(frame) : at(frame, frame.block);
+    Share share{int(pass.rows.size()), pass.group, {}};
+    for (int slot = begin(index); slot < ends_[index]; ++slot) pass.rows.push_back({number, lane, slot, own});
+    for (const int offset : offsets_) {
+      if (frame.block < offset) continue;
+      const bool apart = lane && offset == 1;
+      see(share.seen, at(frame, frame.block - offset), 0, apart ? image_ : length_);
+      if (apart) see(share.seen, other(frame), image_, length_);
+    }
+    see(share.seen, own, 0, ends_[index]);
+    pass.shares.push_back(std::move(share));
+  }
+
+  // Makes the entries first..last - 1 of the ring's block visible.
+  void see(std::vector<VisibleTile> &seen, int ring, int first, int last) const {
+    for (int tile = first / LANES; tile * LANES < last; ++tile) {
+      const int from = std::max(first - tile * LANES, 0), to = std::min(last - tile * LANES, LANES);
+      seen.push_back({ring * tiles() + tile, (ALL_ENTRIES >> (LANES - to)) & ~((1u << from) - 1)});
+    }
+  }
+
+  int image_, length_, window_, lanes_;
+  std::vector<int32_t> ends_, offsets_;
+  std::vector<Pass> passes_;
+};
+
+}  // namespace worldmodel
