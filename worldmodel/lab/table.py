@@ -149,7 +149,8 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
         )
         ties = sum(value == 0 for value in told.values())
         lines.append((f"{group}: {column.title}", cell(same, BASELINE, column), _some(better), _some(worse), str(ties)))
-    return markdown(("", "baseline", "won", "lost", "ties"), lines)
+    text = f"{len(names) + 1} of {len(PRESETS)} presets are measured."
+    return f"{text}\n\n{markdown(('', 'baseline', 'won', 'lost', 'ties'), lines)}" if names else text
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
