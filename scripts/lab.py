@@ -1,12 +1,13 @@
 """The tokenizer laboratory: published ideas as presets, measured alike, in one table.
 
     python scripts/lab.py run PRESET --data CLIPS [CLIPS ...] --val CLIPS [--reader runs/idm] [--out runs/lab]
-    python scripts/lab.py table [--results runs/lab/lab.json]
-    python scripts/lab.py plots [--results runs/lab/lab.json] [--picture runs/lab/lab.png]
+    python scripts/lab.py table [--results benchmarks/lab.json]
+    python scripts/lab.py plots [--results benchmarks/lab.json] [--picture benchmarks/lab.png]
 
-A run takes about 15 minutes on two cores, adds its row to --results, and is skipped if the row is there;
-killed, the same command goes on. Without --reader (an inverse dynamics model, worldmodel train idm) the columns
-that need one stay empty. Three seeds of the preset "baseline" give the noise: what lies inside it is a tie. The
+A run takes about 15 minutes on two cores, 5 where it shares the baseline's tokenizer, adds its row to --results, and is
+skipped if the row is there; killed, the same command goes on. Without --reader (an inverse dynamics model, worldmodel
+train idm) the columns that need one stay empty. Three seeds of the preset "baseline" give the noise: what lies inside
+it is a tie. Scores are comparable between runs; milliseconds are what a run found on a machine that had other work. The
 presets, with their papers, are in worldmodel/lab/presets.py.
 """
 
@@ -53,7 +54,7 @@ class Run:
 class Table:
     """Print the results as Markdown."""
 
-    results: Path = Path("runs/lab/lab.json")
+    results: Path = Path("benchmarks/lab.json")
     """File of the results."""
 
 
@@ -61,9 +62,9 @@ class Table:
 class Plots:
     """Draw the results."""
 
-    results: Path = Path("runs/lab/lab.json")
+    results: Path = Path("benchmarks/lab.json")
     """File of the results."""
-    picture: Path = Path("runs/lab/lab.png")
+    picture: Path = Path("benchmarks/lab.png")
     """The picture."""
 
 

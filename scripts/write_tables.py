@@ -20,6 +20,8 @@ from worldmodel.evaluation.bars import bar_rows
 from worldmodel.evaluation.comparison import markdown as table
 from worldmodel.evaluation.comparison import mean_psnr
 from worldmodel.evaluation.page import kept_sentence
+from worldmodel.lab.table import read_rows
+from worldmodel.lab.table import summary as lab_summary
 from worldmodel.model.loading import load_config
 from worldmodel.training.common import main_with_errors
 
@@ -343,7 +345,13 @@ def nano_game() -> str:
     return table(["", "the real game's frames", "reconstructed", "nano", "a picture that stands still"], rows)
 
 
+def lab() -> str:
+    path = BENCHMARKS / "lab.json"
+    return lab_summary(read_rows(path)) if path.exists() else NOT_YET
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "lab": lab,
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
     "nano-training": nano_training,

@@ -1,6 +1,8 @@
 """The laboratory at tiny sizes: codes round-trip, presets build and learn, a killed run goes on, ties are told."""
 
+import math
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +10,13 @@ import torch
 from conftest import vpt_line, write_clip
 
 from worldmodel.lab import bench, scores
-from worldmodel.lab.autoencoder import LabTokenizer
+from worldmodel.lab.autoencoder import Crossing, LabTokenizer, TokenizerParts
 from worldmodel.lab.codes import Codes, SubCode, join, split
 from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
-from worldmodel.lab.table import Column, cell, read_rows, table
+from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
 from worldmodel.lab.train import Budget, train_autoencoder
+from worldmodel.training.loop import load_state
 from worldmodel.types import WorldModelError
 
 HEIGHT, WIDTH = 48, 80
@@ -30,10 +33,13 @@ def tiny(variant: Variant) -> Variant:
     parts = replace(variant.tokenizer, height=HEIGHT, width=WIDTH, **TINY)
     if parts.scales:
         parts = replace(parts, scales=((1, 2),))
+    packing = variant.packing
+    if packing.fuse > 1:
+        packing = replace(packing, fuse=5)  # of a grid of 3x5
     if parts.queries:
         parts = replace(parts, queries=5 if parts.grid else 15)
     small = replace(variant.transformer, hidden=32, mlp=48, layers=1, heads=2, kv_heads=1, head_dim=16, offsets=(1, 2))
-    return replace(variant, tokenizer=parts, transformer=small)
+    return replace(variant, tokenizer=parts, transformer=small, packing=packing)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +106,24 @@ def test_a_preset_learns(name, data, tmp_path):
     assert all(torch.isfinite(value).all() for value in after.values() if value.is_floating_point())
 
 
+def test_codes_that_are_quantised_late_are_not_rounded_in_training():
+    codes, latents = Codes((replace(FSQ, late=True),)), torch.randn(3, 4, 2)
+    continuous, indices, _ = codes(latents)
+    assert not torch.equal(continuous, codes.decode(indices))
+    torch.testing.assert_close(codes.eval()(latents)[0], codes.decode(indices))
+
+
+def test_causal_queries_see_those_before_them_alone():
+    crossing = Crossing(6, 4, 5, 3, causal=True).eval()
+    seen = torch.randn(1, 6, 4)
+    with torch.no_grad():
+        before = crossing(seen)
+        crossing.query[3].normal_()
+        after = crossing(seen)
+    torch.testing.assert_close(before[:, :3], after[:, :3])
+    assert not torch.allclose(before[:, 4], after[:, 4])
+
+
 def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_path, monkeypatch):
     variant = tiny(preset(BASELINE))
 
@@ -126,10 +150,62 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
         run("killed")
     monkeypatch.setattr(loop, "save_state", real)
     ended = run("killed")
-    skipped = {"decoder_ms"}
+    skipped = {"decoder_ms", "frame_ms"}
     for name, value in whole["columns"].items():
         if name not in skipped and value is not None:
             assert ended["columns"][name] == pytest.approx(value, rel=1e-5), name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "far-8-evaluator",
+        "token-shuffle",
+        "divprune",
+        "summary-12",
+        "tokenflex",
+        "lavit",
+        "state-tokens",
+        "ett",
+        "digit-head",
+    ],
+)
+def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(name, folders, tmp_path):
+    variant = tiny(preset(name))
+    if variant.world_head == "digits":
+        eight = TokenizerParts(codes=(SubCode(levels=(8, 8)),))
+        variant = replace(variant, tokenizer=replace(variant.tokenizer, codes=eight.codes))
+    if variant.packing.fuse > 1:  # codes of a place that fit
+        variant = replace(
+            variant, tokenizer=replace(variant.tokenizer, codes=(FSQ,)), packing=replace(variant.packing, fuse=5)
+        )
+    row = bench.run(
+        name, variant, [folders / "train"], folders / "val", None, tmp_path, tmp_path / "lab.json", BUDGET, 0
+    )
+    assert row["columns"]["bits_world"] > 0
+    assert row["columns"]["rollout_psnr"] > 0
+    assert len(list(tmp_path.glob("tokenizer-*"))) == 1
+    learned = {bench.digest(bench.chosen(tiny(preset(other)).tokenizer)) for other in (name, BASELINE)}
+    assert len(learned) == 1
+
+
+def test_action_rows_learn_alone(folders, tmp_path):
+    found = {}
+    for name in (BASELINE, "twice-as-long", "action-rows"):
+        variant = tiny(preset(name))
+        given = ([folders / "train"], folders / "val", None, tmp_path, tmp_path / "lab.json", BUDGET, 0)
+        found[name] = bench.run(name, variant, *given)["columns"]["bits_world"]
+    assert len(set(found.values())) == 3
+    (world,) = tmp_path.glob("tokenizer-*/world-*[!slx]/state.pt")
+    first, then = load_state(world), load_state(Path(f"{world.parent}-actions") / "state.pt")
+    assert first is not None
+    assert then is not None
+    before, after = first["average"], then["model"]  # what it goes on from, and what became of it
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"embed_tokens.weight"}
+    rows = (before["embed_tokens.weight"] != after["embed_tokens.weight"]).any(1).nonzero()
+    codes = math.prod(tiny(preset(BASELINE)).tokenizer.codes[0].levels)
+    assert rows.min() >= codes
 
 
 def test_inside_the_noise_the_table_says_tie():
@@ -146,8 +222,34 @@ def test_inside_the_noise_the_table_says_tie():
     shown = table(rows)
     assert "20.10 ± " in shown
     assert "tie" in shown
+    told = summary(rows).splitlines()
+    assert told[0] == f"4 of {len(PRESETS)} presets are measured."
+    assert told[4] == "| Pictures: PSNR, dB | 20.10 ± 0.34 | parti +1.90 | bsq -2.10 | 1 |"
     with pytest.raises(WorldModelError, match="no baseline"):
         table(rows[3:])
+
+
+def test_bits_are_judged_between_codes_that_store_as_many():
+    rows = [
+        {"preset": name, "seed": seed, "bench": "a", "columns": {"bits_world": value, "bits": bits}}
+        for name, values, bits in (
+            (BASELINE, (500.0, 502.0, 501.0), 1008),
+            ("far-8", (480.0,), 1008),
+            ("vitok-10-bits", (430.0,), 840),
+        )
+        for seed, value in enumerate(values)
+    ]
+    column = Column("bits_world", "bits a frame", ".0f", -1, alike=True)
+    assert cell(rows, "far-8", column) == "480 **-21**"
+    assert cell(rows, "vitok-10-bits", column) == "430"
+
+
+def test_the_committed_results_are_a_table_and_a_picture(tmp_path):
+    rows = read_rows(Path(__file__).parent.parent / "benchmarks/lab.json")
+    assert BASELINE in table(rows)
+    assert "presets are measured" in summary(rows)
+    plot(rows, tmp_path / "lab.png")
+    assert (tmp_path / "lab.png").stat().st_size > 10_000
 
 
 def test_a_preset_that_needs_a_reader_says_so_before_any_work(folders, tmp_path):

@@ -36,8 +36,9 @@ Wrong = Callable[[Tensor, Tensor], Tensor]
 @dataclass(frozen=True, slots=True)
 class TokenizerParts:
     """What an image tokenizer is made of. codes, compose, orthogonal: see Codes; queries, scales, grid: the layout;
-    tail_drop: trained with some of the last tokens missing (One-D-Piece, arXiv 2501.10064); previous: the decoder also
-    sees the last frame's codes and the action. ValueError for a layout without tokens."""
+    tail_drop: trained with some of the last tokens missing (One-D-Piece, arXiv 2501.10064); causal: a query sees those
+    before it alone; previous: the decoder also sees the last frame's codes and the action. ValueError for a layout
+    without tokens."""
 
     height: int = 112
     width: int = 192
@@ -48,6 +49,7 @@ class TokenizerParts:
     scales: tuple[tuple[int, int], ...] = ()
     grid: bool = True
     tail_drop: bool = False
+    causal: bool = False
     previous: bool = False
     encoder_channels: tuple[int, int] = (128, 256)
     encoder_blocks: tuple[int, int] = (2, 2)
@@ -83,10 +85,17 @@ class TokenizerParts:
 
 
 class Crossing(nn.Module):
-    """Learned queries over a set of vectors: (B, n, inputs) -> (B, m, outputs), by a small transformer over both."""
+    """Learned queries over a set of vectors: (B, n, inputs) -> (B, m, outputs), by a small transformer over both.
+    causal: a query sees the vectors and the queries up to itself, and the vectors see no query."""
 
-    def __init__(self, n: int, inputs: int, m: int, outputs: int) -> None:
+    hidden: Tensor | None
+
+    def __init__(self, n: int, inputs: int, m: int, outputs: int, causal: bool = False) -> None:
         super().__init__()
+        at = torch.arange(m + n)
+        later = (at > at[:, None]) & (at < m)  # of the queries, which come first
+        hidden = torch.where((at < m)[:, None], later, at < m) if causal else None
+        self.register_buffer("hidden", hidden, persistent=False)
         self.enter = nn.Linear(inputs, QUERY_WIDTH)
         self.place = nn.Parameter(0.02 * torch.randn(n, QUERY_WIDTH))
         self.query = nn.Parameter(0.5 * torch.randn(m, QUERY_WIDTH))
@@ -98,7 +107,7 @@ class Crossing(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.cat([self.query.expand(len(x), -1, -1), self.enter(x) + self.place], 1)
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, src_mask=self.hidden)
         return self.leave(self.norm(x[:, : len(self.query)]))
 
 
@@ -136,7 +145,7 @@ class LabTokenizer(nn.Module):
         self.grid = (parts.config(1).grid_height, parts.config(1).grid_width)
         places, features = self.grid[0] * self.grid[1], FEATURES if parts.queries else 0
         self.encoder = ImageEncoder(parts.config(latent * len(parts.maps) + features))
-        self.collect = Crossing(places, features, parts.queries, latent) if parts.queries else None
+        self.collect = Crossing(places, features, parts.queries, latent, parts.causal) if parts.queries else None
         self.spread = Crossing(parts.queries, code, places, features) if parts.queries else None
         channels = code * len(parts.maps) + features
         self.move = nn.Linear(MOVE, MOVE_CHANNELS) if parts.previous else None

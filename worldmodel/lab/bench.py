@@ -12,7 +12,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,19 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip, WindowSampler, save_array
-from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.episodes import Episode, pick_episodes
 from worldmodel.evaluation.following import add_up, as_told, count, score
 from worldmodel.evaluation.idm import InverseDynamicsModel, load_idm, read_actions
 from worldmodel.evaluation.picture import frechet_distance, psnr, sharpness, ssim
 from worldmodel.evaluation.provenance import provenance
 from worldmodel.lab import scores
 from worldmodel.lab.autoencoder import MOVE, Condition, LabTokenizer
+from worldmodel.lab.packing import Packing
 from worldmodel.lab.presets import Variant
 from worldmodel.lab.sequence import LabDecoder, LabTransformer, Prior, head_radices
 from worldmodel.lab.table import DRAWN_SHARES, KEPT_SHARES, read_rows
@@ -75,6 +77,21 @@ def open_data(train: Sequence[Path], val: Path, cache: Path, size: tuple[int, in
 def digest(*values: Any) -> str:
     """A short name of plain values."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def chosen(part: Any) -> Any:
+    """A part's values that are not defaults, as plain ones: a part that is added later renames no finished stage."""
+    if isinstance(part, tuple | list):
+        return [chosen(value) for value in part]
+    if not is_dataclass(part) or isinstance(part, type):
+        return part
+    values = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        plain = field.default if field.default_factory is MISSING else field.default_factory()
+        if value != plain:
+            values[field.name] = chosen(value)
+    return values
 
 
 def stage(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -239,13 +256,16 @@ def decoder_ms(tokenizer: LabTokenizer, codes: NDArray[np.int32]) -> float:
 
 
 def token_clips(
-    clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]], radices: Sequence[int]
+    clips: Sequence[StoredClip], codes: Sequence[NDArray[np.int32]], radices: Sequence[int], packing: Packing
 ) -> list[TokenClip]:
-    encode = ActionTokenizer(sum(radices)).encode
-    return [
-        TokenClip(clip.name, own, np.stack([encode(action) for action in clip.actions()]), clip.segments)  # type: ignore[arg-type]
-        for clip, own in zip(clips, codes, strict=True)
-    ]
+    """A world model's token clips. radices: of a token's digits."""
+    encode, size = ActionTokenizer(sum(packing.radices(radices))).encode, math.prod(radices)
+    found = []
+    for clip, own in zip(clips, codes, strict=True):
+        actions = np.stack([encode(action) for action in clip.actions()])
+        packed = packing.pack(own, clip, size)
+        found.append(TokenClip(clip.name, packed, actions, clip.segments))  # type: ignore[arg-type]
+    return found
 
 
 @torch.inference_mode()
@@ -256,13 +276,58 @@ def world_bits(model: LabTransformer, clips: Sequence[TokenClip], length: int, c
     return float(np.mean(nats) / math.log(2))
 
 
-def pictures_of(tokenizer: LabTokenizer, made: NDArray[np.int32], episode: Episode, context: int) -> NDArray[np.uint8]:
+def pictures_of(
+    tokenizer: LabTokenizer, packing: Packing, made: NDArray[np.int32], episode: Episode, context: int
+) -> NDArray[np.uint8]:
     """Frames (n + 1, H, W, 3) of the last context frame's tokens and of the n generated ones."""
-    codes = np.concatenate([episode.tokens[context - 1 : context], made])
+    packed = np.concatenate([episode.tokens[context - 1 : context], made])
+    codes = packing.unpack(packed, tokenizer.quantizer.codebook_size)
     bins = camera_bins(episode.actions)
     camera = np.array([[bin_to_camera(int(index)) for index in row] for row in bins])
     moves = move_vectors(episode.held, camera)[context - 1 :]
     return decode_clip(tokenizer, codes, moves, np.zeros(len(codes), np.int32))
+
+
+def play(
+    decoder: LabDecoder,
+    episodes: Sequence[Episode],
+    frames: int,
+    context: int,
+    sampler: Sampler,
+    path: Path,
+    desc: str,
+) -> NDArray[np.int32]:
+    """Tokens (episodes, frames, places) that follow each one's context, side by side; read from `path` if they are
+    there. An episode that ends earlier goes on with its last action."""
+    if path.is_file():
+        return np.load(path, allow_pickle=False)
+    steps = [np.minimum(np.arange(context - 1 + frames), len(episode.actions) - 1) for episode in episodes]
+    actions = np.stack([episode.actions[at] for episode, at in zip(episodes, steps, strict=True)])
+    decoder.open(np.stack([episode.tokens[:context] for episode in episodes]), actions[:, : context - 1])
+    made = [
+        decoder.decode(actions[:, context - 1 + number], sampler, 0, number)[0]
+        for number in tqdm(range(frames), desc=desc, unit="frame")
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_array(path, np.stack(made, 1))
+    return np.stack(made, 1)
+
+
+def turns_away(clips: Sequence[StoredClip], stored: Sequence[TokenClip], budget: Budget) -> list[Episode]:
+    """Stretches that look away and back, each with the context before it."""
+    found, before = [], budget.context - 1
+    for clip, own in zip(clips, stored, strict=True):
+        segments = clip.segments
+        places = [
+            (first, last)
+            for first, last in scores.looks_away(clip.camera, segments, budget.away_steps)
+            if first >= before and segments[first - before] == segments[first]
+        ]
+        for first, last in places[: -(-budget.away // len(clips))]:
+            part = slice(first - before, last + 1)
+            tokens = own.tokens[part].astype(np.int32)
+            found.append(Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part]))
+    return found
 
 
 def score_world(
@@ -277,14 +342,11 @@ def score_world(
 ) -> Columns:
     """The world model's columns; rollouts are kept as tokens in `folder`."""
     decoder, n, context = LabDecoder(model), budget.episode_frames, budget.context
-    pairs = list(zip(clips, stored, strict=True))
     made_psnr, repeat_psnr, counts, features = [], [], [], {"real": [], "made": []}
-    episodes = pick_episodes(pairs, budget.episodes, context + n)
-    for number, episode in enumerate(tqdm(episodes, desc="rollouts", unit="clip")):
-        made = generate(
-            decoder, episode.tokens[:context], episode.actions, n, variant.sampler, 0, folder / f"{number}.npy"
-        )
-        shown, real = pictures_of(tokenizer, made, episode, context), episode.frames[context - 1 :]
+    episodes = pick_episodes(list(zip(clips, stored, strict=True)), budget.episodes, context + n)
+    every = play(decoder, episodes, n, context, variant.sampler, folder / "rollouts.npy", "rollouts")
+    for episode, made in zip(episodes, every, strict=True):
+        shown, real = pictures_of(tokenizer, variant.packing, made, episode, context), episode.frames[context - 1 :]
         made_psnr.append(psnr(shown[1:], real[1:]).mean())
         repeat_psnr.append(psnr(real[1:], real[:1]).mean())
         if reader is not None:
@@ -294,21 +356,14 @@ def score_world(
             counts.append(count(told, read.held, camera_bins(episode.actions[led]), read.bins))
             features["made"].append(read.features)
             features["real"].append(read_actions(reader, real).features)
-    away = []
-    for index, (clip, own) in enumerate(pairs):
-        segments = clip.segments
-        found = [
-            (first, last)
-            for first, last in scores.looks_away(clip.camera, segments, budget.away_steps)
-            if first >= context - 1 and segments[first - context + 1] == segments[first]
-        ]
-        for first, last in tqdm(found[: -(-budget.away // len(pairs))], desc=f"looking away, {clip.name}", unit="turn"):
-            part = slice(first - context + 1, last + 1)
-            tokens = own.tokens[part].astype(np.int32)
-            seen = Episode(clip.name, first, clip.frames[part], tokens, own.actions[part], clip.buttons[part])
-            path = folder / f"away-{index}-{first}.npy"
-            made = generate(decoder, seen.tokens[:context], seen.actions, last - first, variant.sampler, 0, path)
-            away.append(float(psnr(pictures_of(tokenizer, made, seen, context)[-1:], seen.frames[-1:])[0]))
+    away, turns = [], turns_away(clips, stored, budget)
+    if turns:
+        frames = max(len(turn.frames) for turn in turns) - context
+        every = play(decoder, turns, frames, context, variant.sampler, folder / "away.npy", "looking away")
+        for turn, made in zip(turns, every, strict=True):
+            own = made[: len(turn.frames) - context]
+            shown = pictures_of(tokenizer, variant.packing, own, turn, context)
+            away.append(float(psnr(shown[-1:], turn.frames[-1:])[0]))
     whole = {name: np.concatenate(parts) for name, parts in features.items() if parts}
     return {
         "bits_world": world_bits(model, stored, budget.world_clip, budget.episodes),
@@ -317,8 +372,21 @@ def score_world(
         "f1_rollouts": score(add_up(counts)).f1 if counts else None,
         "frechet": frechet_distance(whole["real"], whole["made"]) if whole else None,
         "away_psnr": scores.mean_or_nan(away),
-        "passes": float(model.layout.order.passes),
+        "passes": float(model.layout.order.passes * (2 if model.blocks.redo else 1)),
+        "frame_ms": frame_ms(decoder, episodes[0], context, variant.sampler),
     }
+
+
+def frame_ms(decoder: LabDecoder, episode: Episode, context: int, sampler: Sampler) -> float:
+    """Median milliseconds of a frame's tokens, of one session, eagerly."""
+    tokens, actions = episode.tokens[None, :context], episode.actions[None]
+    decoder.open(tokens, actions[:, : context - 1])
+    times = []
+    for number in range(min(TIMED // 2, actions.shape[1] - context + 1)):
+        started = time.perf_counter()
+        decoder.decode(actions[:, context - 1 + number], sampler, 0, number)
+        times.append(time.perf_counter() - started)
+    return float(np.median(times) * 1000)
 
 
 # --- a preset ---
@@ -338,13 +406,14 @@ def measure(
     sizes = asdict(budget)
     steps = {name: sizes[name] for name in sizes if name.startswith(("tokenizer_", "train_", "bf16"))}
     aligned = reader_key if variant.objectives.align > 0 else ""
-    learned = (asdict(variant.tokenizer), asdict(variant.objectives), variant.head, steps, seed, data.key, aligned)
+    learned = (chosen(variant.tokenizer), chosen(variant.objectives), variant.head, steps, seed, data.key, aligned)
     folder = out / f"tokenizer-{digest(*learned)}"
     tokenizer = train_autoencoder(
         variant.tokenizer, variant.objectives, variant.head, budget, data.train, reader, folder, seed
     )
     codes = clip_codes(tokenizer, data.train, folder / "codes" / "train", "encoding")
     held_out = clip_codes(tokenizer, data.val, folder / "codes" / f"val-{data.key}", "encoding")
+    packing = variant.packing
     scored = digest(sizes, data.key, reader_key)
 
     def pictures() -> dict[str, Any]:
@@ -364,20 +433,43 @@ def measure(
 
     columns = stage(folder / f"scores-{scored}.json", pictures)
     lengths = [sizes[f"world_{name}"] for name in ("steps", "batch", "clip")]
-    world = digest(asdict(variant.transformer), variant.noise_told, *lengths)
-    radices = head_radices(variant.head, tokenizer.quantizer.radices)
+    parts = {**chosen(variant.blocks), **chosen(packing), **({"fed_codes": True} if variant.fed_codes else {})}
+    head = variant.world_head or variant.head
+    if head != variant.head:
+        parts["head"] = head
+    world = digest(chosen(variant.transformer), variant.noise_told, *lengths, *([parts] if parts else []))
+    stages = [f"world-{world}", *([f"world-{world}-{variant.tuned}"] if variant.tuned else [])]
+    radices = head_radices(head, tokenizer.quantizer.radices)
 
     def rollouts() -> dict[str, Any]:
-        stored = token_clips(data.train, codes, radices)
-        model = train_lab_world(
-            variant.tokenizer.table, tokenizer.quantizer, variant.head, variant.transformer, variant.noise_told,
-            budget, stored, folder / f"world-{world}", seed,
-        )  # fmt: skip
-        drawn = folder / f"world-{world}" / f"rollouts-{digest(asdict(variant.sampler), scored)}"
-        val = token_clips(data.val, held_out, radices)
-        return {**score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)}
+        thinned, thin = (
+            [packing.thinned(own, clip, tokenizer.grid) for own, clip in zip(part, clips, strict=True)]
+            for part, clips in ((codes, data.train), (held_out, data.val))
+        )
+        train, model = token_clips(data.train, thinned, radices, packing), None
+        for name in stages:
+            model = train_lab_world(
+                variant.tokenizer.table, tokenizer.quantizer, head, variant.transformer, variant.noise_told,
+                variant.blocks, packing, variant.fed_codes, budget, train, folder / name, seed,
+                model, model is not None and variant.tuned == "actions",
+            )  # fmt: skip
+        assert model is not None, "there is a stage"
+        drawn = folder / stages[-1] / f"rollouts-{digest(chosen(variant.sampler), scored)}"
+        val = token_clips(data.val, thin, radices, packing)
+        found = score_world(variant, tokenizer, model, data.val, val, reader, budget, drawn)
+        if packing.still > 0:
+            found |= score_codes(tokenizer, data.val, thin)
+            shown = [
+                psnr(
+                    decode_clip(tokenizer, own, moves_of(clip), clip.segments, SCORED_EVERY),
+                    clip.frames[::SCORED_EVERY],
+                )
+                for own, clip in zip(thin, data.val, strict=True)
+            ]
+            found["psnr"] = float(np.concatenate(shown).mean())
+        return {**found}
 
-    return {**columns, **stage(folder / f"world-{world}-{digest(asdict(variant.sampler), scored)}.json", rollouts)}
+    return {**columns, **stage(folder / f"{stages[-1]}-{digest(chosen(variant.sampler), scored)}.json", rollouts)}
 
 
 def run(
@@ -405,7 +497,7 @@ def run(
     elif variant.objectives.align > 0:
         raise WorldModelError(f"{name} aligns its tokenizer with an inverse dynamics model: give one with --reader")
     data = open_data(train, val, out / "frames", (variant.tokenizer.height, variant.tokenizer.width), budget)
-    what = {name: value for name, value in asdict(variant).items() if name not in ("about", "reading")}
+    what = {name: value for name, value in chosen(variant).items() if name not in ("about", "reading")}
     conditions = asdict(budget), data.key, reader_key
     key, bench = digest(what, *conditions), digest(*conditions)
     rows = read_rows(results) if results.is_file() else []

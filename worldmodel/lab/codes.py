@@ -28,12 +28,14 @@ SPREAD_DECAY = 0.99  # of the running size of a residual
 
 @dataclass(frozen=True, slots=True)
 class SubCode:
-    """One of: levels (FSQ), size and dim (VQ on the unit sphere), bits (binary). ValueError for none or several."""
+    """One of: levels (FSQ), size and dim (VQ on the unit sphere), bits (binary). late: not quantised in training.
+    ValueError for none or several."""
 
     levels: tuple[int, ...] = ()
     size: int = 0
     dim: int = 8
     bits: int = 0
+    late: bool = False
 
     def __post_init__(self) -> None:
         if (bool(self.levels) + bool(self.size) + bool(self.bits)) != 1:
@@ -124,6 +126,7 @@ class Codes(nn.Module):
         if (compose == "residual" or orthogonal > 0) and len(set(dims)) != 1:
             raise ValueError(f"sub-codes that are residual or orthogonal need one dimension, got {dims}")
         self.dims, self.residual, self.orthogonal = dims, compose == "residual", orthogonal
+        self.late = [part.late for part in parts]
         self.radices = tuple(part.codebook_size for part in parts)
         self.codebook_size = math.prod(self.radices)
         self.latent_dim = dims[0] if self.residual else sum(dims)
@@ -142,6 +145,8 @@ class Codes(nn.Module):
                     self.spread[number].lerp_(left.detach().square().mean().sqrt(), 1 - SPREAD_DECAY)
                 own = left / self.spread[number].clamp_min(1e-4)
             quantised, index, own_loss = part(own)
+            if self.late[number] and self.training:
+                quantised = part.bound(own)  # type: ignore[operator]
             left = part.bound(own) - quantised.detach()  # type: ignore[operator]
             vectors.append(quantised)
             digits.append(index)

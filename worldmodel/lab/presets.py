@@ -8,17 +8,25 @@ from dataclasses import dataclass, field
 from kernels.sampling import Sampler
 from worldmodel.config import TransformerConfig
 from worldmodel.lab.autoencoder import TokenizerParts
+from worldmodel.lab.blocks import Blocks
 from worldmodel.lab.codes import SubCode
+from worldmodel.lab.packing import Packing
+from worldmodel.lab.scores import STILL
 from worldmodel.lab.train import Objectives
 from worldmodel.types import WorldModelError
 
 BASELINE = "baseline"
+TUNED = ("", "all", "actions")
+LONG = tuple(range(1, 9))  # offsets of a context whose old frames are told in short
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
     """tokenizer, objectives: how the image tokenizer is built and trained; head: how a place's code is predicted
-    (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model."""
+    (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model; blocks,
+    packing: how it decodes and remembers a frame's tokens, and what those are; fed_codes: it also reads the codes'
+    vectors; world_head: its head, where that is another; tuned: what learns in as many steps again, one of TUNED. What
+    differs in the world model alone shares the baseline's tokenizer."""
 
     about: str
     tokenizer: TokenizerParts = field(default_factory=TokenizerParts)
@@ -27,7 +35,16 @@ class Variant:
     noise_told: bool = False
     sampler: Sampler = field(default_factory=Sampler)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
+    blocks: Blocks = field(default_factory=Blocks)
+    packing: Packing = field(default_factory=Packing)
+    fed_codes: bool = False
+    world_head: str = ""
+    tuned: str = ""
     reading: bool = False
+
+    def __post_init__(self) -> None:
+        if self.tuned not in TUNED:
+            raise ValueError(f"tuned is one of {TUNED}, got {self.tuned!r}")
 
 
 def _fsq(*levels: int) -> tuple[SubCode, ...]:
@@ -173,6 +190,37 @@ PRESETS: dict[str, Variant] = {
         tokens say most. FlexTok's flow decoder is left out: many passes.""",
         tokenizer=TokenizerParts(queries=84, grid=False, tail_drop=True),
     ),
+    "seed": Variant(
+        """SEED (2307.08041): queries that see those before them alone, so that a code says what its predecessors do
+        not. No contrastive stage: there is no text.""",
+        tokenizer=TokenizerParts(queries=84, grid=False, causal=True),
+    ),
+    "d-ar": Variant(
+        """D-AR (2505.23660): causal queries from coarse to fine, so that a half-decoded frame can be shown (the columns
+        of tokens kept). By a dropped tail, in place of its diffusion decoder.""",
+        tokenizer=TokenizerParts(queries=84, grid=False, causal=True, tail_drop=True),
+        reading=True,
+    ),
+    "tokenbridge": Variant(
+        """TokenBridge (2503.16430): trained without quantising, each number rounded afterwards, to the baseline's
+        levels. The bounded latents in place of a VAE's, and no head a dimension.""",
+        tokenizer=TokenizerParts(codes=(SubCode(levels=(8, 8, 8, 8), late=True),)),
+        objectives=Objectives(perturb="none"),
+    ),
+    "dualtoken": Variant(
+        """DualToken (2503.14324): one half of a code for meaning, aligned with the reader's features, one for pixels;
+        as many bits as the baseline. The halves are sub-codes of one layer, not of two depths of its encoder.""",
+        tokenizer=TokenizerParts(codes=(*_fsq(4, 4, 4), *_fsq(4, 4, 4))),
+        objectives=Objectives(align=0.5, align_code=3),
+        reading=True,
+    ),
+    "tokenflow": Variant(
+        """TokenFlow (2412.03069): one index for two distances: 4096 learned codes of eight numbers, the first four
+        aligned with the reader's features. One encoder in place of two.""",
+        tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
+        objectives=Objectives(align=0.5, align_code=4),
+        reading=True,
+    ),
     "hita": Variant(
         """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128,
         and no causal transformer in the decoder.""",
@@ -182,6 +230,107 @@ PRESETS: dict[str, Variant] = {
         """VAR (2404.02905) and FlowAR (2412.15205): maps of 2x6 and 4x6 before that of 7x12. Read from one feature
         map, not as residuals, the finer ones dropped in training so that the coarse ones say what is coarse.""",
         tokenizer=TokenizerParts(scales=((2, 6), (4, 6)), tail_drop=True),
+        reading=True,
+    ),
+    "far-8": Variant(
+        """ENAT (2411.06959) and Phenaki (2210.02399): eight passes over groups that lie far apart, each decoded token
+        fed again as a content row (LPD, 2507.01957). Groups are fixed and alike in size: the order is trained, so no
+        mask schedule, no confidence, and no token is ever encoded as missing.""",
+        blocks=Blocks(order="far-8"),
+    ),
+    "far-4": Variant(
+        """As far-8, in four passes: where do groups become too large to be drawn at once?""",
+        blocks=Blocks(order="far-4"),
+    ),
+    "far-8-evaluator": Variant(
+        """ITER (2312.05616), read for an order: a judge learns which tokens are not the true ones, from the
+        model's own draws, and has the eight that it doubts most drawn again, the others kept. It judges all but the
+        last group, and what is drawn again sees the groups before it alone: one more round of eight passes.""",
+        blocks=Blocks(order="far-8", redo=8),
+        reading=True,
+    ),
+    "token-shuffle": Variant(
+        """Token-Shuffle (2504.17789): two tokens beside each other are one position, 42 a frame, predicted by a chained
+        head. Fused by adding their embeddings, without its MLP blocks.""",
+        packing=Packing(fuse=2),
+    ),
+    "offsets": Variant(
+        """nano's context: frames 1, 2, 3, 5 and 8 back in place of the last five, as WorldMem (2504.12369) finds far
+        frames worth more than near ones. 13, 21 and 34 do not fit into clips of twelve frames.""",
+        transformer=TransformerConfig(offsets=(1, 2, 3, 5, 8)),
+    ),
+    "last-8": Variant(
+        """The last eight frames whole: what more context alone is worth, at 1.5 times the keys.""",
+        transformer=TransformerConfig(offsets=LONG),
+    ),
+    "summary-12": Variant(
+        """M3 (2405.17430) and STViT (2303.08685): eight frames, those more than two back as twelve summary rows that a
+        block ends with. Learned by the prediction alone: no nested sizes, no recovery of the tokens.""",
+        transformer=TransformerConfig(offsets=LONG),
+        blocks=Blocks(old="summary", rows=12),
+        reading=True,
+    ),
+    "lattice": Variant(
+        """Expediting ViT's question (2210.01035), must every old row be seen: every other place of frames more than two
+        back, in place of its clustering.""",
+        transformer=TransformerConfig(offsets=LONG),
+        blocks=Blocks(old="lattice"),
+        reading=True,
+    ),
+    "divprune": Variant(
+        """DivPrune (2503.02175), and the diversity half of ToDRE (2505.18757): 24 tokens of each frame more than two
+        back, each as far as can be from those chosen before. Trained with, not cut off afterwards.""",
+        transformer=TransformerConfig(offsets=LONG),
+        blocks=Blocks(old="diverse", rows=24),
+    ),
+    "changed-rows": Variant(
+        """Sparse VideoGen2 (2505.18875), read for a game: of frames more than two back, the rows whose token had
+        changed are seen. By the codes themselves, in place of its clusters of keys.""",
+        transformer=TransformerConfig(offsets=LONG),
+        blocks=Blocks(old="changed"),
+        reading=True,
+    ),
+    "tokenflex": Variant(
+        """TokenFLEX (2504.03154): trained with any number of context frames, so that one model serves all, and the
+        first frames of play are nothing new. Frames in place of its tokens a picture.""",
+        blocks=Blocks(any_length=True),
+        reading=True,
+    ),
+    "digit-head": Variant(
+        """TokenBridge's head (2503.16430): each number of a code on its own, one after another, eight outputs in place
+        of 4096, and read so, too. The tokens are the baseline's.""",
+        world_head="digits",
+    ),
+    "twice-as-long": Variant(
+        """The baseline's world model with as many steps again: the control of `action-rows`.""",
+        tuned="all",
+    ),
+    "action-rows": Variant(
+        """Discriminative Class Tokens (2303.17155): after the baseline's training nothing learns but the embeddings of
+        the action tokens, in as many steps again. By the prediction's own loss, in place of a classifier's.""",
+        tuned="actions",
+        reading=True,
+    ),
+    "ett": Variant(
+        """ETT (2505.10562): the transformer is fed the codes' vectors, not their indices alone. The tokenizer is not
+        tuned along: the tokens stay the baseline's.""",
+        fed_codes=True,
+    ),
+    "lavit": Variant(
+        """LaVIT's dynamic tokens (2309.04669): new tokens only where something changed. A place keeps its code while
+        its picture hardly does, in place of a learned selector; the number of tokens stays.""",
+        packing=Packing(still=STILL),
+        reading=True,
+    ),
+    "state-tokens": Variant(
+        """4M-21 (2406.09406): other modalities as tokens beside the picture's. Pitch, light and hotbar slot come first
+        in a frame; its bits count theirs. Three of what a game knows, in place of 21.""",
+        packing=Packing(states=("pitch", "light", "slot")),
+    ),
+    "outline-first": Variant(
+        """HiMTok (2503.13026): the rough shape before the fine one. The light of twelve cells as tokens that come first
+        in a frame; its bits count theirs. No learned masks.""",
+        packing=Packing(states=("outline",)),
         reading=True,
     ),
 }

@@ -22,12 +22,14 @@ CONFIDENCE = 0.9  # of the noise of one seed (Student's t over the baseline's se
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """name: key of the columns; show: format; better: 1 or -1 where more or less of it is better, 0 if neither."""
+    """name: key of the columns; show: format; better: 1 or -1 where more or less of it is better, 0 if neither; alike:
+    judged only between codes that store as many bits a frame."""
 
     name: str
     title: str
     show: str = ".2f"
     better: int = 1
+    alike: bool = False
 
 
 TABLES: dict[str, tuple[Column, ...]] = {
@@ -44,7 +46,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
     ),
     "Codes": (
         Column("bits", "bits a frame, stored", ".0f", 0),
-        Column("bits_prior", "under the prior", ".0f", -1),
+        Column("bits_prior", "under the prior", ".0f", -1, alike=True),
         *(Column(f"psnr_drawn_{share:.0%}", f"PSNR, {share:.0%} drawn") for share in DRAWN_SHARES),
         *(Column(f"psnr_kept_{share:.0%}", f"PSNR, {share:.0%} kept") for share in KEPT_SHARES),
         Column("flicker", "flicker", ".3f", -1),
@@ -52,13 +54,14 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("zipf_slope", "Zipf slope", ".2f", 0),
     ),
     "World": (
-        Column("bits_world", "bits a frame", ".0f", -1),
+        Column("bits_world", "bits a frame", ".0f", -1, alike=True),
         Column("rollout_psnr", "rollout PSNR, dB"),
         Column("rollout_over_repeat", "over repeating"),
         Column("f1_rollouts", "F1 on rollouts", ".3f"),
         Column("frechet", "Fréchet distance", ".2f", -1),
         Column("away_psnr", "after looking away, dB"),
         Column("passes", "passes", ".0f", -1),
+        Column("frame_ms", "a frame's tokens, ms", ".0f", -1),
     ),
 }
 
@@ -87,37 +90,87 @@ def noise(values: Sequence[float], others: int = 1) -> float | None:
     return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 / n + 1 / others))
 
 
+def verdict(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> float | None:
+    """A preset's difference to the baseline, 0 inside the noise; None where there is no telling."""
+    values, base = (values_of(rows, name, column.name) for name in (preset, BASELINE))
+    bar = noise(base, len(values)) if values else None
+    if bar is None or not column.better:
+        return None
+    if column.alike and values_of(rows, preset, "bits")[:1] != values_of(rows, BASELINE, "bits")[:1]:
+        return None
+    difference = float(np.mean(values) - np.mean(base))
+    return 0.0 if abs(difference) <= bar else difference
+
+
 def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
     """A value and what it is against the baseline's: "tie", or the difference, in bold where it is better."""
-    values, base = (values_of(rows, name, column.name) for name in (preset, BASELINE))
+    values = values_of(rows, preset, column.name)
     if not values:
         return "-"
-    mean, bar = float(np.mean(values)), noise(base, len(values))
-    shown = format(mean, column.show)
+    shown = format(float(np.mean(values)), column.show)
     if preset == BASELINE:
+        bar = noise(values)
         return shown if bar is None else f"{shown} ± {bar:{column.show}}"
-    if bar is None or not column.better:
+    difference = verdict(rows, preset, column)
+    if difference is None:
         return shown
-    difference = mean - float(np.mean(base))
-    if abs(difference) <= bar:
+    if difference == 0:
         return f"{shown} tie"
     told = f"{difference:+{column.show}}"
     return f"{shown} **{told}**" if difference * column.better > 0 else f"{shown} {told}"
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Markdown: a table for each of TABLES, of the rows that were measured like the last baseline."""
-    benches = [row["bench"] for row in rows if row["preset"] == BASELINE]
-    if not benches:
+def benches(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The rows by what they were measured with (data, budget), those with a baseline, the most rows first.
+    WorldModelError if there are none."""
+    keys = list(dict.fromkeys(row["bench"] for row in rows if row["preset"] == BASELINE))
+    if not keys:
         raise WorldModelError(f"the results hold no baseline to compare with: scripts/lab.py run {BASELINE}")
-    same = [row for row in rows if row["bench"] == benches[-1]]
-    seeds, left_out = sum(row["preset"] == BASELINE for row in same), len(rows) - len(same)
+    found = [[row for row in rows if row["bench"] == key] for key in keys]
+    return sorted(found, key=len, reverse=True)
+
+
+SUMMARY = ("psnr", "psnr_drawn_20%", "bits_prior", "bits_world", "rollout_psnr", "f1_rollouts", "frechet", "away_psnr")
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> str:
+    """What won, lost and tied, a line a column, as Markdown."""
+    same = benches(rows)[0]
+    names = [name for name in PRESETS if name != BASELINE and any(row["preset"] == name for row in same)]
+    columns = {column.name: (group, column) for group, columns in TABLES.items() for column in columns}
+    lines = []
+    for group, column in (columns[name] for name in SUMMARY):
+        found = {name: verdict(same, name, column) for name in names}
+        told = {name: value for name, value in found.items() if value is not None}
+        best = sorted(told, key=lambda name: -told[name] * column.better)
+        better, worse = (
+            [f"{name} {told[name]:+{column.show}}" for name in order if told[name] * column.better * sign > 0]
+            for order, sign in ((best, 1), (best[::-1], -1))
+        )
+        ties = sum(value == 0 for value in told.values())
+        lines.append((f"{group}: {column.title}", cell(same, BASELINE, column), _some(better), _some(worse), str(ties)))
+    text = f"{len(names) + 1} of {len(PRESETS)} presets are measured."
+    return f"{text}\n\n{markdown(('', 'baseline', 'won', 'lost', 'ties'), lines)}" if names else text
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "-"
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Markdown: a table for each of TABLES, for each budget that a baseline was measured with."""
+    return "\n\n".join(_tables(same) for same in benches(rows))
+
+
+def _tables(same: Sequence[dict[str, Any]]) -> str:
+    count, budget = sum(row["preset"] == BASELINE for row in same), same[-1]["budget"]
+    seeds = f"{count} seed" + "s" * (count > 1)
     names = [name for name in PRESETS if any(row["preset"] == name for row in same)]
-    budget = same[-1]["budget"]
     text = [
         f"{budget['tokenizer_steps']} tokenizer and {budget['world_steps']} world steps from scratch; the baseline has "
-        f"{seeds} seeds, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie"
-        + (f"; {left_out} rows of other data or budgets are left out." if left_out else ".")
+        f"{seeds}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie. "
+        "Bits are judged between codes that store as many a frame. Milliseconds are from a machine with other work."
     ]
     for title, columns in TABLES.items():
         head = (title, *(column.title for column in columns))
@@ -136,7 +189,8 @@ PLOTS = (("bits_prior", "psnr"), ("psnr_drawn_20%", "psnr"), ("bits_world", "rol
 
 
 def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """A point a preset, for some pairs of columns; the baseline with its noise."""
+    """A point a preset, for some pairs of columns, of the budget with the most rows; the baseline with its noise."""
+    rows = benches(rows)[0]
     import matplotlib as mpl
 
     mpl.use("agg")

@@ -21,9 +21,11 @@ from worldmodel.data.hud import loss_weights
 from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.evaluation.idm import SHRINK, InverseDynamicsModel
 from worldmodel.lab.autoencoder import CONDITION_DROP, MOVE_DEGREES, Condition, LabTokenizer, TokenizerParts
+from worldmodel.lab.blocks import Blocks
 from worldmodel.lab.codes import Codes
+from worldmodel.lab.packing import Packed, Packing
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
-from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, world_config
+from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, is_chained, world_config
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.training.common import Pace, autocast, cosine_lr, update_average
 from worldmodel.training.corruption import noisy
@@ -36,20 +38,23 @@ HUD = "luanti"
 PERTURBATIONS = ("none", "near", "prior")
 GLYPH_WEIGHT = 4.0  # of pasted glyphs in the loss, as the HUD's
 STEP_SEED = 1_000_003
+JUDGED = 0.2  # of the tokens that a judge learns from are the model's own
 
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
     """What a tokenizer learns beside the reconstruction. perturb: wrong tokens are "near" codes, or drawn from a
     "prior" that is trained along; perturb_rate of the tokens, on perturbed_share of the frames; prior_weight: of that
-    prior's loss for the encoder; align: weight of the cosine to the reader's features; glyphs: share of the frames with
-    a pasted digit. ValueError for an unknown perturbation."""
+    prior's loss for the encoder; align: weight of the cosine to the reader's features, of the decoder's, or of the
+    align_code first numbers of a code; glyphs: share of the frames with a pasted digit. ValueError for an unknown
+    perturbation."""
 
     perturb: str = "near"
     perturb_rate: float = 0.1
     perturbed_share: float = 0.25
     prior_weight: float = 0.0
     align: float = 0.0
+    align_code: int = 0
     glyphs: float = 0.0
 
     def __post_init__(self) -> None:
@@ -163,7 +168,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def make_prior(tokens: int, quantizer: Codes, head: str) -> Prior:
-    return Prior(tokens, quantizer.code_dim, head_radices(head, quantizer.radices), head == "chained")
+    return Prior(tokens, quantizer.code_dim, head_radices(head, quantizer.radices), is_chained(head))
 
 
 def train_autoencoder(
@@ -188,7 +193,8 @@ def train_autoencoder(
     if objectives.with_prior:
         beside["prior"] = make_prior(parts.tokens, model.quantizer, head)
     if reader is not None and objectives.align > 0:
-        beside["align"] = nn.Conv2d(parts.decoder_channels[0], reader.squeeze.in_channels, 1)
+        aligned = objectives.align_code or parts.decoder_channels[0]
+        beside["align"] = nn.Conv2d(aligned, reader.squeeze.in_channels, 1)
     optimizer = torch.optim.AdamW(
         [*model.parameters(), *beside.parameters()],
         options.learning_rate,
@@ -236,13 +242,16 @@ def train_autoencoder(
                 assert reader is not None, "checked above"
                 with torch.no_grad():
                     seen = reader_map(reader, earlier, pixels).float()
-                extra = extra + objectives.align * (1 - F.cosine_similarity(beside["align"](result.trunk), seen).mean())
+                trunk, own = result.trunk, objectives.align_code
+                if own:
+                    trunk = result.vectors[..., :own].transpose(1, 2).unflatten(2, model.grid)
+                extra = extra + objectives.align * (1 - F.cosine_similarity(beside["align"](trunk), seen).mean())
         made = result.made.float()
         error = (weighed * (made - pixels).square()).mean()
         loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + result.loss + extra
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        for module in (model, beside):
+        for module in (model, *beside.children()):
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         update_average(average, model, number, options.average_decay)
@@ -293,42 +302,84 @@ def train_prior(
     return model.eval()
 
 
+def own_draws(model: LabTransformer, true: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
+    """Clips' tokens (B, T, places), a share JUDGED of them drawn by the model itself, from frame 1 on."""
+    queries = model.layout.queries
+
+    def pick(logits: Tensor, _: int) -> Tensor:
+        share = logits.float().softmax(-1)
+        return torch.multinomial(share.flatten(0, -2), 1, generator=generator).view(share.shape[:-1])
+
+    with torch.no_grad():
+        drawn = model.head.draw(model.hidden(true, actions)[:, :, torch.from_numpy(queries)], pick)
+    placed = torch.empty_like(true)
+    placed[:, :, torch.from_numpy(model.layout.places[queries])] = drawn
+    wrong = torch.rand(true.shape, generator=generator) < JUDGED
+    wrong[:, 0] = False
+    return torch.where(wrong, placed, true)
+
+
 def train_lab_world(
     table: tuple[int, int],
     quantizer: Codes,
     head: str,
     transformer: TransformerConfig,
     noise_told: bool,
+    blocks: Blocks,
+    packing: Packing,
+    fed_codes: bool,
     budget: Budget,
     clips: Sequence[TokenClip],
     folder: Path,
     seed: int,
+    start: LabTransformer | None = None,
+    actions_only: bool = False,
 ) -> LabTransformer:
-    """A world model from scratch on finished codes: the averaged weights."""
-    radices = head_radices(head, quantizer.radices)
+    """A world model on finished, packed codes, from scratch or from `start`: the averaged weights. actions_only: only
+    the action tokens' embeddings learn."""
+    radices = packing.radices(head_radices(head, quantizer.radices))
     options = WorldTraining(batch=budget.world_batch, clip=budget.world_clip)  # whose rates hold here too
     sampler = WindowSampler(clips, options.clip, options.balance)
     torch.manual_seed(seed)
-    model = LabTransformer(world_config(table, radices, transformer), radices, head == "chained", noise_told)
+    config = world_config(packing.table(table), radices, transformer)
+    chained = is_chained(head) or packing.fuse > 1
+    codebook = quantizer.decode(torch.arange(quantizer.codebook_size)) if fed_codes else None
+    model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra, codebook)
+    if start is not None:
+        model.load_state_dict(start.state_dict())
     average = copy.deepcopy(model).requires_grad_(False)
     optimizers = Optimizers(model, options)
-    steps, device = budget.world_steps, torch.device("cpu")
+    steps, device, packed = budget.world_steps, torch.device("cpu"), Packed(quantizer, packing)
 
     def step(number: int) -> float:
         rng = np.random.default_rng((seed, number))
         generator = torch.Generator().manual_seed(seed * STEP_SEED + number)
         drawn = sampler.draw(options.batch, rng)
         share = torch.rand(*drawn.tokens.shape[:2], 1, generator=generator) * options.noise
-        given = noisy(drawn.tokens, quantizer, share, generator)
+        given = noisy(drawn.tokens, packed, share, generator)
         levels = (share[..., 0] / options.noise * NOISE_LEVELS).long().clamp_max(NOISE_LEVELS - 1)
+        nearest = int(rng.integers(1, len(transformer.offsets) + 1)) if blocks.any_length else None
         with autocast(device, budget.bf16):
-            loss = model.loss(given, drawn.actions, drawn.tokens, levels).mean()
+            if model.judge is not None:
+                given = own_draws(model, drawn.tokens, drawn.actions, generator)
+            hidden = model.hidden(given, drawn.actions, levels, nearest)
+            loss = model.nats_of(hidden, drawn.tokens).mean()
+            if model.judge is not None:
+                doubts, places = model.doubts(hidden[:, 1:])
+                wrong = (given != drawn.tokens)[:, 1:, torch.from_numpy(places)]
+                loss = loss + F.binary_cross_entropy_with_logits(doubts.float(), wrong.float())
         loss.backward()
+        if actions_only:
+            rows = model.embed_tokens.weight.grad
+            model.zero_grad(set_to_none=True)
+            assert rows is not None
+            rows[: sum(radices)] = 0
+            model.embed_tokens.weight.grad = rows
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizers.step(options.learning_rate * cosine_lr(number, steps, max(1, steps // 8)))
         update_average(average, model, number, options.average_decay)
         return loss.item()
 
     state = {"model": model, "average": average, "optimizers": optimizers}
-    run_steps("world", folder, steps, state, step, budget.save_minutes)
+    run_steps("world" if start is None else "tuning", folder, steps, state, step, budget.save_minutes)
     return average.eval()
