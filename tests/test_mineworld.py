@@ -153,7 +153,7 @@ def test_it_is_recorded_and_verified_and_says_what_it_cannot(tmp_path, capsys):
     assert main(["replay", str(record), "--verify", "--threads", "1"]) == 0
     assert main([*played, "--frames", "1", "--engine", "openvino"]) == 2
     assert "decoded by --engine eager, not openvino" in capsys.readouterr().err
-    assert main([*played, "--frames", "9", "--move-guidance", "1", "--actions", "random"]) == 2
+    assert main([*played, "--frames", "9", "--guidance", "1", "--actions", "random"]) == 2
     assert "cannot be guided" in capsys.readouterr().err
 
 
