@@ -21,7 +21,7 @@ from worldmodel.types import BUTTONS, Action, Tokens, WorldModelError
 
 SUFFIX = ".wms"  # of a session file's name
 MAGIC = b"\x89WMS\r\n\x1a\n"  # as PNG's: shows a transfer that changed line ends or cut the eighth bit
-MAJOR, MINOR = 1, 2
+MAJOR, MINOR = 1, 3
 PREAMBLE = struct.Struct("<8sHH")
 RECORD = struct.Struct("<IIB")  # payload length, CRC-32 of type and payload, type
 FOOTER = struct.Struct("<Q8s")  # offset of the index record, magic again

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 
@@ -101,3 +102,25 @@ def test_a_script_whose_output_is_not_taken_ends_in_one_sentence(script):
     process.stdout.close()  # as `| head` does
     assert process.wait(120) == 141
     assert process.stderr.read() == ""
+
+
+def test_a_signal_after_openvino_has_been_left_is_no_crash(tiny_folder):
+    """Its plugin sets a stack for signal handlers, which must outlive the engines that used it."""
+    program = """
+        import gc, signal, sys
+        from pathlib import Path
+        from worldmodel.settings import EngineOptions
+        from worldmodel.worlds.neural import NeuralWorld
+        for _ in range(2):
+            world = NeuralWorld(Path(sys.argv[1]), EngineOptions("openvino", threads=1)).load()
+            world.reset()
+            del world
+            gc.collect()
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            print("interrupted")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program), str(tiny_folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n"), done.stderr

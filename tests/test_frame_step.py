@@ -117,12 +117,12 @@ def test_guided_frames_equal_the_decoders(order, offsets):
     decoder.open(list(tokens[:2]), list(actions[:1]))
     step.open(list(tokens[:2]), list(actions[:1]))
     for index in range(2, 12):
-        sampler = Sampler(1.0, 0, 1.0, 0.0 if index % 3 == 2 else 0.7, None, 0.4 if index < 7 else 0.0)
+        sampler = Sampler(1.0, 0, 1.0, 0.0 if index % 3 == 2 else 0.7)
         _, expected = decoder.decode(actions[index - 1], sampler, 0, index, forced=tokens[index])
         _, logits = step.decode(actions[index - 1], sampler, 0, index, forced=tokens[index])
         assert abs(logits - expected).max() < 2e-4
     for index in range(12, 20):
-        sampler = Sampler(1.0, 0, 0.9, 0.5, 0.3, 0.4)
+        sampler = Sampler(1.0, 0, 0.9, 0.5)
         assert (
             step.decode(actions[index - 12], sampler, 3, index)[0]
             == decoder.decode(actions[index - 12], sampler, 3, index)[0]

@@ -89,19 +89,19 @@ def test_a_script_is_the_door_of_its_command():
     assert "usage: worldmodel train world" in done.stdout
 
 
-def test_start_scenes_show_a_block_in_reach_and_none_is_black():
+def test_start_scenes_are_spread_over_the_clips_and_none_is_black():
     clip, tokens = stored_clip(200), token_clip(200)
     clip.frames[:] = (70, 120, 40)
-    clip.frames[50:60] = 0  # nothing can be seen
-    seen = np.zeros(200, bool)
-    seen[5:200:10] = True
-    rows, columns = TINY_TOKENIZER.grid_height, TINY_TOKENIZER.grid_width
-    clip.frames[np.flatnonzero(seen), 16:32, 20:60] = 255
-    clip.frames[np.flatnonzero(seen), 18:30, 22:58] = (70, 120, 40)
-    scenes = pick_starts([(clip, tokens)], 3, rows, columns)
+    clip.frames[:60] = 0  # nothing can be seen
+    tokens.tokens[:, 0] = np.arange(200)
+    scenes = pick_starts([(clip, tokens)], 3)
     assert len(scenes) == 10
     assert all(scene.tokens.shape == (3, 15) and scene.actions.shape == (2, 11) for scene in scenes)
-    assert len(pick_starts([(stored_clip(5), token_clip(5))], 3, rows, columns)) == 3
+    at = [int(scene.tokens[0, 0]) for scene in scenes]
+    assert at == sorted(at)
+    assert np.diff(at).min() > 0
+    assert sum(start >= 60 for start in at) == 7  # the first three parts are black all over
+    assert len(pick_starts([(stored_clip(5), token_clip(5))], 3)) == 3
 
 
 def test_the_log_goes_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):

@@ -122,8 +122,8 @@ def test_what_the_reader_cannot_tell_does_not_count_and_is_said():
 
 def test_the_shipped_reader_tells_what_its_scores_say(tmp_path):
     told = told_buttons()
-    assert {"forward", "attack", "use"} <= told
-    assert not {"sneak", "left", "hotbar.2", "drop"} & told  # a slot alone is too rare to say
+    assert {"forward", "attack", "use", "sprint", "sneak"} <= told
+    assert "drop" not in told  # nobody drops anything in its recordings
 
     def write(f1):
         classes = {"none": {"f1": 1.0}, "jump": {"f1": f1}, **{f"hotbar.{slot}": {"f1": 0.6} for slot in range(1, 10)}}

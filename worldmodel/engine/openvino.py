@@ -9,6 +9,7 @@ those that come into sight are copied to it from the ring, once a frame.
 
 from __future__ import annotations
 
+import functools
 import os
 
 import numpy as np
@@ -25,13 +26,21 @@ from worldmodel.types import Frame
 MASKED = np.float32(-1e9)
 
 
+@functools.cache
+def _core() -> ov.Core:
+    """The process's one, for ever. Its CPU plugin sets a stack for signal handlers when it is loaded and puts back the
+    one of before when it goes; of several, that is the stack of one which is gone, and the next Ctrl-C a crash (seen
+    with OpenVINO 2026.4)."""
+    return ov.Core()
+
+
 def _compile(graph: ov.Model, threads: int) -> ov.InferRequest:
     settings: dict[str, object] = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",  # bf16 kernels would not agree with the eager engine
         "INFERENCE_NUM_THREADS": threads or os.cpu_count() or 1,
     }
-    return ov.Core().compile_model(graph, "CPU", settings).create_infer_request()
+    return _core().compile_model(graph, "CPU", settings).create_infer_request()
 
 
 class _Ring:

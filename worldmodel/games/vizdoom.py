@@ -9,6 +9,7 @@ Source: ViZDoom's documentation (vizdoom.farama.org); arXiv 1605.02097.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from importlib import import_module
 from pathlib import Path
@@ -56,6 +57,7 @@ class VizdoomWorld:
             raise WorldModelError(f"no scenario {scenario!r}: give a .cfg file, or one of {known}")
         self._library: Any = vizdoom
         self._path, self._game, self._steps = path, None, 0
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.name = f"vizdoom:{path.stem}"
         self.frame_shape, self.tick_rate, self.starts = frame_shape, TICK_RATE, STARTS
         self._frame: Frame = np.zeros((*frame_shape, 3), np.uint8)
@@ -91,6 +93,9 @@ class VizdoomWorld:
         if self._game is not None:
             self._game.close()
             self._game = None
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     @staticmethod
     def _held(action: Action) -> list[float]:
@@ -100,8 +105,11 @@ class VizdoomWorld:
     def _started(self) -> Any:
         vizdoom = self._library
         game = vizdoom.DoomGame()
+        self._folder = tempfile.TemporaryDirectory(prefix="worldmodel-vizdoom-")
         try:
             game.load_config(str(self._path))
+            # The engine writes its settings down, by itself into the folder that the player happens to be in.
+            game.set_doom_config_path(str(Path(self._folder.name, "vizdoom.ini")))
             game.set_available_buttons([getattr(vizdoom.Button, name) for name in (*BUTTONS.values(), LOOK, TURN)])
             game.set_screen_resolution(vizdoom.ScreenResolution.RES_640X360)
             game.set_screen_format(vizdoom.ScreenFormat.RGB24)
