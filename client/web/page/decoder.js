@@ -3,12 +3,12 @@
 import { fetchBytes, loadRuntime, loadSession } from "./runtime.js";
 
 /**
- * baseUrl: of the folder that holds decoder.onnx and ort/. version, onProgress: see fetchBytes.
- * -> { decode(tokens) -> Promise<ImageData> }; tokens: a frame's, row by row (any array of numbers).
+ * baseUrl: of the folder that holds decoder.onnx and ort/. options: threads (default: all that help), version and
+ * onProgress (see fetchBytes). -> { decode(tokens) -> Promise<ImageData> }; tokens: a frame's, row by row.
  */
-export async function loadDecoder(baseUrl, version = "", onProgress = () => {}) {
+export async function loadDecoder(baseUrl, { threads, version = "", onProgress = () => {} } = {}) {
   const base = new URL(baseUrl, globalThis.location.href);
-  const ort = await loadRuntime(base);
+  const ort = await loadRuntime(base, threads);
   const session = await loadSession(base, await fetchBytes(new URL("decoder.onnx", base), version, onProgress));
   return {
     async decode(tokens) {

@@ -6,12 +6,16 @@ const MOST_THREADS = 4; // a pass is too narrow for more
 
 let ready = null;
 
-/** The runtime. Threads need a page that is isolated across origins; without, there is one. */
-export function loadRuntime(baseUrl) {
+/** How many threads a page can have for one model. They need a page that is isolated across origins. */
+export function availableThreads() {
+  return globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
+}
+
+/** The runtime, one a worker or page; the first caller says how many threads it has. */
+export function loadRuntime(baseUrl, threads = availableThreads()) {
   ready ??= import(new URL("ort/ort.wasm.min.mjs", baseUrl)).then((ort) => {
     ort.env.wasm.wasmPaths = new URL("ort/", baseUrl).href;
-    ort.env.wasm.numThreads = globalThis.crossOriginIsolated
-      ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
+    ort.env.wasm.numThreads = threads;
     ort.env.logLevel = "error";
     return ort;
   });
@@ -36,7 +40,7 @@ export async function fetchBytes(url, version = "", onProgress = () => {}) {
   const key = version ? `${url}?${version}` : `${url}`;
   const cache = version && globalThis.caches ? await caches.open(CACHE).catch(() => null) : null;
   const kept = await cache?.match(key);
-  const response = kept ?? (await fetch(key));
+  const response = kept ?? (await fetch(key, version ? {} : { cache: "no-cache" }));
   if (!response.ok) throw new Error(`${url}: the server says ${response.status}`);
   const parts = [];
   let count = 0;

@@ -1,55 +1,45 @@
-// A world that plays wholly in this tab: actions in, pictures out. The same scene, seed and actions give the same tokens.
+// A world that plays wholly in this tab: actions in, tokens out (decoder.js makes pictures of them). The same scene, seed
+// and actions give the same tokens.
 
 import { encodeAction } from "./actions.js";
-import { loadDecoder } from "./decoder.js";
 import { FrameDecoder } from "./frame_decoder.js";
 import { fetchBytes, loadRuntime, loadSession } from "./runtime.js";
 
-/** baseUrl: of the folder with world.json; onProgress: called with (what is done, share of it). */
-export async function loadWorld(baseUrl, onProgress = () => {}) {
-  const base = new URL(baseUrl, globalThis.location.href);
-  const described = JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("world.json", base))));
-  const { files, model } = described, loaded = {};
-  const total = Object.values(files).reduce((sum, [size]) => sum + size, 0);
-  const progress = (name) => (count) => {
-    loaded[name] = count;
-    onProgress("loading", Object.values(loaded).reduce((sum, one) => sum + one, 0) / total);
-  };
-  const load = (name) => fetchBytes(new URL(name, base), files[name][1], progress(name));
-  const ort = await loadRuntime(base);
-  const decoder = await loadDecoder(base, files["decoder.onnx"][1], progress("decoder.onnx"));
+/** What a folder holds: its world.json. */
+export async function readDescription(baseUrl) {
+  return JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("world.json", baseUrl))));
+}
+
+/** described: of readDescription; threads: for the model; onProgress: called with (name of a file, bytes so far). */
+export async function loadWorld(baseUrl, described, { threads, onProgress = () => {} } = {}) {
+  const { files, model } = described;
+  const load = (name) => fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
+  const ort = await loadRuntime(baseUrl, threads);
   const chain = files["chain.bin"] ? { values: floats(await load("chain.bin")), detail: model.detail } : null;
   const scenes = readScenes(await load("scenes.bin"), described.scenes, model);
-  const session = await loadSession(base, await load("transformer.onnx"));
-  return new World(described, scenes, new FrameDecoder(ort, session, model, chain), decoder);
+  const session = await loadSession(baseUrl, await load("transformer.onnx"));
+  return new World(model, scenes, new FrameDecoder(ort, session, model, chain));
 }
 
 export class World {
-  constructor(described, scenes, frames, decoder) {
-    Object.assign(this, { described, scenes, frames, decoder, model: described.model });
-    this.sampler = { ...described.model.sampler };
-    this.seed = 0n;
-    this.frame = 0;
+  constructor(model, scenes, frames) {
+    Object.assign(this, { model, scenes, frames, seed: 0n, frame: 0 });
+    this.sampler = { ...model.sampler };
   }
 
-  /** Opens a start scene. seed: a BigInt below 2^64. -> { tokens } */
+  /** Opens a start scene and returns its last frame's tokens. seed: a BigInt below 2^64; onProgress: gets the share. */
   async open(start = 0, seed = 0n, onProgress = () => {}) {
     const scene = this.scenes[start % this.scenes.length];
-    await this.frames.open(scene.frames, scene.actions, (share) => onProgress("opening", share));
+    await this.frames.open(scene.frames, scene.actions, onProgress);
     this.seed = seed;
     this.frame = 0;
-    return { tokens: scene.frames.at(-1) };
+    return scene.frames.at(-1);
   }
 
-  /** One step -> { tokens }. action: see actions.js, or its tokens. */
-  async step(action) {
+  /** One step -> the tokens of the frame that it leads to. action: see actions.js, or its tokens (an array). */
+  step(action) {
     const tokens = Array.isArray(action) ? action : encodeAction(action, this.model.actions);
-    return { tokens: await this.frames.decode(tokens, this.sampler, this.seed, this.frame++) };
-  }
-
-  /** tokens -> ImageData. */
-  picture(tokens) {
-    return this.decoder.decode(tokens);
+    return this.frames.decode(tokens, this.sampler, this.seed, this.frame++);
   }
 }
 
