@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from client.playback import Playback
+from client.sessions.playback import Playback
 from kernels.sampling import Sampler
 from worldmodel.data.hud import HOTBAR_LINES
 from worldmodel.types import Action, Frame, Step

@@ -33,13 +33,13 @@ from conftest import random_steps, tiny_config, tiny_transformer, vpt_line
 from mutate import mutated, mutated_bytes, mutated_text
 from odd import packed, write_odd
 
-from client.controls import read_bindings
-from client.game import Game, Resume
-from client.playback import ReplayWorld, date_of, name_of, usable
-from client.recording import RecordedWorld
-from client.sessions import row_of
-from client.simulation import verify
-from client.timeline import timeline_of
+from client.play.controls import read_bindings
+from client.play.game import Game, Resume
+from client.play.recording import RecordedWorld
+from client.sessions.listing import row_of
+from client.sessions.playback import ReplayWorld, date_of, name_of, usable
+from client.sessions.simulation import verify
+from client.sessions.timeline import timeline_of
 from recordings.format import HEADER, INDEX, MARKER, RECORD, STEP
 from recordings.reader import read_session
 from scripts.ship_checkpoint import read_starts

@@ -24,7 +24,7 @@ import numpy as np
 import tyro
 from fuzz import RESULTS, memory, note
 
-from client.recording import RecordedWorld
+from client.play.recording import RecordedWorld
 from recordings.reader import read_session
 from worldmodel.data.random_play import random_actions
 from worldmodel.evaluation.provenance import provenance

@@ -21,19 +21,19 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 pygame = pytest.importorskip("pygame")
 
 from client import cli  # noqa: E402
-from client.actions import source_of  # noqa: E402
-from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
-from client.first_start import mark_file  # noqa: E402
-from client.game import Game  # noqa: E402
-from client.headless import HeadlessOptions, run_headless  # noqa: E402
-from client.layout import fit  # noqa: E402
-from client.loop import Client, WindowOptions  # noqa: E402
-from client.pictures import load_picture, save_picture  # noqa: E402
-from client.recording import RecordedWorld  # noqa: E402
-from client.runner import Pacer, Runner  # noqa: E402
-from client.screen import Screen  # noqa: E402
-from client.stats import Stats, percentile, process_start  # noqa: E402
-from client.window import run_window  # noqa: E402
+from client.play.actions import source_of  # noqa: E402
+from client.play.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.play.game import Game  # noqa: E402
+from client.play.headless import HeadlessOptions, run_headless  # noqa: E402
+from client.play.pictures import load_picture, save_picture  # noqa: E402
+from client.play.recording import RecordedWorld  # noqa: E402
+from client.play.runner import Pacer, Runner  # noqa: E402
+from client.play.stats import Stats, percentile, process_start  # noqa: E402
+from client.window.first_start import mark_file  # noqa: E402
+from client.window.layout import fit  # noqa: E402
+from client.window.loop import Client, WindowOptions  # noqa: E402
+from client.window.screen import Screen  # noqa: E402
+from client.window.window import run_window  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
 from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
@@ -633,7 +633,7 @@ def test_tiny_window_can_be_drawn():
 
 
 def a_view():
-    from client.screen import View
+    from client.window.screen import View
 
     frame = np.zeros((112, 192, 3), np.uint8)
     return View(frame, lines=((("a", "b"),),), lit=frozenset({"drop"}), badge="x", toast="y", help=True)

@@ -9,8 +9,8 @@ import pytest
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, tiny_transformer
 
 from client.cli import main
-from client.compare import ComparedWorld, compare
-from client.overlay import enlarged, with_keys, with_titles
+from client.sessions.compare import ComparedWorld, compare
+from client.sessions.overlay import enlarged, with_keys, with_titles
 from recordings.reader import read_session
 from worldmodel.model.loading import StartScene, load_tokenizer, save_starts, save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer

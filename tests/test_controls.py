@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from client.actions import source_of
-from client.controls import (
+from client.play.actions import source_of
+from client.play.controls import (
     CLIENT_KEYS,
     DEFAULT_BINDINGS,
     DEGREES_PER_PIXEL,

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from conftest import TINY_TOKENIZER, vpt_line, write_clip
+from conftest import vpt_line, write_clip
 from test_training import stored_clip, token_clip
 
 from client import making

@@ -5,8 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from client.controls import Controls, Wheel
-from client.game import Game
+from client.play.controls import Controls, Wheel
+from client.play.game import Game
 from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
 from worldmodel.data.hud import SLOT_SHOWN_STEPS, shown_slot

@@ -14,8 +14,8 @@ pygame = pytest.importorskip("pygame")
 
 from test_client import Played, key  # noqa: E402
 
-from client.replay_window import ReplayClient  # noqa: E402
-from client.timeline import Timeline, timeline_of  # noqa: E402
+from client.sessions.timeline import Timeline, timeline_of  # noqa: E402
+from client.window.replay_window import ReplayClient  # noqa: E402
 from recordings.format import Marker  # noqa: E402
 from recordings.reader import Session  # noqa: E402
 

@@ -11,11 +11,11 @@ import pytest
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 pygame = pytest.importorskip("pygame")
 
-from client.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
-from client.key_help import PLAY_KEYS, game_keys  # noqa: E402
-from client.replay_window import REPLAY_HINT, REPLAY_KEYS  # noqa: E402
-from client.screen import WINDOW, Screen, View  # noqa: E402
-from client.timeline import Timeline  # noqa: E402
+from client.play.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
+from client.play.key_help import PLAY_KEYS, game_keys  # noqa: E402
+from client.sessions.timeline import Timeline  # noqa: E402
+from client.window.replay_window import REPLAY_HINT, REPLAY_KEYS  # noqa: E402
+from client.window.screen import WINDOW, Screen, View  # noqa: E402
 from worldmodel.data.hud import HUDS  # noqa: E402
 
 SIZES = (WINDOW, (1920, 1080), (3440, 1440), (1600, 560), (640, 700), (480, 280), (384, 224), (200, 150), (40, 30))

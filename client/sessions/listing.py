@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from client.playback import date_of, name_of
-from client.strips import make_strip
-from client.timeline import clock_of
+from client.sessions.playback import date_of, name_of
+from client.sessions.strips import make_strip
+from client.sessions.timeline import clock_of
 from recordings.check import RATES
 from recordings.format import SUFFIX, printable
 from recordings.reader import Session, read_session

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from client.stats import Stats
+from client.play.stats import Stats
 from worldmodel.types import WorldModelError
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from client.playback import checkpoint_of, usable
+from client.sessions.playback import checkpoint_of, usable
 from recordings.reader import Session
 from worldmodel.types import Frame, WorldModelError
 

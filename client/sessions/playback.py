@@ -119,7 +119,7 @@ def checkpoint_of(session: Session, file: Path) -> Path:
 def usable(session: Session, file: Path, config: ImageTokenizerConfig) -> Session:
     """The recording as far as it fits a model. config: of its image tokenizer. RecordingError, with the file's name, if
     nothing does."""
-    from client.simulation import sampler_from
+    from client.sessions.simulation import sampler_from
     from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 
     codes = config.codebook_size

@@ -1,7 +1,7 @@
 """Controls: keyboard, mouse and gamepad events -> one Action a step. Pure: no clock, no pygame, no threads.
 
 The game's keys are physical places on the keyboard (USB scancodes), named as on a US layout; the client's own go by
-what is printed on them (`client.inputs`). A bindings file is JSON that maps a
+what is printed on them (`client.window.inputs`). A bindings file is JSON that maps a
 game button to a key or a list of keys; what it does not mention keeps its default:
 
     {"forward": "Up", "jump": ["Space", "Mouse 4"], "camera.left": [], "drop": "G"}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from tqdm import tqdm
 
-from client.game import Game, Start, facts_of
-from client.report import Report, make_report
-from client.runner import Pacer, Source, WorldFactory
-from client.stats import Stats
+from client.play.game import Game, Start, facts_of
+from client.play.report import Report, make_report
+from client.play.runner import Pacer, Source, WorldFactory
+from client.play.stats import Stats
 from worldmodel.ending import Ended
 
 

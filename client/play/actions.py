@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from client.runner import Source
+from client.play.runner import Source
 from worldmodel.types import NO_ACTION, Action
 
 

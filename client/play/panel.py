@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from client.game import Picture
-from client.stats import Stats
+from client.play.game import Picture
+from client.play.stats import Stats
 
 Lines = tuple[tuple[tuple[str, str], ...], ...]
 """The panel's rows, each of (label, value) pairs."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from client.commands import (
+from client.play.commands import (
     Anchor,
     Bookmark,
     ChangeSpeed,
@@ -29,7 +29,7 @@ from client.commands import (
     Stop,
     ToggleRecording,
 )
-from client.game import Game, Picture, Start, facts_of
+from client.play.game import Game, Picture, Start, facts_of
 from worldmodel.types import Action, World, WorldModelError
 
 Source = Callable[[], Action | None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from client.recording import context_of
+from client.play.recording import context_of
 from recordings.format import Opening, SamplerSettings
 from recordings.reader import Session
 from worldmodel.types import Action, Step, Tokens, WorldModelError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from worldmodel.model.loading import StartScene
     from worldmodel.worlds.neural import NeuralWorld
 
-IMPORTED = "import"  # the header's engine of a session that no model has made (see client/importing.py)
+IMPORTED = "import"  # the header's engine of a session that no model has made (see client/sessions/importing.py)
 
 
 def context_at(session: Session, step: int, encode: Callable[[Action], Tokens], window: int) -> StartScene:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pygame
 
-from client.loop import Client, WindowOptions
-from client.report import make_report, write_report
-from client.runner import WorldFactory
+from client.play.report import make_report, write_report
+from client.play.runner import WorldFactory
+from client.window.loop import Client, WindowOptions
 from worldmodel.ending import exit_code
 from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from client.simulation import IMPORTED
+from client.sessions.simulation import IMPORTED
 from recordings.format import Header, Marker, Opening, SamplerSettings, StepRecord
 from recordings.writer import SessionWriter
 from worldmodel.types import Tokens, WorldModelError

@@ -1,6 +1,6 @@
-"""The window's loop: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.runner`).
+"""The window's loop: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.play`).
 
-`client.window` opens it. `Client.handle` takes made-up events too, so that tests need no keyboard.
+`client.window.window` opens it. `Client.handle` takes made-up events too, so that tests need no keyboard.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pygame
 from pygame._sdl2 import controller
 
-from client.commands import (
+from client.play.commands import (
     Anchor,
     Bookmark,
     ChangeTemperature,
@@ -27,7 +27,7 @@ from client.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.controls import (
+from client.play.controls import (
     DEFAULT_BINDINGS,
     Controls,
     InputLog,
@@ -37,16 +37,16 @@ from client.controls import (
     key_name,
     table_of,
 )
-from client.first_start import remember, remembered
-from client.game import Picture, Start
-from client.inputs import shortcut_name, translate
-from client.key_help import FIRST_NOTE, HELP_NOTE, PLAY_KEYS, game_keys
-from client.meter import Meter
-from client.panel import Lines, panel_lines
-from client.pictures import save_picture
-from client.runner import Runner, Source, State, WorldFactory
-from client.screen import Screen, View
-from client.stats import Stats
+from client.play.game import Picture, Start
+from client.play.key_help import FIRST_NOTE, HELP_NOTE, PLAY_KEYS, game_keys
+from client.play.meter import Meter
+from client.play.panel import Lines, panel_lines
+from client.play.pictures import save_picture
+from client.play.runner import Runner, Source, State, WorldFactory
+from client.play.stats import Stats
+from client.window.first_start import remember, remembered
+from client.window.inputs import shortcut_name, translate
+from client.window.screen import Screen, View
 from worldmodel.types import HOTBAR, Action, WorldModelError
 
 TEMPERATURE_STEP = 0.1

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from client.game import Picture
-from client.panel import Lines
-from client.runner import WorldFactory
+from client.play.game import Picture
+from client.play.panel import Lines
+from client.play.runner import WorldFactory
 from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_CENTRE, camera_to_bin
 from worldmodel.types import BUTTONS, HOTBAR, Action, Frame, World, WorldModelError
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.pictures import load_picture
+from client.play.pictures import load_picture
 from worldmodel.data.hud import shown_slot
 from worldmodel.types import NO_ACTION, Action, Frame, Step, World, WorldModelError
 
@@ -108,8 +108,8 @@ class Game:
         return world.scene_of(load_picture(start, world.frame_shape))
 
     def _resume(self, point: Resume) -> Step:
-        from client.playback import tell_if_cut, usable
-        from client.simulation import check_weights, context_at
+        from client.sessions.playback import tell_if_cut, usable
+        from client.sessions.simulation import check_weights, context_at
         from recordings.reader import read_session
 
         world: Any = self.world

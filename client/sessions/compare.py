@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from client.playback import Playback, ReplayWorld, open_session
-from client.simulation import last_stretch, simulate
+from client.sessions.playback import Playback, ReplayWorld, open_session
+from client.sessions.simulation import last_stretch, simulate
 from recordings.reader import Session
 from recordings.writer import reason_of
 from worldmodel.games import LISTED, game_of, make_game

@@ -1,7 +1,7 @@
 """The window's picture: the model's frame, the panel over it, key caps, help, and the picture while loading.
 
-`View` holds everything that is shown; `Screen.draw` paints it, each thing where `client.layout` finds a place for it.
-It knows pygame surfaces, not worlds or events.
+`View` holds everything that is shown; `Screen.draw` paints it, each thing where `layout` finds a place for it. It knows
+pygame surfaces, not worlds or events.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import pygame
 
-from client.caps import HEIGHT, key_caps
-from client.key_help import HELP_NOTE, PLAY_HINT, PLAY_KEYS
-from client.layout import bars_of, fit, settle
-from client.timeline import Timeline
+from client.play.caps import HEIGHT, key_caps
+from client.play.key_help import HELP_NOTE, PLAY_HINT, PLAY_KEYS
+from client.sessions.timeline import Timeline
+from client.window.layout import bars_of, fit, settle
 from worldmodel.types import Frame
 
 WINDOW = (960, 560)  # five times nano's frame

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pygame
 
-from client.commands import ChangeSpeed
-from client.game import Picture
-from client.loop import Client, WindowOptions
-from client.panel import Lines
-from client.runner import WorldFactory
-from client.screen import View
-from client.timeline import Timeline
+from client.play.commands import ChangeSpeed
+from client.play.game import Picture
+from client.play.panel import Lines
+from client.play.runner import WorldFactory
+from client.sessions.timeline import Timeline
+from client.window.loop import Client, WindowOptions
+from client.window.screen import View
 from worldmodel.types import Action
 
 SEEK_S = 1.0  # that Left and Right move
