@@ -154,7 +154,7 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     from client.play.meter import Meter
     from client.window.first_start import mark_file
     from client.window.loop import WindowOptions
-    from client.window.window import run_window
+    from client.window.run import run_window
 
     code = run_window(
         factory,
@@ -202,7 +202,7 @@ def run_bench(options: Bench) -> int:
     """Measures and prints. Returns the exit code 0."""
     import json
 
-    from worldmodel.engine.bench import bench, report
+    from worldmodel.measure.bench import bench, report
 
     result = bench(options.bench)
     print(json.dumps(result) if options.json else report(result))

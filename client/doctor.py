@@ -92,7 +92,7 @@ def _native() -> Finding:
     """Which path of the native engine, and why. The first time, it is compiled."""
     from worldmodel.config import PRESETS
     from worldmodel.engine.choice import COMPILE_SECONDS
-    from worldmodel.engine.native import best_path, default_threads, native_problem, path_reason
+    from worldmodel.engine.host.native import best_path, default_threads, native_problem, path_reason
 
     name = "engine native"
     if problem := native_problem(PRESETS["nano"], COMPILE_SECONDS):

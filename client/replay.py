@@ -33,7 +33,7 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
     from client.sessions.timeline import timeline_of
     from client.window.loop import WindowOptions
     from client.window.replay_window import ReplayClient
-    from client.window.window import run_window
+    from client.window.run import run_window
 
     header = session.header
     lines = (

@@ -24,10 +24,10 @@ from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
-from worldmodel.evaluation.hotbar import slots_followed
-from worldmodel.evaluation.motion import turns_followed
-from worldmodel.evaluation.presses import PRESSES, presses_shown
-from worldmodel.evaluation.rollout import rollout_picture
+from worldmodel.evaluation.following.hotbar import slots_followed
+from worldmodel.evaluation.following.presses import PRESSES, presses_shown
+from worldmodel.evaluation.following.rollout import rollout_picture
+from worldmodel.evaluation.metrics.motion import turns_followed
 from worldmodel.model.loading import (
     StartScene,
     WorldModel,
@@ -39,7 +39,7 @@ from worldmodel.model.loading import (
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
 from worldmodel.settings import SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import main_with_errors
+from worldmodel.training.run.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
 from worldmodel.types import WorldModelError

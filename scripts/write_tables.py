@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from worldmodel.evaluation.bars import bar_rows
-from worldmodel.evaluation.comparison import markdown as table
-from worldmodel.evaluation.comparison import mean_psnr
-from worldmodel.evaluation.page import kept_sentence
+from worldmodel.evaluation.following.bars import bar_rows
+from worldmodel.evaluation.following.comparison import markdown as table
+from worldmodel.evaluation.following.comparison import mean_psnr
+from worldmodel.evaluation.following.page import kept_sentence
 from worldmodel.lab.table import read_rows
 from worldmodel.lab.table import summary as lab_summary
 from worldmodel.model.loading import load_config
-from worldmodel.training.common import main_with_errors
+from worldmodel.training.run.common import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "worldmodel/pretrained/nano"

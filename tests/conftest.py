@@ -14,7 +14,7 @@ import torch
 
 from kernels.native import NativeError, build
 from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
-from worldmodel.engine.native import best_path
+from worldmodel.engine.host.native import best_path
 from worldmodel.model.loading import StartScene, save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer

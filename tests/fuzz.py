@@ -46,7 +46,7 @@ from scripts.ship_checkpoint import read_starts
 from worldmodel.checkpoint import CONFIG_FILE
 from worldmodel.data.clips import read_actions
 from worldmodel.data.frames import write_json
-from worldmodel.evaluation.provenance import provenance
+from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import (
     STARTS_FILE,
     StartScene,

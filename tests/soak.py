@@ -27,7 +27,7 @@ from fuzz import RESULTS, memory, note
 from client.play.recording import RecordedWorld
 from recordings.reader import read_session
 from worldmodel.data.random_play import random_actions
-from worldmodel.evaluation.provenance import provenance
+from worldmodel.measure.provenance import provenance
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 

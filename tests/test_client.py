@@ -32,8 +32,8 @@ from client.play.stats import Stats, percentile, process_start  # noqa: E402
 from client.window.first_start import mark_file  # noqa: E402
 from client.window.layout import fit  # noqa: E402
 from client.window.loop import Client, WindowOptions  # noqa: E402
+from client.window.run import run_window  # noqa: E402
 from client.window.screen import Screen  # noqa: E402
-from client.window.window import run_window  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
 from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402

@@ -22,7 +22,7 @@ from client.play.meter import CHUNK, WAITING, Compared, Meter, Reader, compare, 
 from client.window.loop import Client, WindowOptions  # noqa: E402
 from worldmodel.checkpoint import CheckpointError  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
-from worldmodel.evaluation.idm import (  # noqa: E402
+from worldmodel.readers.idm import (  # noqa: E402
     IDMConfig,
     InverseDynamicsModel,
     ReadActions,

@@ -11,8 +11,8 @@ from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
 from worldmodel.data.hud import SLOT_SHOWN_STEPS, shown_slot
 from worldmodel.engine.memory import count_parameters
-from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
-from worldmodel.evaluation.presses import presses_shown
+from worldmodel.evaluation.following.presses import presses_shown
+from worldmodel.evaluation.metrics.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.model.loading import load_config
 from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action, World

@@ -253,7 +253,7 @@ def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder
         return 0
 
     monkeypatch.setattr("client.cli.check_display", lambda *_: None)
-    monkeypatch.setattr("client.window.window.run_window", run)
+    monkeypatch.setattr("client.window.run.run_window", run)
     path = tmp_path / "a.wms"
     assert main(["play", "--world", str(tiny_folder), "--engine", "eager", "--record", str(path)]) == 2
     reason = "yaw must be a number below 1e18, got 1e+20"

@@ -26,7 +26,7 @@ PLAYER = """
 import json, sys
 from fakes import FakeWorld
 from client.window.loop import WindowOptions
-from client.window.window import run_window
+from client.window.run import run_window
 log = open(sys.argv[1], "a", buffering=1)
 class Logged(FakeWorld):
     def step(self, action):

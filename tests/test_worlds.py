@@ -18,8 +18,8 @@ from gymnasium.utils.env_checker import check_env
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import CheckpointError
 from worldmodel.engine.choice import pick_device
-from worldmodel.engine.cuda_graph import GraphDecoder
-from worldmodel.engine.frame_step import FrameStep
+from worldmodel.engine.cuda.frame_step import FrameStep
+from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.model.loading import load_sampler, save_world_model
 from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer

@@ -12,8 +12,8 @@ from dataclasses import dataclass, make_dataclass
 from importlib import import_module
 from typing import Annotated, Any, Union
 
-from worldmodel.training.stopping import require_extra
-from worldmodel.training.stopping import say_stopped as stopped  # noqa: F401
+from worldmodel.training.run.stopping import require_extra
+from worldmodel.training.run.stopping import say_stopped as stopped  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True)

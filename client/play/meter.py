@@ -1,6 +1,6 @@
 """The live meter: do the pressed actions come out of the pictures?
 
-Beside the game, an inverse dynamics model (`worldmodel.evaluation.idm`) reads from the frames alone what was done; the
+Beside the game, an inverse dynamics model (`worldmodel.readers.idm`) reads from the frames alone what was done; the
 panel shows how often what was pressed is what it reads. What was not pressed does not count, nor what it cannot tell,
 which the panel names. It reads in a thread of its own, at a low priority; when it cannot keep up, steps are left out:
 play never waits for it. It knows pictures and readings; nothing of pygame.
@@ -26,7 +26,7 @@ from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_CENTRE, camera_to_
 from worldmodel.types import BUTTONS, HOTBAR, Action, Frame, World, WorldModelError
 
 if TYPE_CHECKING:
-    from worldmodel.evaluation.idm import ReadActions
+    from worldmodel.readers.idm import ReadActions
 
 STEPS = 100  # the last ones that are counted: ten seconds of play
 CHUNK = 8  # steps that are read at once
@@ -57,7 +57,7 @@ class Reader:
 
 def shipped_reader() -> Reader:
     """The shipped inverse dynamics model. CheckpointError if it is missing."""
-    from worldmodel.evaluation.idm import load_idm, read_actions, told_buttons
+    from worldmodel.readers.idm import load_idm, read_actions, told_buttons
 
     model = load_idm()
     config = model.config

@@ -51,7 +51,7 @@ class Agreement:
 
 def agreement(a: Frame, b: Frame, tokens_a: Tokens | None, tokens_b: Tokens | None) -> Agreement:
     """a, b: uint8 (H, W, 3); tokens: int32 (places,)."""
-    from worldmodel.evaluation.picture import psnr
+    from worldmodel.evaluation.metrics.picture import psnr
 
     share = None if tokens_a is None or tokens_b is None else float((tokens_a == tokens_b).mean())
     return Agreement(math.inf if np.array_equal(a, b) else float(psnr(a[None], b[None])[0]), share)

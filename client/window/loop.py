@@ -1,6 +1,6 @@
 """The window's loop: pygame's events in, pictures out. The world runs beside it in a worker thread (`client.play`).
 
-`client.window.window` opens it. `Client.handle` takes made-up events too, so that tests need no keyboard.
+`client.window.run` opens it. `Client.handle` takes made-up events too, so that tests need no keyboard.
 """
 
 from __future__ import annotations

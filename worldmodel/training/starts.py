@@ -9,7 +9,7 @@ import numpy as np
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip
 from worldmodel.data.windows import Windows
-from worldmodel.evaluation.episodes import black
+from worldmodel.evaluation.following.episodes import black
 from worldmodel.model.loading import StartScene
 
 SCENES = 10
