@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from client.play.game import CLIP, Resume, Start
+from client.play.game import CLIP, Start
+from client.sessions.resume import Resume
 from recordings.format import SUFFIX
 from worldmodel.games import game_of
 from worldmodel.settings import BenchOptions, EngineOptions, SamplingOptions, option_of

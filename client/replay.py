@@ -98,12 +98,18 @@ def run_export(options: Replay) -> int:
 
     def picture(step: Step) -> Frame:
         large = enlarged(step.frame, scale)
-        return with_keys(large, step.info["action"].buttons) if options.keys else large
+        return with_keys(large, led(step)) if options.keys else large
 
     with whole_or_nothing(path, len(session.steps)):
         write_video(path, (picture(step) for step in _all(world)), world.tick_rate)
     print(path)
     return 0
+
+
+def led(step: Step) -> frozenset[str]:
+    """The buttons that led to a recorded picture."""
+    assert step.action is not None, "a recording knows what led to its pictures"
+    return step.action.buttons
 
 
 def _all(world: Playback) -> Iterator[Step]:
@@ -146,8 +152,8 @@ def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
     def picture(step: Step) -> Frame:
         large = enlarged(step.frame, scale)
         if options.keys:
-            large = with_keys(large, step.info["action"].buttons)
-        notes = "   ".join(f"{name} {value}" for name, value in step.info["notes"])
+            large = with_keys(large, led(step))
+        notes = "   ".join(f"{name} {value}" for name, value in step.status.notes)
         return with_titles(large, (options.file.name, f"{found.title}   {notes}"))
 
     try:

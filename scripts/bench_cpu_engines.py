@@ -33,9 +33,9 @@ from worldmodel.engine.host.openvino_graphs import pass_widths
 from worldmodel.measure.bench import device_name, random_transformer
 from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.run.common import main_with_errors
 from worldmodel.types import Action, WorldModelError
 
 

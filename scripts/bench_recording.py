@@ -28,7 +28,7 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
 from worldmodel.measure.bench import device_name
 from worldmodel.model.loading import StartScene
-from worldmodel.training.run.common import main_with_errors
+from worldmodel.script import main_with_errors
 from worldmodel.types import Action, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 

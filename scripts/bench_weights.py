@@ -22,7 +22,7 @@ from worldmodel.engine.choice import pick_device
 from worldmodel.measure.bench import device_name
 from worldmodel.measure.formats import format_costs
 from worldmodel.model.loading import load_world_model
-from worldmodel.training.run.common import main_with_errors
+from worldmodel.script import main_with_errors
 from worldmodel.types import WorldModelError
 
 

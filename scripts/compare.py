@@ -15,7 +15,7 @@ import tyro
 from worldmodel.evaluation.following.comparison import HEAD, comparison, markdown, read_scores
 from worldmodel.evaluation.following.page import plot, table, write_whole
 from worldmodel.evaluation.following.tally import MODEL
-from worldmodel.training.run.common import main_with_errors
+from worldmodel.script import main_with_errors
 from worldmodel.types import WorldModelError
 
 

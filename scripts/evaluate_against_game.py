@@ -24,8 +24,8 @@ from worldmodel.games.luanti.build import require_packages
 from worldmodel.games.luanti.presets import DEFAULT_LAND
 from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import load_sampler
+from worldmodel.script import main_with_errors
 from worldmodel.settings import EngineOptions, SamplingOptions
-from worldmodel.training.run.common import main_with_errors
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 

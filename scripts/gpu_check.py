@@ -25,8 +25,8 @@ import torch
 from kernels.launch import has_cupy
 from worldmodel.data.frames import write_json
 from worldmodel.measure.bench import bench, device_name
+from worldmodel.script import main_with_errors
 from worldmodel.settings import BenchOptions, Device, EngineOptions, Preset
-from worldmodel.training.run.common import main_with_errors
 from worldmodel.types import WorldModelError
 
 TESTS = ["tests/test_kernels.py", "tests/test_frame_step.py", "-m", "gpu", "-q"]

@@ -27,8 +27,8 @@ from worldmodel.games.luanti.art import STYLES
 from worldmodel.games.luanti.recorder import RecordingOptions, record
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel
+from worldmodel.script import main_with_errors
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
-from worldmodel.training.run.common import main_with_errors
 from worldmodel.training.tokenizer import TokenizerTraining, sample_picture, score_tokenizer, train_tokenizer
 from worldmodel.types import WorldModelError
 

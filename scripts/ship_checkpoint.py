@@ -37,9 +37,9 @@ from worldmodel.model.loading import (
     save_world_model,
 )
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
+from worldmodel.script import main_with_errors
 from worldmodel.settings import SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.run.common import main_with_errors
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
 from worldmodel.types import WorldModelError

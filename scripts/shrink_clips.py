@@ -20,7 +20,7 @@ from tqdm import tqdm
 from worldmodel.data.clips import TICKS_PER_SECOND, find_clips, plan_clip
 from worldmodel.data.locking import unfinished
 from worldmodel.data.video import decoded, fit_to, fitted
-from worldmodel.training.run.common import main_with_errors
+from worldmodel.script import main_with_errors
 
 
 @dataclass(frozen=True)

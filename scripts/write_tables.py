@@ -23,7 +23,7 @@ from worldmodel.evaluation.following.page import kept_sentence
 from worldmodel.lab.table import read_rows
 from worldmodel.lab.table import summary as lab_summary
 from worldmodel.model.loading import load_config
-from worldmodel.training.run.common import main_with_errors
+from worldmodel.script import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "worldmodel/pretrained/nano"

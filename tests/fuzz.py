@@ -34,10 +34,11 @@ from mutate import mutated, mutated_bytes, mutated_text
 from odd import packed, write_odd
 
 from client.play.controls import read_bindings
-from client.play.game import Game, Resume
+from client.play.game import Game
 from client.play.recording import RecordedWorld
 from client.sessions.listing import row_of
 from client.sessions.playback import ReplayWorld, date_of, name_of, usable
+from client.sessions.resume import Resume
 from client.sessions.simulation import verify
 from client.sessions.timeline import timeline_of
 from recordings.format import HEADER, INDEX, MARKER, RECORD, STEP

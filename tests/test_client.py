@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeWorld, HotbarWorld
+from fakes import FakeWorld, HotbarWorld, PlainWorld
 from PIL import Image
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -269,7 +269,7 @@ def test_full_screen_does_not_pause(play):
 
 
 def shown(p):
-    return p.client.state.picture.slot
+    return p.client.state.picture.status.slot
 
 
 def notch(p, notches=-1):
@@ -345,7 +345,7 @@ def test_temperature_keys(play):
     p = play()
     p.press("-")
     p.press("-")
-    p.until(lambda: p.client.state.picture.sampler.temperature == 0.8)
+    p.until(lambda: p.client.state.picture.status.sampler.temperature == 0.8)
     p.press("=")
     p.until(lambda: p.world.sampler.temperature == 0.9)
     for _ in range(12):
@@ -368,17 +368,17 @@ def test_a_dropped_picture_is_the_context_again(play, tiny_folder, tmp_path):
     p.until(lambda: "not a readable picture" in p.client.toast)
     assert p.index() == played
     p.client.handle(pygame.Event(pygame.DROPFILE, file=str(tmp_path / "red.png")))
-    p.until(lambda: (neural.opening.tokens[-1] == expected).all() and neural.length == 0)
+    p.until(lambda: (neural.neural.opening.tokens[-1] == expected).all() and neural.length == 0)
 
 
 def test_a_world_that_has_no_pictures_of_its_own_says_so(play):
-    p = play(FakeWorld(neural=False, tick_rate=50.0))
+    p = play(PlainWorld(tick_rate=50.0))
     p.client.handle(pygame.Event(pygame.DROPFILE, file="x.png"))
     p.until(lambda: "cannot go on from a picture" in p.client.toast)
 
 
 def test_a_world_without_a_sampler_says_so(play):
-    p = play(FakeWorld(neural=False, tick_rate=50.0))
+    p = play(PlainWorld(tick_rate=50.0))
     p.press("=")
     assert "no temperature" in p.client.toast
 
@@ -532,7 +532,7 @@ def test_window_plays_given_actions_and_reports(capfd):
     assert world.actions == actions
     report = json.loads(capfd.readouterr().out)
     assert report["frames"] == 12
-    assert report["tokens_sha256"] == world.tokens_sha256
+    assert report["tokens_sha256"] == world.facts()["tokens_sha256"]
 
 
 # --- headless
@@ -662,7 +662,7 @@ def test_saved_pictures_of_one_second_do_not_overwrite(tmp_path):
 def test_a_world_without_pictures_refuses_one(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "p.png")
     with pytest.raises(WorldModelError, match="cannot start from a picture"):
-        Game(FakeWorld(), tmp_path / "p.png").restart()
+        Game(PlainWorld(), tmp_path / "p.png").restart()
 
 
 def test_game_opens_a_users_picture_once_and_again_on_restart(tmp_path):

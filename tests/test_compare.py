@@ -133,7 +133,7 @@ def test_the_second_world_plays_on_as_one_looks(recorded, tiny_folder, tmp_path)
     assert not np.array_equal(seen[2], seen[3])
     for position in (3, 0, 5):  # but back, and to what was seen
         assert np.array_equal(world.seek(position).frame, seen[position])
-    assert dict(world.show(5).info["notes"])["PSNR"].endswith("dB")
+    assert dict(world.show(5).status.notes)["PSNR"].endswith("dB")
     world.close()
 
 

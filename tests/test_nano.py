@@ -43,13 +43,13 @@ def test_one_notch_of_the_wheel_selects_the_slot_beside_the_one_that_the_scene_o
     for start in range(nano.starts):
         game, controls = Game(nano, start), Controls()
         picture = game.restart()
-        opens.append(picture.slot)
-        controls.see_slot(picture.slot, picture.cut)
+        opens.append(picture.status.slot)
+        controls.see_slot(picture.status.slot, picture.cut)
         controls.handle(Wheel(-1))
         for _ in range(1 + SLOT_SHOWN_STEPS):
             picture = game.advance(controls.take(), 0.0)
-            controls.see_slot(picture.slot, picture.cut)
-        next_ones.append(picture.slot)
+            controls.see_slot(picture.status.slot, picture.cut)
+        next_ones.append(picture.status.slot)
     assert len(set(opens)) > 2
     assert next_ones == [slot % 9 + 1 for slot in opens]
 

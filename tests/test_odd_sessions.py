@@ -13,9 +13,10 @@ import pytest
 from odd import packed, write_odd
 
 from client.cli import main
-from client.play.game import Game, Resume
+from client.play.game import Game
 from client.play.recording import RecordedWorld
 from client.sessions.playback import ReplayWorld, date_of, name_of, open_session
+from client.sessions.resume import Resume
 from client.sessions.simulation import verify
 from client.sessions.timeline import timeline_of
 from recordings.check import Shapes, check_session

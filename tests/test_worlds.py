@@ -206,7 +206,7 @@ def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
     world._built = replace(world._built, decoder=decoder, pixels=decoder.pixels)
     world.reset(1, seed=2)
     step = world.step(Action(yaw=5.0))
-    assert step.info["notes"] == (("engine", "eager"),)
+    assert step.status.notes == (("engine", "eager"),)
     assert (step.frame == world.pixels(step.tokens)).all()
 
 

@@ -8,25 +8,36 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from client.play.pictures import load_picture
-from worldmodel.data.hud import shown_slot
-from worldmodel.types import NO_ACTION, Action, Frame, Step, World, WorldModelError
+from client.play.recording import Recordable
+from worldmodel.types import (
+    NO_ACTION,
+    Action,
+    Frame,
+    Neural,
+    Rewindable,
+    Seekable,
+    Status,
+    Step,
+    World,
+    WorldModelError,
+)
 
 if TYPE_CHECKING:
-    from kernels.sampling import Sampler
+    from worldmodel.model.loading import StartScene
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
-    """Go on from a recording, after step `step` (None: its last)."""
+class Moment(Protocol):
+    """A moment that play can go on from, kept somewhere else."""
 
-    file: Path
-    step: int | None = None
+    def open(self, world: Neural, seed: int) -> Step:
+        """Opens it in a world. WorldModelError if it is not one of that world's."""
+        ...
 
 
-Start = int | Path | Resume
+Start = int | Path | Moment
 """A start scene's number, a picture file (or clip) of the user's own, or a moment of a recording."""
 CLIP = ".mp4"
 
@@ -37,9 +48,7 @@ class Picture:
 
     index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
     made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
-    the user's own; context: frames in the context and at most, where the world has one; recording: what is recorded,
-    or why it stopped; notes: label-value pairs that the world tells with the step; dropped: ticks dropped so far; slot:
-    the selected hotbar slot, 1 to 9, where the world can tell.
+    the user's own; status: what the world told with it.
     """
 
     frame: Frame
@@ -51,12 +60,7 @@ class Picture:
     start: int | None
     starts: int
     seed: int
-    context: tuple[int, int] | None
-    sampler: Sampler | None
-    recording: str | None = None
-    notes: tuple[tuple[str, str], ...] = ()
-    dropped: int = 0
-    slot: int | None = None
+    status: Status
 
     @property
     def cut(self) -> bool:
@@ -75,22 +79,21 @@ class Game:
         self.world = world
         self.start = start
         self.seed = seed
-        self._scene: Any = None  # the user's picture, encoded once
+        self._scene: StartScene | None = None  # the user's picture, encoded once
         self._index = 0
 
     def restart(self) -> Picture:
         """Back to the opening of the chosen start scene."""
         if isinstance(self.start, int):
             step = self.world.reset(self.start, self.seed)
-        elif isinstance(self.start, Resume):
-            step = self._resume(self.start)
         else:
-            world: Any = self.world  # only a neural world can start from a picture
-            if not hasattr(world, "scene_of"):
-                raise WorldModelError(f"{world.name} cannot start from a picture; use --start with a scene's number")
-            if self._scene is None:
-                self._scene = self._opening(world, self.start)
-            step = world.open(self._scene, self.seed)
+            world = self._neural("use --start with a scene's number")
+            if not isinstance(self.start, Path):
+                step = self.start.open(world, self.seed)
+            else:
+                if self._scene is None:
+                    self._scene = self._opening(world, self.start)
+                step = world.open(self._scene, self.seed)
         self._index = 0
         return self._picture(step, NO_ACTION, None)
 
@@ -100,53 +103,42 @@ class Game:
         self._index += 1
         return self._picture(step, action, sampled_at)
 
-    @staticmethod
-    def _opening(world: Any, start: Path) -> Any:
+    def _neural(self, otherwise: str) -> Neural:
+        """WorldModelError if the world cannot start from a picture."""
+        if not isinstance(self.world, Neural):
+            raise WorldModelError(f"{self.world.name} cannot start from a picture; {otherwise}")
+        return self.world
+
+    def _opening(self, world: Neural, start: Path) -> StartScene:
         """A picture, or a video with its actions beside it, as an opening."""
         if start.suffix == CLIP:
             return world.scene_of_clip(start)
-        return world.scene_of(load_picture(start, world.frame_shape))
-
-    def _resume(self, point: Resume) -> Step:
-        from client.sessions.playback import tell_if_cut, usable
-        from client.sessions.simulation import check_weights, context_at
-        from recordings.reader import read_session
-
-        world: Any = self.world
-        session = read_session(point.file)
-        check_weights(session, world)
-        session = usable(session, point.file, world.model.config.image_tokenizer)
-        tell_if_cut(session, point.file)
-        at = len(session.steps) - 1 if point.step is None else point.step
-        if not 0 <= at < len(session.steps):
-            raise WorldModelError(f"{point.file} has no step {at}: it has {len(session.steps)}, numbered from 0")
-        scene = context_at(session, at, world.actions.encode, world.window)
-        return world.open(scene, self.seed, session.steps[at].frame + 1)
+        return world.scene_of(load_picture(start, self.world.frame_shape))
 
     def peek(self, back: int) -> Picture:
         """The picture `back` steps ago, while rewinding."""
-        world: Any = self.world
-        return self._picture(world.peek(back), NO_ACTION, None, self._index - back)
+        assert isinstance(self.world, Rewindable), "asked before"
+        return self._picture(self.world.peek(back), NO_ACTION, None, self._index - back)
 
     def rewind(self, back: int) -> Picture:
         """Goes `back` steps back: play goes on from there."""
-        world: Any = self.world
-        step = world.rewind(back)
+        assert isinstance(self.world, Rewindable), "asked before"
+        step = self.world.rewind(back)
         self._index = max(0, self._index - back)
         return self._picture(step, NO_ACTION, None)
 
     def seek(self, position: int) -> Picture:
         """A recording's picture after `position` steps, or the nearest that it can show."""
-        world: Any = self.world
-        step = world.seek(position)
-        self._index = world.position
+        assert isinstance(self.world, Seekable), "only a recording has a timeline"
+        step = self.world.seek(position)
+        self._index = self.world.position
         return self._picture(step, NO_ACTION, None)
 
     def anchor(self, picture: Path | None = None) -> Picture:
         """Goes on from a picture file, or from the last bookmark's. WorldModelError if the file is no picture."""
-        world: Any = self.world
-        scene = world.scene_of(load_picture(picture, world.frame_shape)) if picture is not None else None
-        return self._picture(world.anchor(scene), NO_ACTION, None)
+        assert isinstance(self.world, Recordable), "asked before"
+        scene = self._opening(self._neural(""), picture) if picture is not None else None
+        return self._picture(self.world.anchor(scene), NO_ACTION, None)
 
     def move_start(self, by: int) -> Picture:
         """The next (1) or previous (-1) start scene, in a circle; from a picture, the first or the last."""
@@ -155,47 +147,29 @@ class Game:
         return self.restart()
 
     def _picture(self, step: Step, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
-        world = self.world
-        window = getattr(world, "window", None)
         return Picture(
             frame=step.frame,
             index=self._index if index is None else max(0, index),
-            action=step.info.get("action", action),  # a recording knows what led to its picture
+            action=action if step.action is None else step.action,
             sampled_at=sampled_at,
             made_at=time.monotonic(),
-            world=world.name,
+            world=self.world.name,
             start=self.start if isinstance(self.start, int) else None,
-            starts=world.starts,
+            starts=self.world.starts,
             seed=self.seed,
-            context=(int(getattr(world, "filled", 0)), int(window)) if window is not None else None,
-            sampler=getattr(world, "sampler", None),
-            recording=getattr(world, "recording", None),
-            notes=step.info.get("notes", ()),
-            slot=slot_of(world, step),
+            status=step.status,
         )
 
 
-def slot_of(world: World, step: Step) -> int | None:
-    """The hotbar slot, 1 to 9, that is selected in the world: a real game says it, of another it is read off the
-    picture. None for a world or a picture without a hotbar."""
-    state, hud = step.info.get("state"), getattr(world, "hud", None)
-    if state is not None:
-        return state.slot + 1
-    slot = shown_slot(step.frame, hud) if hud is not None else None
-    return None if slot is None else slot + 1
+FACTS = ("engine", "device", "checkpoint", "weights", "tokens_sha256")
 
 
 def facts_of(world: World) -> dict[str, Any]:
     """What a report says about a world; None for what it does not have."""
-    device, folder = getattr(world, "device", None), getattr(world, "folder", None)
-    return {
-        "world": world.name,
-        "engine": getattr(world, "engine", None),
-        "device": str(device) if device is not None else None,
-        "checkpoint": _from_here(folder) if folder is not None else None,
-        "weights": getattr(world, "weights", None),
-        "tokens_sha256": getattr(world, "tokens_sha256", None),
-    }
+    facts = world.facts() if isinstance(world, Neural) else {}
+    folder = facts.get("checkpoint")
+    told = facts | {"checkpoint": _from_here(folder) if folder is not None else None}
+    return {"world": world.name, **{name: told.get(name) for name in FACTS}}
 
 
 def _from_here(folder: Path) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,9 +24,10 @@ from recordings.format import (
     StepRecord,
 )
 from recordings.recorder import Recorder, Stopped
-from worldmodel.types import Action, Step, Tokens
+from worldmodel.types import Action, Frame, Step, Tokens
 
 if TYPE_CHECKING:
+    from kernels.sampling import Sampler
     from worldmodel.model.loading import StartScene
     from worldmodel.worlds.neural import NeuralWorld
 
@@ -42,11 +43,29 @@ class Moment:
     index: int | None
 
 
-class RecordedWorld:
-    """A neural world with a memory: its play can be recorded, rewound and branched. The rest is passed through.
+@runtime_checkable
+class Recordable(Protocol):
+    """A world whose play can be recorded and marked. See RecordedWorld."""
 
-    events: called at each step, gives the raw inputs that made its action; on_stop: called once for a recording that
-    ends before its time, between two steps, as soon as that is seen.
+    @property
+    def recording(self) -> str | None: ...
+
+    def news(self) -> str | None: ...
+
+    def record(self, path: Path) -> None: ...
+
+    def finish(self) -> None: ...
+
+    def bookmark(self) -> None: ...
+
+    def anchor(self, scene: StartScene | None = None) -> Step: ...
+
+
+class RecordedWorld:
+    """A neural world with a memory: its play can be recorded, rewound and branched.
+
+    neural: that world; events: called at each step, gives the raw inputs that made its action; on_stop: called once for
+    a recording that ends before its time, between two steps, as soon as that is seen.
     """
 
     def __init__(
@@ -55,7 +74,7 @@ class RecordedWorld:
         events: Callable[[], tuple[Event, ...]] = tuple,
         on_stop: Callable[[Stopped], object] = lambda stopped: None,
     ) -> None:
-        self._world = world
+        self.neural = world
         self.name, self.frame_shape, self.tick_rate = world.name, world.frame_shape, world.tick_rate
         self._events, self._on_stop = events, on_stop
         self._stopped: Stopped | None = None  # of the newest recording, if it has
@@ -67,20 +86,17 @@ class RecordedWorld:
         self._past: list[Moment] = []
         self._anchor: Tokens | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._world, name)
-
     @property
     def starts(self) -> int:
-        return self._world.starts
+        return self.neural.starts
 
     @property
-    def sampler(self) -> Any:
-        return self._world.sampler
+    def sampler(self) -> Sampler:
+        return self.neural.sampler
 
     @sampler.setter
-    def sampler(self, value: Any) -> None:
-        self._world.sampler = value
+    def sampler(self, value: Sampler) -> None:
+        self.neural.sampler = value
 
     @property
     def recording(self) -> str | None:
@@ -107,7 +123,7 @@ class RecordedWorld:
         """
         if self._recorder is not None:
             raise RecordingError(f"{self._recorder.path} is being recorded")
-        world = self._world
+        world = self.neural
         if self._past:
             world.open(self._context(), world.seed, world.frame)
         self._recorder = Recorder(path, header_of(world))
@@ -123,16 +139,25 @@ class RecordedWorld:
             self._past = [replace(moment, index=None) for moment in self._past]
 
     def reset(self, start: int = 0, seed: int = 0) -> Step:
-        return self._restarted(self._world.reset(start, seed))
+        return self._restarted(self.neural.reset(start, seed))
 
     def open(self, scene: StartScene, seed: int = 0, frame: int = 0) -> Step:
-        return self._restarted(self._world.open(scene, seed, frame))
+        return self._restarted(self.neural.open(scene, seed, frame))
+
+    def scene_of(self, picture: Frame) -> StartScene:
+        return self.neural.scene_of(picture)
+
+    def scene_of_clip(self, path: Path) -> StartScene:
+        return self.neural.scene_of_clip(path)
+
+    def facts(self) -> dict[str, Any]:
+        return self.neural.facts()
 
     def step(self, action: Action) -> Step:
         began = time.monotonic()
-        frame = self._world.frame
+        frame = self.neural.frame
         self._mark_settings()
-        step = self._world.step(action)
+        step = self.neural.step(action)
         assert step.tokens is not None, "a neural world has tokens"
         index = None
         if self._recorder is not None:
@@ -145,13 +170,17 @@ class RecordedWorld:
             )
             self._steps += 1
             self._look(self._recorder)
-        self._past.append(Moment(self._world.actions.encode(action), step.tokens, frame, index))
-        return step
+        assert step.told is not None, "and it encodes the action"
+        self._past.append(Moment(step.told, step.tokens, frame, index))
+        return self._told(step)
 
     def peek(self, back: int) -> Step:
         """The picture `back` steps ago (0: now), without going there."""
-        tokens = self._frames()[-1 - min(back, self.length)]
-        return Step(self._world.pixels(tokens), tokens)
+        frames = self._frames()
+        at = len(frames) - 1 - min(back, self.length)
+        picture = self.neural.pixels(frames[at])
+        filled = min(self.neural.window, at + 1)
+        return self._told(Step(picture, frames[at], status=self.neural.status_of(picture, filled)))
 
     def rewind(self, back: int) -> Step:
         """Goes `back` steps back (at most to the opening): what is done next is another branch."""
@@ -160,13 +189,13 @@ class RecordedWorld:
             return self.peek(0)
         frame = self._past[-back].frame
         self._past = self._past[:-back]
-        step = self._world.open(self._context(), self._world.seed, frame)
+        step = self.neural.open(self._context(), self.neural.seed, frame)
         index = self._past[-1].index if self._past else None
         if self._recorder is not None and index is not None:
             self._recorder.mark(Marker("branch", self._steps, self._now(), back_to=index))
         else:
             self._mark_reset()
-        return step
+        return self._told(step)
 
     def bookmark(self) -> None:
         """Marks this moment, in the recording and for `anchor`."""
@@ -176,14 +205,14 @@ class RecordedWorld:
 
     def anchor(self, scene: StartScene | None = None) -> Step:
         """Against drift: goes on from `scene`, or from the last bookmark's picture (or the opening's) at rest."""
-        world = self._world
+        world = self.neural
         if scene is None:
             scene = world.still(self._anchor if self._anchor is not None else self._opening.tokens[-1])
         return self.open(scene, world.seed, world.frame)
 
     def close(self) -> None:
         self.finish()
-        self._world.close()
+        self.neural.close()
 
     def _look(self, recorder: Recorder) -> None:
         """Tells of a recording that has stopped, once."""
@@ -198,20 +227,24 @@ class RecordedWorld:
     def _context(self) -> StartScene:
         """What the model sees now, as an opening. `_opening` stays: the whole stretch can still be rewound."""
         between = [*self._opening.actions, *(moment.action for moment in self._past)]
-        return context_of(self._frames(), between, self._world.window)
+        return context_of(self._frames(), between, self.neural.window)
 
     def _now(self) -> float:
         return time.monotonic() - self._began
 
     def _restarted(self, step: Step) -> Step:
-        assert self._world.opening is not None, "a world that was opened has an opening"
-        self._opening, self._past = self._world.opening, []
+        assert self.neural.opening is not None, "a world that was opened has an opening"
+        self._opening, self._past = self.neural.opening, []
         self._mark_reset()
-        return step
+        return self._told(step)
+
+    def _told(self, step: Step) -> Step:
+        """The step, with what is recorded."""
+        return replace(step, status=replace(step.status, recording=self.recording))
 
     def _mark_reset(self) -> None:
         if self._recorder is not None:
-            world = self._world
+            world = self.neural
             self._settings = settings_of(world)
             opening = opening_of(world)
             self._recorder.mark(
@@ -219,7 +252,7 @@ class RecordedWorld:
             )
 
     def _mark_settings(self) -> None:
-        settings = settings_of(self._world)
+        settings = settings_of(self.neural)
         if self._recorder is not None and settings != self._settings:
             self._recorder.mark(Marker("sampler", self._steps, self._now(), sampler=settings))
             self._settings = settings

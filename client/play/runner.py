@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from client.play.commands import (
     Anchor,
@@ -30,7 +30,8 @@ from client.play.commands import (
     ToggleRecording,
 )
 from client.play.game import Game, Picture, Start, facts_of
-from worldmodel.types import Action, World, WorldModelError
+from client.play.recording import Recordable
+from worldmodel.types import Action, Neural, Rewindable, World, WorldModelError
 
 Source = Callable[[], Action | None]
 """Called when a step is due: its action, or None when there are no more."""
@@ -74,12 +75,13 @@ class Pacer:
 @dataclass(frozen=True, slots=True)
 class State:
     """What the main thread sees of the worker. stage: what is being done before the first picture; steps: made in all,
-    over every restart; sought: number of the `seek` that was carried out last; facts: from `facts_of`, at the end;
-    notice: number and text of the last line for the player."""
+    over every restart; dropped: ticks that were; sought: number of the `seek` that was carried out last; facts: from
+    `facts_of`, at the end; notice: number and text of the last line for the player."""
 
     stage: str = "starting"
     picture: Picture | None = None
     steps: int = 0
+    dropped: int = 0
     sought: int = 0
     tick_rate: float | None = None
     error: BaseException | None = None
@@ -185,7 +187,7 @@ class Runner:
 
     def _play(self, game: Game) -> None:
         fps = self._fps if self._fps is not None else game.world.tick_rate
-        pacer = Pacer(1 / fps, time.monotonic())
+        self._pacer = pacer = Pacer(1 / fps, time.monotonic())
         paused = False
         back: int | None = None  # steps gone back so far, while rewinding
         while not self._over.is_set() and self._state.steps != self._frames:
@@ -196,52 +198,53 @@ class Runner:
                     paused = on
                     pacer.restart(time.monotonic())
                 case SingleStep():
-                    if not self._step(game, pacer.dropped) and not self._hold:
+                    if not self._step(game) and not self._hold:
                         return
                     pacer.restart(time.monotonic())
                 case Restart(new_seed):
                     back = None
                     game.seed += 1 if new_seed else 0
-                    self._update(picture=replace(game.restart(), dropped=pacer.dropped))
+                    self._show(game.restart())
                     pacer.restart(time.monotonic())
                 case MoveStart(by):
                     back = None
-                    self._update(picture=replace(game.move_start(by), dropped=pacer.dropped))
+                    self._show(game.move_start(by))
                     pacer.restart(time.monotonic())
                 case ChangeTemperature(by):
                     self._change_temperature(game.world, by)
                 case Rewind(on):
-                    if on and back is None and getattr(game.world, "length", 0):
+                    if on and back is None and isinstance(game.world, Rewindable) and game.world.length:
                         back = 0
                         pacer.restart(time.monotonic())
                     elif not on and back is not None:
-                        self._update(picture=replace(game.rewind(back), dropped=pacer.dropped))
+                        self._show(game.rewind(back))
                         back = None
                         pacer.restart(time.monotonic())
                 case Bookmark():
-                    if hasattr(game.world, "bookmark"):
-                        cast(Any, game.world).bookmark()
+                    if isinstance(game.world, Recordable):
+                        game.world.bookmark()
                 case Anchor(file):
                     back = None
-                    self._anchor(game, file, pacer.dropped)
+                    self._anchor(game, file)
                     pacer.restart(time.monotonic())
                 case ToggleRecording(path):
                     self._toggle_recording(game.world, path)
                 case Stop():
                     return
                 case None if back is not None:
-                    back = min(back + REWIND_STEPS, cast(Any, game.world).length)
-                    self._update(picture=replace(game.peek(back), dropped=pacer.dropped))
+                    assert isinstance(game.world, Rewindable), "it is being rewound"
+                    back = min(back + REWIND_STEPS, game.world.length)
+                    self._show(game.peek(back))
                     pacer.done(time.monotonic())
                 case Seek():
                     back = None
-                    self._seek(game, pacer.dropped)
+                    self._seek(game)
                     pacer.restart(time.monotonic())
                 case ChangeSpeed(factor):
                     pacer.period = 1 / (fps * factor)
                     pacer.restart(time.monotonic())
                 case None:
-                    if not self._step(game, pacer.dropped):
+                    if not self._step(game):
                         if not self._hold:
                             return
                         paused = True
@@ -254,29 +257,32 @@ class Runner:
         except queue.Empty:
             return None
 
-    def _step(self, game: Game, dropped: int) -> bool:
+    def _show(self, picture: Picture, **changes: Any) -> None:
+        """The newest picture, with what else has changed."""
+        self._update(picture=picture, dropped=self._pacer.dropped, **changes)
+
+    def _step(self, game: Game) -> bool:
         """One step; False if there are no more actions."""
         sampled_at = time.monotonic()
         action = self._source()
         if action is None:
             return False
-        picture = replace(game.advance(action, sampled_at), dropped=dropped)
-        self._update(picture=picture, steps=self._state.steps + 1)
+        self._show(game.advance(action, sampled_at), steps=self._state.steps + 1)
         self._pass_on(game.world)
         return True
 
-    def _pass_on(self, world: Any) -> None:
+    def _pass_on(self, world: World) -> None:
         """What the world has to tell the player, if anything: that its recording has stopped."""
-        news = world.news() if hasattr(world, "news") else None
+        news = world.news() if isinstance(world, Recordable) else None
         if news is not None:
             self._say(news)
 
-    def _anchor(self, game: Game, file: Path | None, dropped: int) -> None:
-        if not hasattr(game.world, "anchor"):
+    def _anchor(self, game: Game, file: Path | None) -> None:
+        if not isinstance(game.world, Recordable):
             self._say(f"{game.world.name} cannot go on from a picture")
             return
         try:
-            self._update(picture=replace(game.anchor(file), dropped=dropped))
+            self._show(game.anchor(file))
         except WorldModelError as error:  # a file that is no picture: play goes on as it was
             self._say(str(error))
 
@@ -284,31 +290,36 @@ class Runner:
         """A line for the player."""
         self._update(notice=(self._state.notice[0] + 1, text))
 
-    def _seek(self, game: Game, dropped: int) -> None:
+    def _seek(self, game: Game) -> None:
         with self._lock:
             number, position = self._seek_to
         if number > self._state.sought:
-            self._update(picture=replace(game.seek(position), dropped=dropped), sought=number)
+            self._show(game.seek(position), sought=number)
 
-    def _toggle_recording(self, world: Any, path: Path) -> None:
+    def _toggle_recording(self, world: World, path: Path) -> None:
         picture = self.state.picture
-        if picture is None or not hasattr(world, "record"):
+        if picture is None or not isinstance(world, Recordable):
             return  # a real game and a replay are not recorded
-        if picture.recording is None:
+        recording = None
+        if picture.status.recording is None:
             try:
                 world.record(path)
             except WorldModelError as error:
-                self._update(picture=replace(picture, recording=str(error)))
-                return
+                recording = str(error)
         else:
             world.finish()
             self._pass_on(world)
-        self._update(picture=replace(picture, recording=world.recording))
+        self._tell(picture, recording=world.recording or recording)
 
-    def _change_temperature(self, world: Any, by: float) -> None:
-        sampler, picture = getattr(world, "sampler", None), self.state.picture
-        if sampler is None or picture is None:
+    def _change_temperature(self, world: World, by: float) -> None:
+        picture = self.state.picture
+        if picture is None or not isinstance(world, Neural):
             return  # a real game has none, and the HUD shows none
         low, high = TEMPERATURE_LIMITS
+        sampler = world.sampler
         world.sampler = replace(sampler, temperature=round(min(high, max(low, sampler.temperature + by)), 2))
-        self._update(picture=replace(picture, sampler=world.sampler))
+        self._tell(picture, sampler=world.sampler)
+
+    def _tell(self, picture: Picture, **changes: Any) -> None:
+        """The same picture, of a world whose status has changed."""
+        self._show(replace(picture, status=replace(picture.status, **changes)))

@@ -17,7 +17,7 @@ from client.sessions.simulation import last_stretch, simulate
 from recordings.reader import Session
 from recordings.writer import reason_of
 from worldmodel.games import LISTED, game_of, make_game
-from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
+from worldmodel.types import Action, Frame, Status, Step, Tokens, WorldModelError
 
 if TYPE_CHECKING:
     from worldmodel.settings import EngineOptions
@@ -86,7 +86,7 @@ class ComparedWorld(Playback):
         H = left.frame.shape[0]
         gap = np.zeros((H, GAP, 3), np.uint8)
         both = np.concatenate([left.frame, gap, self._kept(position, left.frame.shape)], 1)
-        return Step(both, left.tokens, info={"notes": self.agreements[position].notes()})
+        return Step(both, left.tokens, status=Status(notes=self.agreements[position].notes()))
 
     def _keep(self, position: int, frame: Frame) -> None:
         data = memoryview(frame.tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ SHOWN_NAME = 40  # characters of a world's name in a table and a panel
 
 class Playback(ABC):
     """A World that shows what was recorded, whatever the action of `step`. It can go to any position: 0 is the opening,
-    the number of its actions the last picture. `Step.info["action"]` is what led to a picture."""
+    the number of its actions the last picture. `Step.action` is what led to a picture."""
 
     starts = 1
 
@@ -55,9 +56,7 @@ class Playback(ABC):
     def peek(self, back: int) -> Step:
         """The picture `back` positions ago, without going there."""
         position = max(0, self.position - back)
-        step = self.show(position)
-        step.info["action"] = self.actions[position - 1] if position else NO_ACTION
-        return step
+        return replace(self.show(position), action=self.actions[position - 1] if position else NO_ACTION)
 
     def rewind(self, back: int) -> Step:
         return self.seek(self.position - back)

@@ -142,7 +142,7 @@ class Client:
         picture = self.runner.state.picture
         if picture is not None:
             with self._input:
-                self.controls.see_slot(picture.slot, picture.cut)
+                self.controls.see_slot(picture.status.slot, picture.cut)
         if self.options.meter is not None:
             self.options.meter.see(picture)
         # The window may be closed already while a last step ends.
@@ -331,7 +331,7 @@ class Client:
 
     def _change_temperature(self, by: float) -> None:
         picture = self.state.picture
-        if picture is None or picture.sampler is None:
+        if picture is None or picture.status.sampler is None:
             self._say("this world has no temperature")
         else:
             self.runner.send(ChangeTemperature(by))
@@ -427,7 +427,7 @@ class Client:
     def lines(self, picture: Picture) -> Lines:
         """The panel's text."""
         meter = self.options.meter.lines() if self.options.meter is not None else ()
-        return panel_lines(picture, self.recent) + meter
+        return panel_lines(picture, self.recent, self.state.dropped) + meter
 
     # --- the loop
 

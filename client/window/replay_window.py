@@ -165,7 +165,7 @@ class ReplayClient(Client):
             self.pause(free=False)
 
     def lines(self, picture: Picture) -> Lines:
-        return (*self._recorded, picture.notes) if picture.notes else self._recorded
+        return (*self._recorded, picture.status.notes) if picture.status.notes else self._recorded
 
     def view(self) -> View:
         shown = replace(super().view(), hint=REPLAY_HINT, caps=self._caps)

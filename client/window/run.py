@@ -56,8 +56,7 @@ def run_window(
     if client.state.error is not None:
         return report_failure(client.state.error)
     if options.report is not None:
-        dropped = state.picture.dropped if state.picture is not None else 0
-        report = make_report(client.all, state.steps, client.startup, dropped, options.seed, state.facts)
+        report = make_report(client.all, state.steps, client.startup, state.dropped, options.seed, state.facts)
         try:
             write_report(report, options.report)
         except WorldModelError as error:

@@ -121,7 +121,7 @@ def record_clips(world: World, folder: Path, clips: int, frames: int, seed: int,
         recorder.reset(number % world.starts, seed + number)
         for _ in range(frames):
             step = recorder.step(next(actions))
-            if dict(step.info.get("notes", ())).get("episode"):
+            if dict(step.status.notes).get("episode"):
                 break  # over: nothing that comes now is the result of an action
         recorder.finish()
         yield path

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
 from torch import Tensor, nn
-
-from worldmodel.failure import report_failure, run_to_end
-from worldmodel.training.run.stopping import require_extra, say_stopped
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -134,20 +127,3 @@ def split_file(path: Path, out: Path, most: int) -> list[Path]:
             pieces.append(out / f"{path.name}.{len(pieces):03d}")
             pieces[-1].write_bytes(part)
     return pieces
-
-
-def main_with_errors(main: Callable[[Any], object], arguments: type, extra: bool = False) -> None:
-    """Runs a script: a user's mistake (WorldModelError, ValueError of an option) is one sentence, exit code 2; a signal
-    ends it with 128 and its number. A planned stop is no failure: exit code 0. extra: see require_extra.
-    """
-    about = (sys.modules[main.__module__].__doc__ or "").partition("\n\n")[0]
-
-    def command() -> int:
-        if extra:
-            require_extra()
-        main(tyro.cli(arguments, description=about))
-        return 0
-
-    code = run_to_end(command, partial(report_failure, what="the script"), say_stopped)
-    if code:
-        sys.exit(code)
