@@ -152,8 +152,8 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
     from client.play.meter import Meter
+    from client.window.base import WindowOptions
     from client.window.first_start import mark_file
-    from client.window.loop import WindowOptions
     from client.window.run import run_window
 
     code = run_window(

@@ -29,9 +29,10 @@ from client.play.pictures import load_picture, save_picture  # noqa: E402
 from client.play.recording import RecordedWorld  # noqa: E402
 from client.play.runner import Pacer, Runner  # noqa: E402
 from client.play.stats import Stats, percentile, process_start  # noqa: E402
+from client.window.base import WindowOptions  # noqa: E402
 from client.window.first_start import mark_file  # noqa: E402
 from client.window.layout import fit  # noqa: E402
-from client.window.loop import Client, WindowOptions  # noqa: E402
+from client.window.loop import Client  # noqa: E402
 from client.window.run import run_window  # noqa: E402
 from client.window.screen import Screen  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402

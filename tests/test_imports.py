@@ -12,7 +12,7 @@ ALLOWED = {
     "worldmodel": {"kernels"},
     "recordings": {"worldmodel.types"},
     "client": {"worldmodel", "recordings", "kernels.sampling"},
-    "scripts": {"worldmodel", "recordings", "kernels", "client.making"},
+    "scripts": {"worldmodel", "recordings", "kernels", "client.making", "client.play"},
 }
 FORBIDDEN_LIBRARIES = {"recordings": {"torch", "cupy", "pygame"}, "kernels": {"pygame"}, "worldmodel": {"pygame"}}
 

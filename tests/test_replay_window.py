@@ -132,7 +132,7 @@ def test_what_is_shown(p):
 def test_the_help_is_on_replays(p):
     p.press("F1")
     assert p.client.view().help
-    shown = dict(p.client.help_on({"forward": "W"}))
+    shown = dict(p.client.screen.keys)
     assert shown["K"] == "keys on and off"
     assert "walk" not in shown.values()
 

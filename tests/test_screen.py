@@ -12,9 +12,8 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 pygame = pytest.importorskip("pygame")
 
 from client.play.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
-from client.play.key_help import PLAY_KEYS, game_keys  # noqa: E402
+from client.play.keys import PLAY, REPLAY, REPLAY_HINT, game_keys, help_lines  # noqa: E402
 from client.sessions.timeline import Timeline  # noqa: E402
-from client.window.replay_window import REPLAY_HINT, REPLAY_KEYS  # noqa: E402
 from client.window.screen import WINDOW, Screen, View  # noqa: E402
 from worldmodel.data.hud import HUDS  # noqa: E402
 
@@ -47,7 +46,7 @@ def screen_of():
     pygame.font.init()
 
     def make(size, name="play", smooth=True):
-        keys = REPLAY_KEYS if "replay" in name else (*game_keys(LABELS), *PLAY_KEYS)
+        keys = help_lines(REPLAY) if "replay" in name else (*game_keys(LABELS), *help_lines(PLAY))
         return Screen("test", LABELS, smooth, size, keys)
 
     yield make

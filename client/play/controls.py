@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
+from client.play.keys import CLIENT_KEYS
 from worldmodel.data.hud import SLOT_SHOWN_STEPS
 from worldmodel.parsing import quoted, read_json
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, HOTBAR, Action, WorldModelError
@@ -76,11 +77,6 @@ _KNOWN_KEYS = frozenset(
         *(key for pair in AXIS_KEYS.values() for key in pair if key is not None),
     )
 )
-CLIENT_KEYS = frozenset(
-    ("Escape", "Enter", ".", ",", "[", "]", "-", "=", "F1", "F2", "Tab", "F11", "F12", "Backspace", "R", "N", "B", "H")
-)
-"""Keys that the client itself uses: no game button can be bound to them."""
-
 # Direction of each camera key: (pitch, yaw).
 CAMERA: Mapping[str, tuple[int, int]] = MappingProxyType(
     {"camera.up": (-1, 0), "camera.down": (1, 0), "camera.left": (0, -1), "camera.right": (0, 1)}

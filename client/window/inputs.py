@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import pygame
+from pygame._sdl2 import controller
 
 from client.play.controls import MOUSE_KEYS, PAD_KEYS, Axis, Event, Motion, Press, Release, Wheel, key_name
 
 _PRINTED = frozenset("-=[],.")  # signs that the client's keys are known by, beside the letters
 _AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
+
+
+class Pads:
+    """The gamepads that are plugged in: one sends events as long as it is kept."""
+
+    def __init__(self) -> None:
+        self._kept: list[controller.Controller] = []
+
+    def add(self, index: int) -> bool:
+        """False if it is gone again."""
+        try:
+            self._kept.append(controller.Controller(index))
+        except pygame.error:
+            return False
+        return True
+
+    def drop(self) -> None:
+        """Forgets those that are gone."""
+        self._kept = [pad for pad in self._kept if pad.attached()]
 
 
 def translate(event: pygame.Event) -> Event | None:

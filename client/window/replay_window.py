@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,37 +10,22 @@ import pygame
 
 from client.play.commands import ChangeSpeed
 from client.play.game import Picture
+from client.play.keys import REPLAY, REPLAY_HINT
 from client.play.panel import Lines
 from client.play.runner import WorldFactory
 from client.sessions.timeline import Timeline
-from client.window.loop import Client, WindowOptions
+from client.window.base import Window, WindowOptions
 from client.window.screen import View
 from worldmodel.types import Action
 
 SEEK_S = 1.0  # that Left and Right move
-REPLAY_KEYS: tuple[tuple[str, str], ...] = (
-    ("Space, click", "play and pause"),
-    ("Left   Right", "a second back, ahead"),
-    (",   .", "a frame back, ahead"),
-    ("mouse on the bar", "go there"),
-    ("[   ]", "previous, next bookmark"),
-    ("Home   End", "beginning, end"),
-    ("-   =", "slower, faster"),
-    ("hold Backspace", "rewind"),
-    ("K", "keys on and off"),
-    ("P", "how to play on from here"),
-    ("Tab or F2", "panel on and off"),
-    ("F11", "full screen"),
-    ("F12", "save a picture"),
-    ("Ctrl+Q", "quit"),
-)
-REPLAY_HINT = "Space play   Left Right seek   F1 help"
 
 
-class ReplayClient(Client):
-    """A client whose world is a `Playback`. actions: of its steps; lines: what the panel says of the recording; file:
+class ReplayClient(Window):
+    """A window whose world is a `Playback`. actions: of its steps; lines: what the panel says of the recording; file:
     its own."""
 
+    table = REPLAY
     hold = True
 
     def __init__(
@@ -58,11 +43,25 @@ class ReplayClient(Client):
         self._dragging = False
         self._play_after_drag = False
         self._caps = True
-        super().__init__(world_factory, options)
-        self.by_hand = False
+        super().__init__(world_factory, self._recorded_action, options)
 
-    def help_on(self, labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        return REPLAY_KEYS
+    def handlers(self) -> dict[str, Callable[[], object]]:
+        return super().handlers() | {
+            "free": self.pause,
+            "pause": self.toggle_pause,
+            "second back": lambda: self._move(-round(SEEK_S * self._timeline.rate)),
+            "second ahead": lambda: self._move(round(SEEK_S * self._timeline.rate)),
+            "frame back": lambda: self._move_a_frame(-1),
+            "frame ahead": lambda: self._move_a_frame(1),
+            "previous bookmark": lambda: self._jump(-1),
+            "next bookmark": lambda: self._jump(1),
+            "beginning": lambda: self.seek(0),
+            "end": lambda: self.seek(self._timeline.length),
+            "slower": lambda: self._change_speed(-1),
+            "faster": lambda: self._change_speed(1),
+            "caps": self._toggle_caps,
+            "how to play on": self._say_how_to_play_on,
+        }
 
     @property
     def timeline(self) -> Timeline:
@@ -71,17 +70,17 @@ class ReplayClient(Client):
         position = self._target if self._target is not None else (picture.index if picture is not None else 0)
         return replace(self._timeline, position=position)
 
-    def _sample(self) -> Action | None:
+    def _recorded_action(self) -> Action | None:
         # In the worker's thread: the action that led to the picture after the newest one.
         picture = self.runner.state.picture
         return self._actions[picture.index] if picture is not None and picture.index < len(self._actions) else None
 
-    def handle(self, event: pygame.Event) -> None:
+    def handle(self, event: pygame.Event) -> bool:
         kind = event.type
         if kind == pygame.MOUSEBUTTONDOWN and event.button == 1 and self.state.picture is not None:
             if self.screen.on_timeline(event.pos):
                 self._dragging, self._play_after_drag = True, not self.paused
-                self.pause(free=False)
+                self.pause()
                 self._drag(event.pos)
             else:
                 self.toggle_pause()
@@ -91,10 +90,9 @@ class ReplayClient(Client):
             self._dragging = False
             if self._play_after_drag:
                 self.play()
-        elif kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP, pygame.MOUSEMOTION, pygame.MOUSEWHEEL):
-            pass
         else:
-            super().handle(event)
+            return super().handle(event)
+        return True
 
     def _drag(self, place: tuple[int, int]) -> None:
         bar = self.screen.bar()
@@ -113,34 +111,20 @@ class ReplayClient(Client):
             self.seek(0)  # from the end, play means again
         super().play()
 
-    def _shortcut(self, name: str | None) -> bool:
+    def _move(self, by: int) -> None:
+        self.seek(self.timeline.position + by)
+
+    def _move_a_frame(self, by: int) -> None:
+        self.pause()
+        self._move(by)
+
+    def _toggle_caps(self) -> None:
+        self._caps = not self._caps
+
+    def _say_how_to_play_on(self) -> None:
         position = self.timeline.position
-        match name:
-            case "Space":
-                self.toggle_pause()
-            case "Left" | "Right":
-                self.seek(position + round(SEEK_S * self._timeline.rate) * (1 if name == "Right" else -1))
-            case "," | ".":
-                self.pause(free=False)
-                self.seek(position + (1 if name == "." else -1))
-            case "[" | "]":
-                self._jump(1 if name == "]" else -1)
-            case "Home" | "Enter":
-                self.seek(0)
-            case "End":
-                self.seek(self._timeline.length)
-            case "-" | "=":
-                self._change_speed(1 if name == "=" else -1)
-            case "K":
-                self._caps = not self._caps
-            case "P":
-                step = f"@{position - 1}" if position else "@0"
-                self._say(f"worldmodel play --resume {self._file}{step}")
-            case "N" | "B" | "H" | "R":
-                pass  # of play
-            case _:
-                return super()._shortcut(name)
-        return True
+        step = f"@{position - 1}" if position else "@0"
+        self._say(f"worldmodel play --resume {self._file}{step}")
 
     def _jump(self, direction: int) -> None:
         mark = self.timeline.bookmark(direction)
@@ -162,7 +146,7 @@ class ReplayClient(Client):
         if self.state.sought == self._ticket:
             self._target = None
         if picture.index == self._timeline.length and self._target is None and not self.paused:
-            self.pause(free=False)
+            self.pause()
 
     def lines(self, picture: Picture) -> Lines:
         return (*self._recorded, picture.status.notes) if picture.status.notes else self._recorded

@@ -10,7 +10,8 @@ import pygame
 
 from client.play.report import make_report, write_report
 from client.play.runner import WorldFactory
-from client.window.loop import Client, WindowOptions
+from client.window.base import Window, WindowOptions
+from client.window.loop import Client
 from worldmodel.ending import exit_code
 from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError
@@ -21,7 +22,7 @@ STOP_S = 2.0  # that a step in progress gets to end once the window is closed
 def run_window(
     world_factory: WorldFactory,
     options: WindowOptions | None = None,
-    make_client: Callable[[WorldFactory, WindowOptions], Client] = Client,
+    make_client: Callable[[WorldFactory, WindowOptions], Window] = Client,
     instead: str = "use --headless",
 ) -> int:
     """Plays a world in a window until it is closed, and returns the exit code: 0; 1 if the world broke; 2 for a

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pygame
 
 from client.play.caps import HEIGHT, key_caps
-from client.play.key_help import HELP_NOTE, PLAY_HINT, PLAY_KEYS
+from client.play.keys import HELP_NOTE, PLAY, PLAY_HINT, help_lines
 from client.sessions.timeline import Timeline
 from client.window.layout import bars_of, fit, settle
 from worldmodel.types import Frame
@@ -61,9 +61,9 @@ class Screen:
         labels: Mapping[str, str],
         smooth: bool = True,
         size: tuple[int, int] = WINDOW,
-        keys: tuple[tuple[str, str], ...] = PLAY_KEYS,
+        keys: tuple[tuple[str, str], ...] = help_lines(PLAY),
     ) -> None:
-        self._labels, self._smooth, self._windowed, self._keys = labels, smooth, size, keys
+        self._labels, self._smooth, self._windowed, self.keys = labels, smooth, size, keys
         self._full, self._corner = False, (0, 0)  # and where the window was before
         self.surface = pygame.display.set_mode(size, pygame.RESIZABLE)
         pygame.display.set_caption(title)
@@ -312,7 +312,7 @@ class Screen:
         free.height = min((place.top for place in self.placed.values()), default=free.height)
         for size in _HELP_SIZES:
             unit = round(self._unit() * size)
-            rows = [(self._text(key, _ACCENT, size), self._text(what, _INK, size)) for key, what in self._keys]
+            rows = [(self._text(key, _ACCENT, size), self._text(what, _INK, size)) for key, what in self.keys]
             last = self._text(note, _DIM, size)
             left = max(key.get_width() for key, _ in rows)
             right = max(what.get_width() for _, what in rows)
