@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from client import making
+from client.display import check_display
 from client.options import (
     Bench,
     Doctor,
@@ -41,14 +42,6 @@ _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the 
 GAME_FRAME = (224, 384)  # height, width that a real game is played at
 HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
-
-
-def check_display(instead: str) -> None:
-    """WorldModelError where no window can be opened. instead: what to do there."""
-    if sys.platform.startswith("linux") and not any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    ):
-        raise WorldModelError(f"there is no display to open a window on; {instead}")
 
 
 def world_factory(

@@ -101,7 +101,7 @@ def _native() -> Finding:
 
 
 def _display() -> Finding:
-    from client.cli import check_display
+    from client.display import check_display
 
     try:
         check_display("use --headless")

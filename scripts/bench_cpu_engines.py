@@ -31,12 +31,12 @@ from worldmodel.engine.host.native import NativeDecoder, default_threads, native
 from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
 from worldmodel.engine.host.openvino_graphs import pass_widths
 from worldmodel.measure.bench import device_name, random_transformer
-from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
+from worldmodel.model.loading import WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import Action, StartScene, WorldModelError
 
 
 @dataclass(frozen=True)

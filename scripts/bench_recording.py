@@ -27,9 +27,8 @@ from recordings.reader import read_session
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
 from worldmodel.measure.bench import device_name
-from worldmodel.model.loading import StartScene
 from worldmodel.script import main_with_errors
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 TURN = Action(frozenset({"forward"}), yaw=2.0)

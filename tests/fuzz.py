@@ -50,7 +50,6 @@ from worldmodel.data.frames import write_json
 from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import (
     STARTS_FILE,
-    StartScene,
     load_config,
     load_sampler,
     load_starts,
@@ -60,7 +59,7 @@ from worldmodel.model.loading import (
 )
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 ROOT = Path(__file__).resolve().parent.parent

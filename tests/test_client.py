@@ -838,9 +838,10 @@ def checkpoint(tmp_path_factory):
     import torch
 
     from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
-    from worldmodel.model.loading import StartScene, save_starts, save_world_model
+    from worldmodel.model.loading import save_starts, save_world_model
     from worldmodel.model.transformer import VisualActionTransformer
     from worldmodel.tokenizers.image import ImageTokenizer
+    from worldmodel.types import StartScene
 
     torch.manual_seed(0)
     image = ImageTokenizerConfig(32, 48, encoder_channels=(8, 8), decoder_channels=(8, 8), levels=(4, 4))

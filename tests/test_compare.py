@@ -12,9 +12,9 @@ from client.cli import main
 from client.sessions.compare import ComparedWorld, compare
 from client.sessions.overlay import enlarged, with_keys, with_titles
 from recordings.reader import read_session
-from worldmodel.model.loading import StartScene, load_tokenizer, save_starts, save_world_model
+from worldmodel.model.loading import load_tokenizer, save_starts, save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Action
+from worldmodel.types import Action, StartScene
 
 STEPS = 12
 

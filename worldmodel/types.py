@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from kernels.sampling import Sampler
-    from worldmodel.model.loading import StartScene
 
 Frame = NDArray[np.uint8]
 """uint8 RGB, shape (height, width, 3)."""
@@ -104,6 +103,14 @@ class Step:
     status: Status = NOTHING_TO_TELL
     action: Action | None = None
     told: Tokens | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StartScene:
+    """An opening context. tokens: int32 (n, places); actions: int32 (n - 1, 11) between them."""
+
+    tokens: NDArray[np.int32]
+    actions: NDArray[np.int32]
 
 
 @runtime_checkable

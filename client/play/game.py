@@ -26,7 +26,7 @@ from worldmodel.types import (
 )
 
 if TYPE_CHECKING:
-    from worldmodel.model.loading import StartScene
+    from worldmodel.types import StartScene
 
 
 class Moment(Protocol):

@@ -28,7 +28,7 @@ from worldmodel.types import Action, Frame, Step, Tokens
 
 if TYPE_CHECKING:
     from kernels.sampling import Sampler
-    from worldmodel.model.loading import StartScene
+    from worldmodel.types import StartScene
     from worldmodel.worlds.neural import NeuralWorld
 
 
@@ -260,7 +260,7 @@ class RecordedWorld:
 
 def context_of(frames: Sequence[Tokens], actions: Sequence[Tokens], window: int) -> StartScene:
     """The last `window` of n frames and the actions between them (of n - 1), as an opening."""
-    from worldmodel.model.loading import StartScene
+    from worldmodel.types import StartScene
 
     kept = min(window, len(frames))
     between = actions[len(actions) - kept + 1 :]

@@ -15,7 +15,7 @@ from worldmodel.types import Action, Step, Tokens, WorldModelError
 
 if TYPE_CHECKING:
     from kernels.sampling import Sampler
-    from worldmodel.model.loading import StartScene
+    from worldmodel.types import StartScene
     from worldmodel.worlds.neural import NeuralWorld
 
 IMPORTED = "import"  # the header's engine of a session that no model has made (see client/sessions/importing.py)
@@ -71,7 +71,7 @@ def sampler_from(settings: SamplerSettings) -> Sampler:
 
 def simulate(session: Session, world: NeuralWorld) -> Iterator[Step]:
     """What the world makes of each of the session's actions, from its starts, branches, seeds and settings."""
-    from worldmodel.model.loading import StartScene
+    from worldmodel.types import StartScene
 
     header = session.header
     world.sampler = sampler_from(header.sampler)

@@ -14,9 +14,9 @@ from typing import Any
 import av
 
 from worldmodel.data.clips import action_lines
-from worldmodel.data.locking import unfinished
 from worldmodel.data.random_play import random_actions
 from worldmodel.data.video import TICKS_PER_SECOND
+from worldmodel.locking import unfinished
 from worldmodel.types import Action, Frame, Step, World, WorldModelError
 
 QUALITY = {"crf": "18", "preset": "veryfast"}

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worldmodel.data.random_play import random_actions
-from worldmodel.model.loading import StartScene
+from worldmodel.types import StartScene
 from worldmodel.worlds.neural import NeuralWorld
 
 WARM_UP = 10  # frames

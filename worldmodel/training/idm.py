@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from worldmodel.checkpoint import load_weights
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.locking import building, unfinished
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following.scores import Counts, as_told, count
+from worldmodel.locking import building, unfinished
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels

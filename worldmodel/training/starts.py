@@ -10,7 +10,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following.episodes import black
-from worldmodel.model.loading import StartScene
+from worldmodel.types import StartScene
 
 SCENES = 10
 TRIED = 24  # places of each part of the clips

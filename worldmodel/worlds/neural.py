@@ -22,10 +22,10 @@ from worldmodel.data.hud import HOTBAR_LINES, shown_slot
 from worldmodel.engine.choice import ENGINES, Engine, build_engine, choose_device
 from worldmodel.engine.decoder import Decoder
 from worldmodel.engine.forks import enter
-from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
+from worldmodel.model.loading import WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.types import Action, Frame, Status, Step, Tokens, WorldModelError
+from worldmodel.types import Action, Frame, StartScene, Status, Step, Tokens, WorldModelError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 FOLDERS_ABOVE = 3  # a recording, in which its checkpoint is looked for

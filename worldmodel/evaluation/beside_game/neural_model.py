@@ -8,9 +8,8 @@ import numpy as np
 import torch
 
 from worldmodel.evaluation.beside_game.measures import Frames
-from worldmodel.model.loading import StartScene
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.types import Action, Tokens
+from worldmodel.types import Action, StartScene, Tokens
 from worldmodel.worlds.neural import NeuralWorld
 
 

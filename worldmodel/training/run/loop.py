@@ -14,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from worldmodel.checkpoint import STATE_FILE, CheckpointError, load_state, save_state
-from worldmodel.data.locking import building
 from worldmodel.ending import Held
+from worldmodel.locking import building
 from worldmodel.training.run.common import Pace
 from worldmodel.training.run.stopping import processes, rank, say_stopped
 
