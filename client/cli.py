@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from client import making
-from client.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
+from client.display import check_display
 from client.options import (
     Bench,
     Doctor,
@@ -30,8 +30,9 @@ from client.options import (
     resume_of,
     without_window,
 )
-from client.runner import Source, WorldFactory
-from client.stats import process_start
+from client.play.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
+from client.play.runner import Source, WorldFactory
+from client.play.stats import process_start
 from recordings.recorder import Stopped
 from worldmodel.failure import USER_ERROR, run_to_end
 from worldmodel.games import LISTED, game_of, make_game
@@ -41,14 +42,6 @@ _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the 
 GAME_FRAME = (224, 384)  # height, width that a real game is played at
 HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
-
-
-def check_display(instead: str) -> None:
-    """WorldModelError where no window can be opened. instead: what to do there."""
-    if sys.platform.startswith("linux") and not any(
-        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER")
-    ):
-        raise WorldModelError(f"there is no display to open a window on; {instead}")
 
 
 def world_factory(
@@ -75,7 +68,7 @@ def world_factory(
 
     def neural(stage) -> World:  # noqa: ANN001
         stage("loading PyTorch")
-        from client.recording import RecordedWorld
+        from client.play.recording import RecordedWorld
         from worldmodel.model.loading import load_sampler
         from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
@@ -97,7 +90,7 @@ def actions_of(options: Play) -> tuple[Source | None, int | None]:
 
     WorldModelError if a file of actions cannot be read or is shorter than --frames.
     """
-    from client.actions import idle_actions, source_of
+    from client.play.actions import idle_actions, source_of
     from worldmodel.data.random_play import random_actions
 
     name = options.actions or ("random" if options.headless else None)
@@ -139,8 +132,8 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
     factory = factory or world_factory(options, None if options.headless else inputs, on_stop)
     start = resume_of(options.resume) if options.resume is not None else parse_start(options.start)
     if options.headless:
-        from client.headless import BrokenOff, HeadlessOptions, run_headless
-        from client.report import write_report
+        from client.play.headless import BrokenOff, HeadlessOptions, run_headless
+        from client.play.report import write_report
 
         assert source is not None, "somebody plays without a window"
         assert frames is not None, "a run without a window ends"
@@ -151,10 +144,10 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
             raise
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
-    from client.first_start import mark_file
-    from client.loop import WindowOptions
-    from client.meter import Meter
-    from client.window import run_window
+    from client.play.meter import Meter
+    from client.window.base import WindowOptions
+    from client.window.first_start import mark_file
+    from client.window.run import run_window
 
     code = run_window(
         factory,
@@ -202,7 +195,7 @@ def run_bench(options: Bench) -> int:
     """Measures and prints. Returns the exit code 0."""
     import json
 
-    from worldmodel.engine.bench import bench, report
+    from worldmodel.measure.bench import bench, report
 
     result = bench(options.bench)
     print(json.dumps(result) if options.json else report(result))
@@ -237,13 +230,13 @@ def _command(argv: Sequence[str] | None) -> int:
 
         return doctor()
     if isinstance(options, Sessions):
-        from client.sessions import list_sessions
+        from client.sessions.listing import list_sessions
 
         return list_sessions(options.folder, options.strips)
     if isinstance(options, Bench):
         return run_bench(options)
     if isinstance(options, Import):
-        from client.importing import import_clips
+        from client.sessions.importing import import_clips
 
         return import_clips(options.source, options.world, options.out)
     return replay(options) if isinstance(options, Replay) else play(options)

@@ -92,7 +92,7 @@ def _native() -> Finding:
     """Which path of the native engine, and why. The first time, it is compiled."""
     from worldmodel.config import PRESETS
     from worldmodel.engine.choice import COMPILE_SECONDS
-    from worldmodel.engine.native import best_path, default_threads, native_problem, path_reason
+    from worldmodel.engine.host.native import best_path, default_threads, native_problem, path_reason
 
     name = "engine native"
     if problem := native_problem(PRESETS["nano"], COMPILE_SECONDS):
@@ -101,7 +101,7 @@ def _native() -> Finding:
 
 
 def _display() -> Finding:
-    from client.cli import check_display
+    from client.display import check_display
 
     try:
         check_display("use --headless")

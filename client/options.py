@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from client.game import CLIP, Resume, Start
+from client.play.game import CLIP, Start
+from client.sessions.resume import Resume
 from recordings.format import SUFFIX
 from worldmodel.games import game_of
 from worldmodel.settings import BenchOptions, EngineOptions, SamplingOptions, option_of
@@ -218,7 +219,7 @@ def check(options: Play) -> None:
         if not start.is_file():
             problems.append(f"there is no clip {start}")
     elif isinstance(start, Path):
-        from client.pictures import load_picture
+        from client.play.pictures import load_picture
 
         try:
             load_picture(start, (1, 1))  # read whole, so that a broken file is found now
@@ -230,7 +231,7 @@ def check(options: Play) -> None:
 
 def check_replay(options: Replay) -> None:
     """A file that is not there, and options that do not go together. WorldModelError."""
-    from client.compare import plays_checkpoint
+    from client.sessions.compare import plays_checkpoint
 
     if not options.file.is_file():
         raise WorldModelError(f"no recording {options.file}")

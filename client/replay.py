@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from client.options import Replay, replay_without_window
-from client.panel import Lines
-from client.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
+from client.play.panel import Lines
+from client.sessions.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
 from recordings.format import printable
 from recordings.reader import Session
 from worldmodel.types import Frame, Step, WorldModelError
 
 if TYPE_CHECKING:
-    from client.compare import Comparison
+    from client.sessions.compare import Comparison
 
 DIVERGED = 1  # exit code of --verify
 COMPARED_SCALE = 2  # two panels of nano are small
@@ -30,10 +30,10 @@ def run_replay(options: Replay, started: float | None = None) -> int:
 
 
 def _show(options: Replay, session: Session, make: Callable[[], Playback], more: Lines, started: float | None) -> int:
-    from client.loop import WindowOptions
-    from client.replay_window import ReplayClient
-    from client.timeline import timeline_of
-    from client.window import run_window
+    from client.sessions.timeline import timeline_of
+    from client.window.base import WindowOptions
+    from client.window.replay_window import ReplayClient
+    from client.window.run import run_window
 
     header = session.header
     lines = (
@@ -53,7 +53,7 @@ def _show(options: Replay, session: Session, make: Callable[[], Playback], more:
 def run_verify(options: Replay) -> int:
     """Re-simulates and compares. 0: all frames identical; 1: not, and the first difference is named, or only a part of
     the recording can be used."""
-    from client.simulation import verify
+    from client.sessions.simulation import verify
     from worldmodel.engine.choice import engine_flags
     from worldmodel.worlds.neural import NeuralWorld
 
@@ -76,8 +76,8 @@ def run_export(options: Replay) -> int:
     """Writes the recording as .mp4 (H.264), .gif or a VPT clip."""
     import torch
 
-    from client.export import GIF_SCALE, check_export, whole_or_nothing, write_video, write_vpt
-    from client.overlay import enlarged, with_keys
+    from client.sessions.export import GIF_SCALE, check_export, whole_or_nothing, write_video, write_vpt
+    from client.sessions.overlay import enlarged, with_keys
     from worldmodel.data.played import decode_steps
 
     path = options.export
@@ -98,12 +98,18 @@ def run_export(options: Replay) -> int:
 
     def picture(step: Step) -> Frame:
         large = enlarged(step.frame, scale)
-        return with_keys(large, step.info["action"].buttons) if options.keys else large
+        return with_keys(large, led(step)) if options.keys else large
 
     with whole_or_nothing(path, len(session.steps)):
         write_video(path, (picture(step) for step in _all(world)), world.tick_rate)
     print(path)
     return 0
+
+
+def led(step: Step) -> frozenset[str]:
+    """The buttons that led to a recorded picture."""
+    assert step.action is not None, "a recording knows what led to its pictures"
+    return step.action.buttons
 
 
 def _all(world: Playback) -> Iterator[Step]:
@@ -116,8 +122,8 @@ def _all(world: Playback) -> Iterator[Step]:
 
 def run_against(options: Replay, started: float | None = None) -> int:
     """The recording and a second world side by side: in a window, or as an .mp4 and a .csv."""
-    from client.compare import compare
-    from client.export import check_export
+    from client.sessions.compare import compare
+    from client.sessions.export import check_export
 
     assert options.against is not None, "asked for"
     path = options.export
@@ -136,9 +142,9 @@ def run_against(options: Replay, started: float | None = None) -> int:
 
 
 def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
-    from client.compare import summary, write_table
-    from client.export import whole_or_nothing, write_mp4
-    from client.overlay import enlarged, with_keys, with_titles
+    from client.sessions.compare import summary, write_table
+    from client.sessions.export import whole_or_nothing, write_mp4
+    from client.sessions.overlay import enlarged, with_keys, with_titles
 
     scale = options.scale or COMPARED_SCALE
     world = found.world(options.engine.threads)
@@ -146,8 +152,8 @@ def _export_comparison(options: Replay, found: Comparison, path: Path) -> int:
     def picture(step: Step) -> Frame:
         large = enlarged(step.frame, scale)
         if options.keys:
-            large = with_keys(large, step.info["action"].buttons)
-        notes = "   ".join(f"{name} {value}" for name, value in step.info["notes"])
+            large = with_keys(large, led(step))
+        notes = "   ".join(f"{name} {value}" for name, value in step.status.notes)
         return with_titles(large, (options.file.name, f"{found.title}   {notes}"))
 
     try:

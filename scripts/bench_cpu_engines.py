@@ -24,19 +24,19 @@ from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.config import PRESETS
 from worldmodel.data.frames import write_json
-from worldmodel.engine.bench import device_name, random_transformer
 from worldmodel.engine.choice import eager_pixels
 from worldmodel.engine.decoder import Array, Backend, Decoder, FrameDecoder, InputTables, ring_entries
-from worldmodel.engine.eager import EagerBackend
-from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
-from worldmodel.engine.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
-from worldmodel.engine.openvino_graphs import pass_widths
-from worldmodel.model.loading import StartScene, WorldModel, load_starts, load_world_model
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
+from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
+from worldmodel.engine.host.openvino_graphs import pass_widths
+from worldmodel.measure.bench import device_name, random_transformer
+from worldmodel.model.loading import WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import main_with_errors
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import Action, StartScene, WorldModelError
 
 
 @dataclass(frozen=True)

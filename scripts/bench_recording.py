@@ -26,10 +26,9 @@ from tqdm import tqdm
 from recordings.reader import read_session
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
-from worldmodel.engine.bench import device_name
-from worldmodel.model.loading import StartScene
-from worldmodel.training.common import main_with_errors
-from worldmodel.types import Action, WorldModelError
+from worldmodel.measure.bench import device_name
+from worldmodel.script import main_with_errors
+from worldmodel.types import Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 TURN = Action(frozenset({"forward"}), yaw=2.0)

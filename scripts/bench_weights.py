@@ -2,7 +2,7 @@
 
     python scripts/bench_weights.py --val CLIPS [--checkpoint worldmodel/pretrained/nano] [--windows 24]
 
-Runs on any device. The formats: kernels/weight_only.py; the figures: worldmodel/evaluation/weights.py.
+Runs on any device. The formats: kernels/weight_only.py; the figures: worldmodel/measure/formats.py.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from kernels.weight_only import DTYPES
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
-from worldmodel.engine.bench import device_name
 from worldmodel.engine.choice import pick_device
-from worldmodel.evaluation.weights import format_costs
+from worldmodel.measure.bench import device_name
+from worldmodel.measure.formats import format_costs
 from worldmodel.model.loading import load_world_model
-from worldmodel.training.common import main_with_errors
+from worldmodel.script import main_with_errors
 from worldmodel.types import WorldModelError
 
 

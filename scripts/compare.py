@@ -12,10 +12,10 @@ from pathlib import Path
 
 import tyro
 
-from worldmodel.evaluation.comparison import HEAD, comparison, markdown, read_scores
-from worldmodel.evaluation.page import plot, table, write_whole
-from worldmodel.evaluation.tally import MODEL
-from worldmodel.training.common import main_with_errors
+from worldmodel.evaluation.following.comparison import HEAD, comparison, markdown, read_scores
+from worldmodel.evaluation.following.page import plot, table, write_whole
+from worldmodel.evaluation.following.tally import MODEL
+from worldmodel.script import main_with_errors
 from worldmodel.types import WorldModelError
 
 

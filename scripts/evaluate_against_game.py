@@ -17,15 +17,15 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from worldmodel.checkpoint import SHORT_HASH, weights_hash
-from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
-from worldmodel.evaluation.neural_model import NeuralModel
-from worldmodel.evaluation.provenance import provenance
-from worldmodel.evaluation.trials import KINDS
+from worldmodel.evaluation.beside_game.neural_model import NeuralModel
+from worldmodel.evaluation.beside_game.run import AgainstOptions, claim, record_real, run_trials, write_results
+from worldmodel.evaluation.beside_game.trials import KINDS
 from worldmodel.games.luanti.build import require_packages
 from worldmodel.games.luanti.presets import DEFAULT_LAND
+from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import load_sampler
+from worldmodel.script import main_with_errors
 from worldmodel.settings import EngineOptions, SamplingOptions
-from worldmodel.training.common import main_with_errors
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 

@@ -24,9 +24,9 @@ import torch
 
 from kernels.launch import has_cupy
 from worldmodel.data.frames import write_json
-from worldmodel.engine.bench import bench, device_name
+from worldmodel.measure.bench import bench, device_name
+from worldmodel.script import main_with_errors
 from worldmodel.settings import BenchOptions, Device, EngineOptions, Preset
-from worldmodel.training.common import main_with_errors
 from worldmodel.types import WorldModelError
 
 TESTS = ["tests/test_kernels.py", "tests/test_frame_step.py", "-m", "gpu", "-q"]

@@ -24,7 +24,7 @@ from worldmodel.lab.bench import run
 from worldmodel.lab.presets import preset
 from worldmodel.lab.table import TABLES, plot, read_rows, table
 from worldmodel.lab.train import Budget
-from worldmodel.training.common import main_with_errors
+from worldmodel.script import main_with_errors
 
 
 @dataclass(frozen=True)

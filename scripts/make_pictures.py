@@ -20,7 +20,7 @@ from recordings.reader import read_session
 from worldmodel.data.clips import action_lines
 from worldmodel.data.played import decode_tokens
 from worldmodel.model.loading import load_tokenizer
-from worldmodel.training.common import main_with_errors
+from worldmodel.script import main_with_errors
 from worldmodel.types import Action, WorldModelError
 
 # (steps, buttons, pitch and yaw in degrees a step)

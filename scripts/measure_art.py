@@ -21,13 +21,13 @@ from PIL import Image
 
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
-from worldmodel.evaluation.following import Following, add_up, score
-from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel
-from worldmodel.evaluation.picture import sharpness
+from worldmodel.evaluation.following.scores import Following, add_up, score
+from worldmodel.evaluation.metrics.picture import sharpness
 from worldmodel.games.luanti.art import STYLES
 from worldmodel.games.luanti.recorder import RecordingOptions, record
 from worldmodel.model.loading import load_tokenizer
-from worldmodel.training.common import main_with_errors
+from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel
+from worldmodel.script import main_with_errors
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
 from worldmodel.training.tokenizer import TokenizerTraining, sample_picture, score_tokenizer, train_tokenizer
 from worldmodel.types import WorldModelError

@@ -15,7 +15,7 @@ from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import LuantiGame
 from worldmodel.games.luanti.presets import LANDS
 from worldmodel.games.luanti.world import derive_map_seed, reduce_frame
-from worldmodel.training.common import main_with_errors
+from worldmodel.script import main_with_errors
 
 HEADINGS = 4
 SHOWN = 112, 192  # pixels: as nano sees it

@@ -18,9 +18,9 @@ import av
 from tqdm import tqdm
 
 from worldmodel.data.clips import TICKS_PER_SECOND, find_clips, plan_clip
-from worldmodel.data.locking import unfinished
 from worldmodel.data.video import decoded, fit_to, fitted
-from worldmodel.training.common import main_with_errors
+from worldmodel.locking import unfinished
+from worldmodel.script import main_with_errors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ python scripts/train_idm.py --help
 
 import sys
 
-from client.making import script
+from client.script import script
 
 if __name__ == "__main__":
     sys.exit(script("train", "idm"))

@@ -19,7 +19,8 @@ import torch
 
 from worldmodel.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from worldmodel.model.loading import load_world_model, save_world_model
-from worldmodel.training.common import DONE, main_with_errors, split_file
+from worldmodel.script import main_with_errors
+from worldmodel.training.run.common import DONE, split_file
 
 SCRIPTS = Path(__file__).resolve().parent
 STAGES = ("tokenizer", "world", "idm", "evaluation")

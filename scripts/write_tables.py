@@ -16,14 +16,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from worldmodel.evaluation.bars import bar_rows
-from worldmodel.evaluation.comparison import markdown as table
-from worldmodel.evaluation.comparison import mean_psnr
-from worldmodel.evaluation.page import kept_sentence
+from client.play.controls import DEFAULT_BINDINGS
+from client.play.keys import PLAY, REPLAY, game_keys, help_lines
+from worldmodel.evaluation.following.bars import bar_rows
+from worldmodel.evaluation.following.comparison import markdown as table
+from worldmodel.evaluation.following.comparison import mean_psnr
+from worldmodel.evaluation.following.page import kept_sentence
 from worldmodel.lab.table import read_rows
 from worldmodel.lab.table import summary as lab_summary
 from worldmodel.model.loading import load_config
-from worldmodel.training.common import main_with_errors
+from worldmodel.script import main_with_errors
 
 ROOT = Path(__file__).resolve().parent.parent
 NANO = ROOT / "worldmodel/pretrained/nano"
@@ -42,6 +44,13 @@ class Arguments:
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text())
+
+
+def keys() -> str:
+    """The game's own keys as they are bound at first, and the client's while one plays and in a replay."""
+    first = {button: bound[0] for button, bound in DEFAULT_BINDINGS.items()}
+    tables = {"game": game_keys(first), "while you play": help_lines(PLAY), "in a replay": help_lines(REPLAY)}
+    return "\n\n".join(table([title, ""], [list(line) for line in lines]) for title, lines in tables.items())
 
 
 def nano_scores() -> str:
@@ -351,6 +360,7 @@ def lab() -> str:
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
+    "keys": keys,
     "lab": lab,
     "nano-scores": nano_scores,
     "nano-rollouts": nano_rollouts,
@@ -381,7 +391,8 @@ def filled(text: str) -> str:
 
 def main(args: Arguments) -> None:
     stale = []
-    for path in (ROOT / "README.md", NANO / "README.md", IDM / "README.md", LUANTI / "README.md"):
+    for folder in (ROOT, ROOT / "client", NANO, IDM, LUANTI):
+        path = folder / "README.md"
         text = path.read_text()
         new = filled(text)
         if new != text:

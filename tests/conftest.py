@@ -14,10 +14,11 @@ import torch
 
 from kernels.native import NativeError, build
 from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
-from worldmodel.engine.native import best_path
-from worldmodel.model.loading import StartScene, save_starts, save_world_model
+from worldmodel.engine.host.native import best_path
+from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.types import StartScene
 
 TINY_TOKENIZER = ImageTokenizerConfig(
     height=48,

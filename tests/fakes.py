@@ -9,17 +9,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from client.playback import Playback
+from client.sessions.playback import Playback
 from kernels.sampling import Sampler
-from worldmodel.data.hud import HOTBAR_LINES
-from worldmodel.types import Action, Frame, Step
+from worldmodel.data.hud import HOTBAR_LINES, shown_slot
+from worldmodel.types import Action, Frame, Status, Step
 
 
-class FakeWorld:
+class PlainWorld:
     """A checkered ground under a sky: the camera and the walk move it, a flag shows where the start scene is.
 
-    step_s: seconds that a step takes; fail_at: the step that raises RuntimeError; sampler: as a neural world has it.
-    `actions` keeps every action since the last reset, `resets` every (start, seed).
+    step_s: seconds that a step takes; fail_at: the step that raises RuntimeError. `actions` keeps every action since
+    the last reset, `resets` every (start, seed).
     """
 
     def __init__(
@@ -29,7 +29,6 @@ class FakeWorld:
         tick_rate: float = 10.0,
         step_s: float = 0.0,
         fail_at: int | None = None,
-        neural: bool = True,
     ) -> None:
         self.name = "fake"
         self.frame_shape, self.starts, self.tick_rate = frame_shape, starts, tick_rate
@@ -38,27 +37,14 @@ class FakeWorld:
         self.resets: list[tuple[int, int]] = []
         self.steps = 0
         self.closed = threading.Event()
-        if neural:
-            self.sampler = Sampler()
-            self.window, self.filled = 6, 1
-            self.engine, self.device = "fake", "cpu"
         self._digest = hashlib.sha256()
-
-    @property
-    def tokens_sha256(self) -> str:
-        return self._digest.hexdigest()
-
-    def set_sampler(self, **changes: float) -> None:
-        self.sampler = replace(self.sampler, **changes)
 
     def reset(self, start: int = 0, seed: int = 0) -> Step:
         self._x, self._z, self._yaw, self._pitch, self._hue = 0.0, 0.0, 0.0, 0.0, start
         self.actions.clear()
         self.resets.append((start, seed))
         self._digest = hashlib.sha256(f"{start} {seed}".encode())
-        if hasattr(self, "filled"):
-            self.filled = 1
-        return Step(self._draw())
+        return Step(self._draw(), status=self._status())
 
     def step(self, action: Action) -> Step:
         # In short sleeps: a closed world answers at once, as a real game does whose process has ended.
@@ -76,9 +62,10 @@ class FakeWorld:
         self._pitch = max(-60.0, min(60.0, self._pitch + action.pitch))
         self.actions.append(action)
         self._digest.update(repr((sorted(held), action.pitch, action.yaw)).encode())
-        if hasattr(self, "filled"):
-            self.filled = min(self.window, self.filled + 1)
-        return Step(self._draw(), timings={"decode": self.step_s})
+        return Step(self._draw(), timings={"decode": self.step_s}, status=self._status())
+
+    def _status(self) -> Status:
+        return Status()
 
     def close(self) -> None:
         self.closed.set()
@@ -103,11 +90,30 @@ class FakeWorld:
         )
 
 
+class FakeWorld(PlainWorld):
+    """With what a neural world has: a sampler, a context of six frames, facts."""
+
+    def __init__(self, *args, **options) -> None:
+        super().__init__(*args, **options)
+        self.sampler = Sampler()
+
+    def _status(self) -> Status:
+        return Status(context=(min(6, 1 + len(self.actions)), 6), sampler=self.sampler)
+
+    def facts(self) -> dict[str, object]:
+        return {"engine": "fake", "device": "cpu", "tokens_sha256": self._digest.hexdigest()}
+
+    def scene_of(self, picture: Frame) -> None:
+        raise AssertionError("a test for a real one")
+
+    scene_of_clip = open = scene_of
+
+
 class HotbarWorld(FakeWorld):
     """A FakeWorld with a hotbar, as Luanti draws it; start scene i opens on slot `opens[i]` (1 to 9). It can be rewound
     and gone on from a bookmark. late: steps after which a chosen slot is shown."""
 
-    hud = "luanti"
+    recording = None
 
     def __init__(self, opens: tuple[int, ...] = (6, 3, 9), late: int = 0, **options: float) -> None:
         super().__init__(starts=len(opens), **options)  # type: ignore[arg-type]
@@ -129,25 +135,38 @@ class HotbarWorld(FakeWorld):
 
     def peek(self, back: int) -> Step:
         kept, self._slots = self._slots, self._slots[: len(self._slots) - back]
-        step = Step(self._draw())
+        step = Step(self._draw(), status=self._status())
         self._slots = kept
         return step
 
     def rewind(self, back: int) -> Step:
         self._slots = self._slots[: len(self._slots) - back]
-        return Step(self._draw())
+        return Step(self._draw(), status=self._status())
 
     def bookmark(self) -> None:
         self._mark = self._slots[-1]
 
     def anchor(self, scene: object = None) -> Step:
         self._slots = [self._mark]
-        return Step(self._draw())
+        return Step(self._draw(), status=self._status())
+
+    def record(self, path: object) -> None:
+        raise AssertionError("it is not recorded")
+
+    def finish(self) -> None:
+        pass
+
+    def news(self) -> None:
+        return None
+
+    def _status(self) -> Status:
+        slot = shown_slot(self._draw(), "luanti")
+        return replace(super()._status(), slot=None if slot is None else slot + 1)
 
     def _draw(self) -> Frame:
         frame = super()._draw()
         H, W = self.frame_shape
-        line = HOTBAR_LINES[self.hud]
+        line = HOTBAR_LINES["luanti"]
         rows = slice(round(line.top * H), round(line.bottom * H))
         shown = self._slots[max(0, len(self._slots) - 1 - self.late)]
         for slot in range(line.slots):

@@ -33,23 +33,23 @@ from conftest import random_steps, tiny_config, tiny_transformer, vpt_line
 from mutate import mutated, mutated_bytes, mutated_text
 from odd import packed, write_odd
 
-from client.controls import read_bindings
-from client.game import Game, Resume
-from client.playback import ReplayWorld, date_of, name_of, usable
-from client.recording import RecordedWorld
-from client.sessions import row_of
-from client.simulation import verify
-from client.timeline import timeline_of
+from client.play.controls import read_bindings
+from client.play.game import Game
+from client.play.recording import RecordedWorld
+from client.sessions.listing import row_of
+from client.sessions.playback import ReplayWorld, date_of, name_of, usable
+from client.sessions.resume import Resume
+from client.sessions.simulation import verify
+from client.sessions.timeline import timeline_of
 from recordings.format import HEADER, INDEX, MARKER, RECORD, STEP
 from recordings.reader import read_session
 from scripts.ship_checkpoint import read_starts
 from worldmodel.checkpoint import CONFIG_FILE
 from worldmodel.data.clips import read_actions
 from worldmodel.data.frames import write_json
-from worldmodel.evaluation.provenance import provenance
+from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import (
     STARTS_FILE,
-    StartScene,
     load_config,
     load_sampler,
     load_starts,
@@ -59,7 +59,7 @@ from worldmodel.model.loading import (
 )
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Action, WorldModelError
+from worldmodel.types import Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 ROOT = Path(__file__).resolve().parent.parent

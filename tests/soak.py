@@ -24,10 +24,10 @@ import numpy as np
 import tyro
 from fuzz import RESULTS, memory, note
 
-from client.recording import RecordedWorld
+from client.play.recording import RecordedWorld
 from recordings.reader import read_session
 from worldmodel.data.random_play import random_actions
-from worldmodel.evaluation.provenance import provenance
+from worldmodel.measure.provenance import provenance
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 

@@ -10,15 +10,15 @@ import pytest
 
 from scripts import evaluate_against_game
 from scripts.evaluate_against_game import Arguments, main
-from worldmodel.evaluation.against_run import AgainstOptions, claim, record_real, run_trials, write_results
-from worldmodel.evaluation.against_scores import FALSE_ALARM, QUESTIONS, Result, answers, bars_of, score, scores_of
-from worldmodel.evaluation.block_rule import STANDS, change_shown, stands
-from worldmodel.evaluation.motion import world_weights
-from worldmodel.evaluation.neural_model import NeuralModel
-from worldmodel.evaluation.real_trials import Pose, change_mask, read_trial, really_happened, settled
-from worldmodel.evaluation.trials import KINDS, MOVES, PACES, SPEEDS, make_trial, name_of_walk
-from worldmodel.evaluation.view import EYE_HEIGHT, node_mask
-from worldmodel.evaluation.view_motion import view_turn
+from worldmodel.evaluation.beside_game.block_rule import STANDS, change_shown, stands
+from worldmodel.evaluation.beside_game.neural_model import NeuralModel
+from worldmodel.evaluation.beside_game.real_trials import Pose, change_mask, read_trial, really_happened, settled
+from worldmodel.evaluation.beside_game.run import AgainstOptions, claim, record_real, run_trials, write_results
+from worldmodel.evaluation.beside_game.scores import FALSE_ALARM, QUESTIONS, Result, answers, bars_of, score, scores_of
+from worldmodel.evaluation.beside_game.trials import KINDS, MOVES, PACES, SPEEDS, make_trial, name_of_walk
+from worldmodel.evaluation.beside_game.view import EYE_HEIGHT, node_mask
+from worldmodel.evaluation.beside_game.view_motion import view_turn
+from worldmodel.evaluation.metrics.motion import world_weights
 from worldmodel.games.luanti import build
 from worldmodel.games.luanti.build import missing_packages
 from worldmodel.games.luanti.controls import Event

@@ -14,13 +14,13 @@ from kernels.sampling import GREEDY
 from worldmodel.config import PRESETS
 from worldmodel.engine import bench as module
 from worldmodel.engine import choice, memory
-from worldmodel.engine.baseline import BaselineBackend
-from worldmodel.engine.bench import bench, fill_context, random_transformer
 from worldmodel.engine.choice import KV_CACHES, WEIGHTS, engine_flags, engine_name
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.memory import count_parameters
-from worldmodel.engine.roofline import PassCost, Roofline, pass_costs
+from worldmodel.measure.baseline import BaselineBackend
+from worldmodel.measure.bench import bench, fill_context, random_transformer
+from worldmodel.measure.roofline import PassCost, Roofline, pass_costs
 from worldmodel.settings import BenchOptions, EngineOptions
 from worldmodel.types import WorldModelError
 
@@ -32,8 +32,8 @@ def decoder_of(model, backend):
 @pytest.fixture
 def small_roofline(monkeypatch):
     """The device's limits, measured on little."""
-    monkeypatch.setattr("worldmodel.engine.roofline.COPY_BYTES", {"cpu": 1 << 20})
-    monkeypatch.setattr("worldmodel.engine.roofline.MATRIX_SIZE", {"cpu": 128})
+    monkeypatch.setattr("worldmodel.measure.roofline.COPY_BYTES", {"cpu": 1 << 20})
+    monkeypatch.setattr("worldmodel.measure.roofline.MATRIX_SIZE", {"cpu": 128})
 
 
 def test_the_command_measures_a_checkpoint_against_the_baseline(tiny_folder, capsys, small_roofline):

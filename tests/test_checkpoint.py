@@ -10,7 +10,6 @@ from conftest import random_steps, tiny_config, tiny_transformer
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.config import PRESETS, TransformerConfig
 from worldmodel.model.loading import (
-    StartScene,
     load_config,
     load_starts,
     load_tokenizer,
@@ -19,6 +18,7 @@ from worldmodel.model.loading import (
     save_world_model,
 )
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.types import StartScene
 
 
 @pytest.fixture

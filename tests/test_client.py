@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import FakeWorld, HotbarWorld
+from fakes import FakeWorld, HotbarWorld, PlainWorld
 from PIL import Image
 
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
@@ -21,19 +21,20 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 pygame = pytest.importorskip("pygame")
 
 from client import cli  # noqa: E402
-from client.actions import source_of  # noqa: E402
-from client.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
-from client.first_start import mark_file  # noqa: E402
-from client.game import Game  # noqa: E402
-from client.headless import HeadlessOptions, run_headless  # noqa: E402
-from client.layout import fit  # noqa: E402
-from client.loop import Client, WindowOptions  # noqa: E402
-from client.pictures import load_picture, save_picture  # noqa: E402
-from client.recording import RecordedWorld  # noqa: E402
-from client.runner import Pacer, Runner  # noqa: E402
-from client.screen import Screen  # noqa: E402
-from client.stats import Stats, percentile, process_start  # noqa: E402
-from client.window import run_window  # noqa: E402
+from client.play.actions import source_of  # noqa: E402
+from client.play.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.play.game import Game  # noqa: E402
+from client.play.headless import HeadlessOptions, run_headless  # noqa: E402
+from client.play.pictures import load_picture, save_picture  # noqa: E402
+from client.play.recording import RecordedWorld  # noqa: E402
+from client.play.runner import Pacer, Runner  # noqa: E402
+from client.play.stats import Stats, percentile, process_start  # noqa: E402
+from client.window.base import WindowOptions  # noqa: E402
+from client.window.first_start import mark_file  # noqa: E402
+from client.window.layout import fit  # noqa: E402
+from client.window.loop import Client  # noqa: E402
+from client.window.run import run_window  # noqa: E402
+from client.window.screen import Screen  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
 from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
@@ -269,7 +270,7 @@ def test_full_screen_does_not_pause(play):
 
 
 def shown(p):
-    return p.client.state.picture.slot
+    return p.client.state.picture.status.slot
 
 
 def notch(p, notches=-1):
@@ -345,7 +346,7 @@ def test_temperature_keys(play):
     p = play()
     p.press("-")
     p.press("-")
-    p.until(lambda: p.client.state.picture.sampler.temperature == 0.8)
+    p.until(lambda: p.client.state.picture.status.sampler.temperature == 0.8)
     p.press("=")
     p.until(lambda: p.world.sampler.temperature == 0.9)
     for _ in range(12):
@@ -368,17 +369,17 @@ def test_a_dropped_picture_is_the_context_again(play, tiny_folder, tmp_path):
     p.until(lambda: "not a readable picture" in p.client.toast)
     assert p.index() == played
     p.client.handle(pygame.Event(pygame.DROPFILE, file=str(tmp_path / "red.png")))
-    p.until(lambda: (neural.opening.tokens[-1] == expected).all() and neural.length == 0)
+    p.until(lambda: (neural.neural.opening.tokens[-1] == expected).all() and neural.length == 0)
 
 
 def test_a_world_that_has_no_pictures_of_its_own_says_so(play):
-    p = play(FakeWorld(neural=False, tick_rate=50.0))
+    p = play(PlainWorld(tick_rate=50.0))
     p.client.handle(pygame.Event(pygame.DROPFILE, file="x.png"))
     p.until(lambda: "cannot go on from a picture" in p.client.toast)
 
 
 def test_a_world_without_a_sampler_says_so(play):
-    p = play(FakeWorld(neural=False, tick_rate=50.0))
+    p = play(PlainWorld(tick_rate=50.0))
     p.press("=")
     assert "no temperature" in p.client.toast
 
@@ -532,7 +533,7 @@ def test_window_plays_given_actions_and_reports(capfd):
     assert world.actions == actions
     report = json.loads(capfd.readouterr().out)
     assert report["frames"] == 12
-    assert report["tokens_sha256"] == world.tokens_sha256
+    assert report["tokens_sha256"] == world.facts()["tokens_sha256"]
 
 
 # --- headless
@@ -633,7 +634,7 @@ def test_tiny_window_can_be_drawn():
 
 
 def a_view():
-    from client.screen import View
+    from client.window.screen import View
 
     frame = np.zeros((112, 192, 3), np.uint8)
     return View(frame, lines=((("a", "b"),),), lit=frozenset({"drop"}), badge="x", toast="y", help=True)
@@ -662,7 +663,7 @@ def test_saved_pictures_of_one_second_do_not_overwrite(tmp_path):
 def test_a_world_without_pictures_refuses_one(tmp_path):
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / "p.png")
     with pytest.raises(WorldModelError, match="cannot start from a picture"):
-        Game(FakeWorld(), tmp_path / "p.png").restart()
+        Game(PlainWorld(), tmp_path / "p.png").restart()
 
 
 def test_game_opens_a_users_picture_once_and_again_on_restart(tmp_path):
@@ -837,9 +838,10 @@ def checkpoint(tmp_path_factory):
     import torch
 
     from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
-    from worldmodel.model.loading import StartScene, save_starts, save_world_model
+    from worldmodel.model.loading import save_starts, save_world_model
     from worldmodel.model.transformer import VisualActionTransformer
     from worldmodel.tokenizers.image import ImageTokenizer
+    from worldmodel.types import StartScene
 
     torch.manual_seed(0)
     image = ImageTokenizerConfig(32, 48, encoder_channels=(8, 8), decoder_channels=(8, 8), levels=(4, 4))

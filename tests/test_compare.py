@@ -9,12 +9,12 @@ import pytest
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, tiny_transformer
 
 from client.cli import main
-from client.compare import ComparedWorld, compare
-from client.overlay import enlarged, with_keys, with_titles
+from client.sessions.compare import ComparedWorld, compare
+from client.sessions.overlay import enlarged, with_keys, with_titles
 from recordings.reader import read_session
-from worldmodel.model.loading import StartScene, load_tokenizer, save_starts, save_world_model
+from worldmodel.model.loading import load_tokenizer, save_starts, save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import Action
+from worldmodel.types import Action, StartScene
 
 STEPS = 12
 
@@ -133,7 +133,7 @@ def test_the_second_world_plays_on_as_one_looks(recorded, tiny_folder, tmp_path)
     assert not np.array_equal(seen[2], seen[3])
     for position in (3, 0, 5):  # but back, and to what was seen
         assert np.array_equal(world.seek(position).frame, seen[position])
-    assert dict(world.show(5).info["notes"])["PSNR"].endswith("dB")
+    assert dict(world.show(5).status.notes)["PSNR"].endswith("dB")
     world.close()
 
 

@@ -10,10 +10,10 @@ from conftest import vpt_line, write_clip
 
 from client.making import sweep
 from scripts import compare
-from worldmodel.evaluation.bars import bar_rows
-from worldmodel.evaluation.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
-from worldmodel.evaluation.following import count, score
-from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
+from worldmodel.evaluation.following.bars import bar_rows
+from worldmodel.evaluation.following.comparison import HEAD, OTHER_DATA, comparison, drift_ratio
+from worldmodel.evaluation.following.scores import count, score
+from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.settings import EngineOptions
 from worldmodel.types import BUTTONS, WorldModelError
 

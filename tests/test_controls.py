@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+from pathlib import Path
 
 import pytest
 
-from client.actions import source_of
-from client.controls import (
-    CLIENT_KEYS,
+from client.play.actions import source_of
+from client.play.controls import (
     DEFAULT_BINDINGS,
     DEGREES_PER_PIXEL,
     KEY_DEGREES_PER_SECOND,
@@ -27,6 +28,7 @@ from client.controls import (
     read_bindings,
     table_of,
 )
+from client.play.keys import CLIENT_KEYS, PLAY, REPLAY, commands_of, help_lines
 from worldmodel.data.random_play import random_actions
 from worldmodel.types import BUTTONS, NO_ACTION
 
@@ -263,6 +265,20 @@ def test_a_bindings_file_that_nobody_wrote_is_one_sentence(tmp_path, text):
 def test_missing_bindings_file(tmp_path):
     with pytest.raises(BindingsError, match="there is no file"):
         read_bindings(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("table", "window"), [(PLAY, "client.window.loop.Client"), (REPLAY, "client.window.replay_window.ReplayClient")]
+)
+def test_every_key_of_the_table_does_something_and_is_said_once(table, window):
+    module, _, name = window.rpartition(".")
+    made = getattr(importlib.import_module(module), name)
+    handlers = made.handlers(made.__new__(made))
+    assert set(commands_of(table).values()) == handlers.keys()
+    keys = [key for shortcut in table for key, _ in shortcut.commands]
+    assert len(keys) == len(set(keys))
+    readme = (Path(__file__).parent.parent / "client/README.md").read_text()
+    assert all(f"| {shown} | {said} |" in readme for shown, said in help_lines(table))
 
 
 def test_client_keys_have_no_default_binding():

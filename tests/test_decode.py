@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.decode_order import START, DecodeOrder, parse_order
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.guidance import Guidance
-from worldmodel.engine.openvino import OpenVinoBackend
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.openvino import OpenVinoBackend
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import WindowAttention
 from worldmodel.types import NO_ACTION, Action

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from worldmodel.evaluation.following import GROUPS, add_up, as_told, count, interval, score
-from worldmodel.evaluation.picture import EQUAL_PSNR, frechet_distance, psnr, sharpness, ssim
+from worldmodel.evaluation.following.scores import GROUPS, add_up, as_told, count, interval, score
+from worldmodel.evaluation.metrics.picture import EQUAL_PSNR, frechet_distance, psnr, sharpness, ssim
 from worldmodel.tokenizers.action import CAMERA_CENTRE, bin_to_camera
 from worldmodel.types import BUTTONS
 

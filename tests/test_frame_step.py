@@ -7,10 +7,10 @@ from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 
 from kernels.sampling import GREEDY, Sampler, philox, sample, uniforms
 from kernels.sampling_device import Settings, philox_device, sample_device, uniforms_device
-from worldmodel.engine.cuda_graph import GraphDecoder
+from worldmodel.engine.cuda.frame_step import FrameStep
+from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
-from worldmodel.engine.frame_step import FrameStep
+from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.types import Action
 

@@ -11,7 +11,7 @@ import soak
 from fuzz import KINDS, Arguments, Hang, Material, limited, tried
 from mutate import mutated, mutated_bytes, places
 
-from client.recording import RecordedWorld
+from client.play.recording import RecordedWorld
 from recordings.reader import read_session
 from worldmodel.types import WorldModelError
 

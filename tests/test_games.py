@@ -94,7 +94,7 @@ def test_minerls_failures_are_one_sentence():
     over = MineRLWorld(MineRLDouble(), "double", (90, 160))
     over.reset()
     steps = [over.step(NO_ACTION) for _ in range(31)]
-    assert steps[-1].info["notes"] == (("episode", "over: start again"),)
+    assert steps[-1].status.notes == (("episode", "over: start again"),)
     assert np.array_equal(steps[-1].frame, steps[-2].frame)
 
 

@@ -11,9 +11,9 @@ from worldmodel.types import WorldModelError
 
 @pytest.fixture
 def tiny_presets(monkeypatch):
-    monkeypatch.setattr("worldmodel.engine.bench.PRESETS", {"tiny": tiny_config(), "other": tiny_config("rows")})
-    monkeypatch.setattr("worldmodel.engine.roofline.COPY_BYTES", {"cpu": 1 << 20})
-    monkeypatch.setattr("worldmodel.engine.roofline.MATRIX_SIZE", {"cpu": 64})
+    monkeypatch.setattr("worldmodel.measure.bench.PRESETS", {"tiny": tiny_config(), "other": tiny_config("rows")})
+    monkeypatch.setattr("worldmodel.measure.roofline.COPY_BYTES", {"cpu": 1 << 20})
+    monkeypatch.setattr("worldmodel.measure.roofline.MATRIX_SIZE", {"cpu": 64})
 
 
 def test_parts_are_written_one_by_one_and_resumed(tiny_presets, tmp_path, capsys, monkeypatch):

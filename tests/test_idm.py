@@ -11,8 +11,8 @@ from conftest import TINY_TOKENIZER
 from worldmodel.checkpoint import CheckpointError, config_to_dict, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
-from worldmodel.evaluation.following import score
-from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, load_idm, read_actions, save_idm
+from worldmodel.evaluation.following.scores import score
+from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, load_idm, read_actions, save_idm
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.idm import IDMTraining, count_read, played, train_idm
 from worldmodel.types import BUTTONS, WorldModelError

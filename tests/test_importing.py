@@ -11,7 +11,7 @@ import torch
 from conftest import vpt_line, write_clip
 
 from client.cli import main
-from client.playback import ReplayWorld
+from client.sessions.playback import ReplayWorld
 from recordings.format import Marker
 from recordings.reader import Session, read_session
 from worldmodel.data.clips import read_clip
@@ -140,7 +140,7 @@ def test_session_to_clip_to_session(tmp_path):
 
 def played(world_folder, path):
     """A session with a branch: 6 steps, 2 back, 3 more."""
-    from client.recording import RecordedWorld
+    from client.play.recording import RecordedWorld
     from worldmodel.types import Action
 
     world = RecordedWorld(NeuralWorld(world_folder, EngineOptions(threads=1)))

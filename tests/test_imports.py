@@ -12,7 +12,7 @@ ALLOWED = {
     "worldmodel": {"kernels"},
     "recordings": {"worldmodel.types"},
     "client": {"worldmodel", "recordings", "kernels.sampling"},
-    "scripts": {"worldmodel", "recordings", "kernels", "client.making"},
+    "scripts": {"worldmodel", "recordings", "kernels", "client.making", "client.play", "client.script"},
 }
 FORBIDDEN_LIBRARIES = {"recordings": {"torch", "cupy", "pygame"}, "kernels": {"pygame"}, "worldmodel": {"pygame"}}
 
@@ -37,6 +37,63 @@ def test_imports_follow_the_arrows(room):
             assert top != "tests", where
             if top in ROOMS and top != room:
                 assert any(name == allowed or name.startswith(allowed + ".") for allowed in ALLOWED[room]), where
+
+
+WINGS = (
+    *("client.play", "client.window", "client.sessions", "client.making"),
+    *("worldmodel.data", "worldmodel.engine.host", "worldmodel.engine.cuda", "worldmodel.evaluation.beside_game"),
+    *("worldmodel.evaluation.following", "worldmodel.evaluation.metrics", "worldmodel.games", "worldmodel.lab"),
+    *("worldmodel.measure", "worldmodel.minecraft", "worldmodel.model", "worldmodel.readers", "worldmodel.training"),
+    *("worldmodel.worlds", "recordings", "kernels"),
+)
+"""Rooms within rooms: of several files each, by whose names an arrow is drawn. Any other file stands for itself."""
+
+
+def test_wings_are_the_folders():
+    for wing in WINGS:
+        assert (ROOT / wing.replace(".", "/") / "__init__.py").is_file(), wing
+
+
+def test_no_arrow_leads_back():
+    """Nothing imports, at any time, what imports it: neither a wing another one, nor a file another one."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for room in ROOMS[:-1]
+        for path in (ROOT / room).rglob("*.py")
+    }
+
+    def wing(module):
+        return next((wing for wing in WINGS if module == wing or module.startswith(f"{wing}.")), module)
+
+    arrows = {}
+    for module, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+                names = [name if name in modules else node.module for name in names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                if name in modules and wing(name) != wing(module):
+                    arrows.setdefault(wing(module), {}).setdefault(wing(name), f"{module} imports {name}")
+    done = set()
+
+    def visit(at, path):
+        assert at not in path, " -> ".join([*path[path.index(at) :], at]) + f": {arrows[path[-1]][at]}"
+        if at not in done:
+            for other in arrows.get(at, ()):
+                visit(other, [*path, at])
+            done.add(at)
+
+    for start in list(arrows):
+        visit(start, [])
+
+
+def test_pygame_is_in_the_window_alone():
+    for path in (ROOT / "client").rglob("*.py"):
+        if "window" not in path.relative_to(ROOT).parts:
+            assert not [name for name in imports(path) if name.split(".")[0] == "pygame"], path
 
 
 def test_nothing_dangerous():

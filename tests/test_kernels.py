@@ -13,11 +13,11 @@ from kernels.launch import FILES, OPTIONS, CupyLauncher, functions, has_cupy, so
 from kernels.sampling import GREEDY, Sampler, sample
 from kernels.sampling_device import Settings
 from kernels.weight_only import StoredWeight, linear, store
-from worldmodel.engine.cuda_graph import GraphDecoder
-from worldmodel.engine.frame_step import FrameStep
-from worldmodel.engine.kernel_ops import KERNELS, KernelOps, usable
-from worldmodel.engine.ops import LibraryOps
-from worldmodel.engine.ring import Ring
+from worldmodel.engine.cuda.frame_step import FrameStep
+from worldmodel.engine.cuda.graph import GraphDecoder
+from worldmodel.engine.cuda.kernel_ops import KERNELS, KernelOps, usable
+from worldmodel.engine.cuda.ops import LibraryOps
+from worldmodel.engine.cuda.ring import Ring
 from worldmodel.model.layout import BlockLayout
 from worldmodel.tokenizers.image import ImageTokenizer
 

@@ -16,7 +16,7 @@ from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
 from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
 from worldmodel.lab.train import Budget, train_autoencoder
-from worldmodel.training.loop import load_state
+from worldmodel.training.run.loop import load_state
 from worldmodel.types import WorldModelError
 
 HEIGHT, WIDTH = 48, 80
@@ -142,7 +142,7 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    from worldmodel.training import loop
+    from worldmodel.training.run import loop
 
     real = loop.save_state
     monkeypatch.setattr(loop, "save_state", killed)

@@ -10,7 +10,7 @@ from kernels.sampling import Sampler
 from worldmodel.config import TransformerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.lab.blocks import FAR, Blocks, farthest, lab_layout
 from worldmodel.lab.codes import Codes, SubCode
 from worldmodel.lab.packing import Packed, Packing

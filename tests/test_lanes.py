@@ -8,8 +8,8 @@ from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 from test_native import eager_of, needs_compiler
 
 from kernels.sampling import GREEDY, Sampler
+from worldmodel.engine.host.native import NativeDecoder, NativeLanes
 from worldmodel.engine.lanes import Gather, LaneDecoder, LaneStep, Turns
-from worldmodel.engine.native import NativeDecoder, NativeLanes
 from worldmodel.types import NO_ACTION, Action
 
 SAMPLERS = [Sampler(0.9, 0, 0.9, 0.6), GREEDY, Sampler(1.1, 4), Sampler(guidance=0.8)]

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from conftest import TINY_TOKENIZER, vpt_line, write_clip
+from conftest import vpt_line, write_clip
 from test_training import stored_clip, token_clip
 
 from client import making
 from client.cli import main
-from worldmodel.training import common
-from worldmodel.training.common import RunLog
+from worldmodel.training.run import common
+from worldmodel.training.run.common import RunLog
 from worldmodel.training.starts import pick_starts
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,13 +16,14 @@ os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 pygame = pytest.importorskip("pygame")
 
 from client import cli  # noqa: E402
-from client.actions import source_of  # noqa: E402
-from client.game import Game  # noqa: E402
-from client.loop import Client, WindowOptions  # noqa: E402
-from client.meter import CHUNK, WAITING, Compared, Meter, Reader, compare, summary  # noqa: E402
+from client.play.actions import source_of  # noqa: E402
+from client.play.game import Game  # noqa: E402
+from client.play.meter import CHUNK, WAITING, Compared, Meter, Reader, compare, summary  # noqa: E402
+from client.window.base import WindowOptions  # noqa: E402
+from client.window.loop import Client  # noqa: E402
 from worldmodel.checkpoint import CheckpointError  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
-from worldmodel.evaluation.idm import (  # noqa: E402
+from worldmodel.readers.idm import (  # noqa: E402
     IDMConfig,
     InverseDynamicsModel,
     ReadActions,

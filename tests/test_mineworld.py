@@ -13,11 +13,11 @@ from tests.conftest import vpt_line, write_clip
 from tests.released import HEIGHT, WIDTH, write_files
 from worldmodel.checkpoint import read_config
 from worldmodel.data.video import ClipError
-from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, save_idm
-from worldmodel.evaluation.mineworld import Transitions, protocol, vpt_bins
+from worldmodel.evaluation.following.mineworld import Transitions, protocol, vpt_bins
 from worldmodel.minecraft.lines import action_of, read_action_lines, read_literal
 from worldmodel.minecraft.scenes import find_scenes, likelier_lead, read_scene
 from worldmodel.model.loading import load_config, load_starts, load_world_model
+from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import BUTTONS, Action
 from worldmodel.worlds.neural import NeuralWorld
 

@@ -5,14 +5,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from client.controls import Controls, Wheel
-from client.game import Game
+from client.play.controls import Controls, Wheel
+from client.play.game import Game
 from kernels.sampling import GREEDY
 from worldmodel.checkpoint import stored_parameters
 from worldmodel.data.hud import SLOT_SHOWN_STEPS, shown_slot
 from worldmodel.engine.memory import count_parameters
-from worldmodel.evaluation.motion import DOWN, RIGHT, picture_shift, turns_followed
-from worldmodel.evaluation.presses import presses_shown
+from worldmodel.evaluation.following.presses import presses_shown
+from worldmodel.evaluation.metrics.motion import DOWN, RIGHT, picture_shift, turns_followed
 from worldmodel.model.loading import load_config
 from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action, World
@@ -43,13 +43,13 @@ def test_one_notch_of_the_wheel_selects_the_slot_beside_the_one_that_the_scene_o
     for start in range(nano.starts):
         game, controls = Game(nano, start), Controls()
         picture = game.restart()
-        opens.append(picture.slot)
-        controls.see_slot(picture.slot, picture.cut)
+        opens.append(picture.status.slot)
+        controls.see_slot(picture.status.slot, picture.cut)
         controls.handle(Wheel(-1))
         for _ in range(1 + SLOT_SHOWN_STEPS):
             picture = game.advance(controls.take(), 0.0)
-            controls.see_slot(picture.slot, picture.cut)
-        next_ones.append(picture.slot)
+            controls.see_slot(picture.status.slot, picture.cut)
+        next_ones.append(picture.status.slot)
     assert len(set(opens)) > 2
     assert next_ones == [slot % 9 + 1 for slot in opens]
 

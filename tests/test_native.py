@@ -14,10 +14,11 @@ from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 import kernels.native as library
 from kernels.native import NativeError, build, cpu_flags, usable_paths
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.engine import choice, native
+from worldmodel.engine import choice
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
-from worldmodel.engine.native import NativeDecoder, native_problem
+from worldmodel.engine.host import native
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.native import NativeDecoder, native_problem
 from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action
 from worldmodel.worlds.neural import NeuralWorld

@@ -13,11 +13,12 @@ import pytest
 from odd import packed, write_odd
 
 from client.cli import main
-from client.game import Game, Resume
-from client.playback import ReplayWorld, date_of, name_of, open_session
-from client.recording import RecordedWorld
-from client.simulation import verify
-from client.timeline import timeline_of
+from client.play.game import Game
+from client.play.recording import RecordedWorld
+from client.sessions.playback import ReplayWorld, date_of, name_of, open_session
+from client.sessions.resume import Resume
+from client.sessions.simulation import verify
+from client.sessions.timeline import timeline_of
 from recordings.check import Shapes, check_session
 from recordings.format import Marker, RecordingError, SamplerSettings, printable
 from recordings.reader import read_session

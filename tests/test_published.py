@@ -5,8 +5,15 @@ import pytest
 import torch
 
 from worldmodel.checkpoint import CheckpointError
-from worldmodel.evaluation.i3d import I3D
-from worldmodel.evaluation.published import LPIPS, _AlexNet, load_i3d, not_computed, published_metrics, video_features
+from worldmodel.evaluation.metrics.i3d import I3D
+from worldmodel.evaluation.metrics.published import (
+    LPIPS,
+    _AlexNet,
+    load_i3d,
+    not_computed,
+    published_metrics,
+    video_features,
+)
 from worldmodel.types import WorldModelError
 
 

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 
 from client.cli import main
-from client.playback import ReplayWorld
-from client.recording import RecordedWorld
-from client.simulation import simulate, verify
-from client.strips import make_strip
+from client.play.recording import RecordedWorld
+from client.sessions.playback import ReplayWorld
+from client.sessions.simulation import simulate, verify
+from client.sessions.strips import make_strip
 from recordings.format import SamplerSettings
 from recordings.reader import Session, read_session
 from recordings.writer import SessionWriter
@@ -214,8 +214,8 @@ def test_a_step_that_cannot_be_recorded_ends_the_recording_not_the_game(tiny_fol
 
 
 def test_the_window_says_at_once_that_a_recording_has_stopped(tiny_folder, tmp_path):
-    from client.actions import idle_actions, source_of
-    from client.runner import Runner
+    from client.play.actions import idle_actions, source_of
+    from client.play.runner import Runner
 
     def make(stage):
         world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions("eager", threads=1)))
@@ -253,7 +253,7 @@ def test_the_exit_code_of_a_window_tells_of_a_recording_that_stopped(tiny_folder
         return 0
 
     monkeypatch.setattr("client.cli.check_display", lambda *_: None)
-    monkeypatch.setattr("client.window.run_window", run)
+    monkeypatch.setattr("client.window.run.run_window", run)
     path = tmp_path / "a.wms"
     assert main(["play", "--world", str(tiny_folder), "--engine", "eager", "--record", str(path)]) == 2
     reason = "yaw must be a number below 1e18, got 1e+20"
@@ -333,7 +333,7 @@ def test_exports_that_cannot_be_written_are_refused_before_any_work(recorded, tm
     for name, message in (("folder.mp4", "that is a folder"), ("file", "File exists"), ("no/a.gif", "no folder")):
         assert main(["replay", str(recorded), "--export", str(tmp_path / name)]) == 2
         assert message in capsys.readouterr().err
-    monkeypatch.setattr("client.export.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("client.sessions.export.tempfile.TemporaryFile", refuse)
     for name in ("a.mp4", "clip"):
         assert main(["replay", str(recorded), "--export", str(tmp_path / name)]) == 2
         assert "cannot be written: Permission denied" in capsys.readouterr().err
@@ -486,9 +486,9 @@ def test_resume_goes_on_from_the_recorded_frame(recorded, tiny_folder, tmp_path,
 
 def test_the_runner_rewinds_while_the_key_is_held(tiny_folder):
     """Through the game loop: run, rewind, let go, and the picture is one that was seen before."""
-    from client.actions import source_of
-    from client.commands import Rewind
-    from client.runner import Runner
+    from client.play.actions import source_of
+    from client.play.commands import Rewind
+    from client.play.runner import Runner
     from worldmodel.data.random_play import random_actions
 
     runner = Runner(

@@ -14,8 +14,8 @@ pygame = pytest.importorskip("pygame")
 
 from test_client import Played, key  # noqa: E402
 
-from client.replay_window import ReplayClient  # noqa: E402
-from client.timeline import Timeline, timeline_of  # noqa: E402
+from client.sessions.timeline import Timeline, timeline_of  # noqa: E402
+from client.window.replay_window import ReplayClient  # noqa: E402
 from recordings.format import Marker  # noqa: E402
 from recordings.reader import Session  # noqa: E402
 
@@ -132,7 +132,7 @@ def test_what_is_shown(p):
 def test_the_help_is_on_replays(p):
     p.press("F1")
     assert p.client.view().help
-    shown = dict(p.client.help_on({"forward": "W"}))
+    shown = dict(p.client.screen.keys)
     assert shown["K"] == "keys on and off"
     assert "walk" not in shown.values()
 

@@ -11,11 +11,10 @@ import pytest
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 pygame = pytest.importorskip("pygame")
 
-from client.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
-from client.key_help import PLAY_KEYS, game_keys  # noqa: E402
-from client.replay_window import REPLAY_HINT, REPLAY_KEYS  # noqa: E402
-from client.screen import WINDOW, Screen, View  # noqa: E402
-from client.timeline import Timeline  # noqa: E402
+from client.play.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
+from client.play.keys import PLAY, REPLAY, REPLAY_HINT, game_keys, help_lines  # noqa: E402
+from client.sessions.timeline import Timeline  # noqa: E402
+from client.window.screen import WINDOW, Screen, View  # noqa: E402
 from worldmodel.data.hud import HUDS  # noqa: E402
 
 SIZES = (WINDOW, (1920, 1080), (3440, 1440), (1600, 560), (640, 700), (480, 280), (384, 224), (200, 150), (40, 30))
@@ -47,7 +46,7 @@ def screen_of():
     pygame.font.init()
 
     def make(size, name="play", smooth=True):
-        keys = REPLAY_KEYS if "replay" in name else (*game_keys(LABELS), *PLAY_KEYS)
+        keys = help_lines(REPLAY) if "replay" in name else (*game_keys(LABELS), *help_lines(PLAY))
         return Screen("test", LABELS, smooth, size, keys)
 
     yield make

@@ -18,8 +18,8 @@ from worldmodel.ending import Ended, Held, Signals
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training import world
-from worldmodel.training.common import Pace, RunLog
-from worldmodel.training.loop import Run
+from worldmodel.training.run.common import Pace, RunLog
+from worldmodel.training.run.loop import Run
 from worldmodel.training.world import train_world
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -153,7 +153,7 @@ def test_a_frozen_encoder_keeps_its_codes_while_the_decoder_learns(tmp_path):
 
 
 def test_openvino_decoder_equals_the_module():
-    from worldmodel.engine.openvino import OpenVinoDecoder
+    from worldmodel.engine.host.openvino import OpenVinoDecoder
 
     torch.manual_seed(0)
     tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()

@@ -19,9 +19,9 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training import common, stopping
-from worldmodel.training.common import cosine_lr, split_file
 from worldmodel.training.corruption import add_noise, make_stale
+from worldmodel.training.run import common, stopping
+from worldmodel.training.run.common import cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.types import Action
 

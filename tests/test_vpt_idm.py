@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from worldmodel.checkpoint import CheckpointError
-from worldmodel.evaluation import vpt_idm
-from worldmodel.evaluation.vpt_idm import (
+from worldmodel.readers import vpt_idm
+from worldmodel.readers.vpt_idm import (
     VPT_BUTTONS,
     VPTIDMConfig,
     VPTInverseDynamicsModel,

@@ -7,10 +7,10 @@ from conftest import random_steps, tiny_config, tiny_transformer
 
 from kernels.sampling import GREEDY
 from kernels.weight_only import DTYPES, linear, store
+from worldmodel.engine.cuda.weights import matrix_bytes, with_stored_weights
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
-from worldmodel.engine.weights import matrix_bytes, with_stored_weights
-from worldmodel.evaluation.weights import INT8_CACHE, format_costs
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.measure.formats import INT8_CACHE, format_costs
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.world import validation_loss
 

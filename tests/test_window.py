@@ -25,8 +25,8 @@ CENTRE = ("640", "400")
 PLAYER = """
 import json, sys
 from fakes import FakeWorld
-from client.loop import WindowOptions
-from client.window import run_window
+from client.window.base import WindowOptions
+from client.window.run import run_window
 log = open(sys.argv[1], "a", buffering=1)
 class Logged(FakeWorld):
     def step(self, action):
@@ -39,7 +39,7 @@ sys.exit(run_window(lambda stage: Logged(), WindowOptions()))
 REPLAYER = """
 import json, sys
 from client.cli import main
-from client.playback import ReplayWorld
+from client.sessions.playback import ReplayWorld
 log, show = open(sys.argv[1], "a", buffering=1), ReplayWorld.show
 def logged(world, position):
     log.write(json.dumps([position]) + "\\n")

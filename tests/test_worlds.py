@@ -18,8 +18,8 @@ from gymnasium.utils.env_checker import check_env
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.checkpoint import CheckpointError
 from worldmodel.engine.choice import pick_device
-from worldmodel.engine.cuda_graph import GraphDecoder
-from worldmodel.engine.frame_step import FrameStep
+from worldmodel.engine.cuda.frame_step import FrameStep
+from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.model.loading import load_sampler, save_world_model
 from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -206,7 +206,7 @@ def test_the_screen_says_what_the_engine_is_doing(tiny_folder):
     world._built = replace(world._built, decoder=decoder, pixels=decoder.pixels)
     world.reset(1, seed=2)
     step = world.step(Action(yaw=5.0))
-    assert step.info["notes"] == (("engine", "eager"),)
+    assert step.status.notes == (("engine", "eager"),)
     assert (step.frame == world.pixels(step.tokens)).all()
 
 

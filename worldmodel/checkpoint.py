@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from worldmodel.checks import check_value, field_types
-from worldmodel.data.locking import unfinished
+from worldmodel.locking import unfinished
 from worldmodel.parsing import parse_json, quoted, read_json
 from worldmodel.types import WorldModelError
 

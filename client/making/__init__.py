@@ -6,14 +6,13 @@ need torch.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from importlib import import_module
 from typing import Annotated, Any, Union
 
-from worldmodel.training.stopping import require_extra
-from worldmodel.training.stopping import say_stopped as stopped  # noqa: F401
+from worldmodel.training.run.stopping import require_extra
+from worldmodel.training.run.stopping import say_stopped as stopped  # noqa: F401
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +79,3 @@ def complete() -> dict[str, Any]:
         what = tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[Union[tuple(inside)]]]  # noqa: UP007
         groups[group] = make_dataclass(group.capitalize(), [("what", what)], namespace={"__doc__": about})
     return {**groups, **{name: kind for name, kind in kinds.items() if " " not in name}}
-
-
-def script(*words: str) -> int:
-    """What a script does that is the door of the command of these words. Returns the exit code."""
-    from client.__main__ import main
-
-    return main([*words, *sys.argv[1:]])

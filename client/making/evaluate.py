@@ -22,21 +22,21 @@ from worldmodel.data.clips import ClipError, check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.played import decode_tokens
 from worldmodel.data.tokens import build_token_store
-from worldmodel.evaluation.comparison import camera_off, mean_psnr
-from worldmodel.evaluation.drift import drift_scores, random_play
-from worldmodel.evaluation.episodes import Episode, generate, pick_episodes
-from worldmodel.evaluation.hotbar import KEPT_FRAMES, WALK, hotbar_kept
-from worldmodel.evaluation.idm import PRETRAINED_IDM
-from worldmodel.evaluation.mineworld import CONTEXT, SAMPLING, clip_episodes
-from worldmodel.evaluation.page import write_page
-from worldmodel.evaluation.provenance import provenance
-from worldmodel.evaluation.published import not_computed, published_metrics
-from worldmodel.evaluation.reader import ActionReader, load_reader
-from worldmodel.evaluation.speed import time_frames
-from worldmodel.evaluation.tables import write_tables
-from worldmodel.evaluation.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
+from worldmodel.evaluation.following.comparison import camera_off, mean_psnr
+from worldmodel.evaluation.following.drift import drift_scores, random_play
+from worldmodel.evaluation.following.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.following.hotbar import KEPT_FRAMES, WALK, hotbar_kept
+from worldmodel.evaluation.following.mineworld import CONTEXT, SAMPLING, clip_episodes
+from worldmodel.evaluation.following.page import write_page
+from worldmodel.evaluation.following.tables import write_tables
+from worldmodel.evaluation.following.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
+from worldmodel.evaluation.metrics.published import not_computed, published_metrics
+from worldmodel.measure.provenance import provenance
+from worldmodel.measure.speed import time_frames
 from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.parsing import read_json
+from worldmodel.readers.idm import PRETRAINED_IDM
+from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, SamplingOptions
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
@@ -78,7 +78,7 @@ class Arguments:
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
     sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
     lpips: Path | None = None
-    """Published weights of LPIPS; see worldmodel/evaluation/published.py. Default: LPIPS is not computed."""
+    """Published weights of LPIPS; see worldmodel/evaluation/metrics/published.py. Default: LPIPS is not computed."""
     fvd: Path | None = None
     """Published weights of FVD's network. Default: FVD is not computed."""
     timed: int = 100

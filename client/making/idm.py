@@ -14,11 +14,11 @@ import torch
 import tyro
 
 from worldmodel.data.frames import open_clips, write_json
-from worldmodel.evaluation.following import add_up, score
-from worldmodel.evaluation.idm import IDMConfig, save_idm
+from worldmodel.evaluation.following.scores import add_up, score
 from worldmodel.model.loading import load_tokenizer
-from worldmodel.training.common import DONE
+from worldmodel.readers.idm import IDMConfig, save_idm
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
+from worldmodel.training.run.common import DONE
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import Literal
 import numpy as np
 
 from worldmodel.checkpoint import CONFIG_FILE, config_to_dict, read_config
-from worldmodel.data.locking import unfinished
+from worldmodel.locking import unfinished
 from worldmodel.minecraft.scenes import encode, find_scenes, likelier_lead, read_scene, start_scene
 from worldmodel.minecraft.weights import Files, Reading, import_weights
-from worldmodel.model.loading import StartScene, WorldModel, load_world_model, save_starts
-from worldmodel.types import NO_ACTION, WorldModelError
+from worldmodel.model.loading import WorldModel, load_world_model, save_starts
+from worldmodel.types import NO_ACTION, StartScene, WorldModelError
 
 GREY = 128
 

@@ -20,14 +20,14 @@ from worldmodel.checkpoint import SHORT_HASH
 from worldmodel.data.clips import check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import build_token_store
-from worldmodel.evaluation.episodes import pick_episodes
-from worldmodel.evaluation.idm import PRETRAINED_IDM
-from worldmodel.evaluation.provenance import provenance
-from worldmodel.evaluation.reader import ActionReader, load_reader
-from worldmodel.evaluation.speed import time_frames
-from worldmodel.evaluation.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.evaluation.following.episodes import pick_episodes
+from worldmodel.evaluation.following.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.measure.provenance import provenance
+from worldmodel.measure.speed import time_frames
 from worldmodel.model.loading import load_config
 from worldmodel.parsing import read_json
+from worldmodel.readers.idm import PRETRAINED_IDM
+from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, check_settings, option_of
 from worldmodel.types import WorldModelError
 from worldmodel.worlds.neural import NeuralWorld

@@ -14,7 +14,7 @@ import tyro
 
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import open_clips, write_json
-from worldmodel.training.common import DONE
+from worldmodel.training.run.common import DONE
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
 
 

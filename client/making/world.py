@@ -26,8 +26,8 @@ from worldmodel.minecraft.shards import is_shards, open_shards, pictured
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import DONE
-from worldmodel.training.stopping import rank
+from worldmodel.training.run.common import DONE
+from worldmodel.training.run.stopping import rank
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.worlds.neural import find_recorded
 

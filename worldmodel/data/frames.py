@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from worldmodel.data.clips import ClipError, ClipReader, find_clips, plan_clip, read_clip
-from worldmodel.data.locking import building, unfinished
 from worldmodel.ending import ENDING
+from worldmodel.locking import building, unfinished
 from worldmodel.parsing import read_json
 from worldmodel.types import BUTTONS, Action, WorldModelError
 

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
-from worldmodel.data.locking import building, unfinished
 from worldmodel.data.windows import Windows
+from worldmodel.locking import building, unfinished
 from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 

@@ -13,15 +13,15 @@ import torch
 
 from kernels.launch import CupyLauncher, has_cupy
 from worldmodel.config import WorldModelConfig
-from worldmodel.engine.cuda_graph import GraphDecoder
+from worldmodel.engine.cuda.frame_step import FrameStep
+from worldmodel.engine.cuda.graph import GraphDecoder
+from worldmodel.engine.cuda.kernel_ops import KernelOps, usable
+from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
 from worldmodel.engine.forks import forked
-from worldmodel.engine.frame_step import FrameStep
-from worldmodel.engine.kernel_ops import KernelOps, usable
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.memory import check_memory, memory_problem
-from worldmodel.engine.native import NativeDecoder, default_threads, native_problem
-from worldmodel.engine.ops import LibraryOps
 from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.model.loading import WorldModel
 from worldmodel.settings import EngineOptions
@@ -187,7 +187,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         notices = (f"the native engine cannot be had: {problem}; {name} plays",)
     tables = InputTables.of(model.transformer)
     if name == "openvino":
-        from worldmodel.engine.openvino import OpenVinoBackend
+        from worldmodel.engine.host.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model.transformer, threads, guided)
         pixels = pixel_decoder(model.tokenizer, threads)
@@ -215,7 +215,7 @@ def pixel_decoder(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Toke
     """tokens (places,) -> frame, the fastest way that works on this CPU."""
     if not has_openvino() or tokenizer.config.pyramid:
         return eager_pixels(tokenizer)
-    from worldmodel.engine.openvino import OpenVinoDecoder
+    from worldmodel.engine.host.openvino import OpenVinoDecoder
 
     return OpenVinoDecoder(tokenizer, threads)
 

@@ -14,9 +14,9 @@ from typing import Any
 import av
 
 from worldmodel.data.clips import action_lines
-from worldmodel.data.locking import unfinished
 from worldmodel.data.random_play import random_actions
 from worldmodel.data.video import TICKS_PER_SECOND
+from worldmodel.locking import unfinished
 from worldmodel.types import Action, Frame, Step, World, WorldModelError
 
 QUALITY = {"crf": "18", "preset": "veryfast"}
@@ -121,7 +121,7 @@ def record_clips(world: World, folder: Path, clips: int, frames: int, seed: int,
         recorder.reset(number % world.starts, seed + number)
         for _ in range(frames):
             step = recorder.step(next(actions))
-            if dict(step.info.get("notes", ())).get("episode"):
+            if dict(step.status.notes).get("episode"):
                 break  # over: nothing that comes now is the result of an action
         recorder.finish()
         yield path

@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 
 from worldmodel.games.pictures import fit
-from worldmodel.types import BUTTONS, Action, Frame, Step, WorldModelError
+from worldmodel.types import BUTTONS, NOTHING_TO_TELL, Action, Frame, Status, Step, WorldModelError
 
 STARTS = 8
 MAX_SEED = 2**31
@@ -131,8 +131,8 @@ class GymnasiumWorld:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
             raise WorldModelError(f"{self.name} renders {picture.dtype} {picture.shape}, not uint8 (H, W, 3)")
         self._frame = fit(picture, *self.frame_shape)
-        info = {"notes": (("episode", "over: start again"),)} if self._over else {}
-        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, info=info)
+        status = Status(notes=(("episode", "over: start again"),)) if self._over else NOTHING_TO_TELL
+        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, status=status)
 
 
 def named_action(action: Action, space: Mapping[str, Any] | spaces.Dict) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.games.pictures import fit
-from worldmodel.types import BUTTONS, Action, Frame, Step, WorldModelError
+from worldmodel.types import BUTTONS, NOTHING_TO_TELL, Action, Frame, Status, Step, WorldModelError
 
 TICK_RATE = 20.0
 STARTS = 8
@@ -94,8 +94,8 @@ class MineRLWorld:
         if observation is not None:
             self._frame = fit(np.asarray(observation["pov"], np.uint8), *self.frame_shape)
         assert self._frame is not None, "there is a first observation"
-        info = {"notes": (("episode", "over: start again"),)} if self._over else {}
-        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, info=info)
+        status = Status(notes=(("episode", "over: start again"),)) if self._over else NOTHING_TO_TELL
+        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, status=status)
 
 
 def _said(error: object) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from worldmodel.games.pictures import fit
-from worldmodel.types import HOTBAR, Action, Frame, Step, WorldModelError
+from worldmodel.types import HOTBAR, NOTHING_TO_TELL, Action, Frame, Status, Step, WorldModelError
 
 TICS_PER_SECOND = 35
 TICK_RATE = 10.0
@@ -129,5 +129,5 @@ class VizdoomWorld:
         if state is not None:
             self._frame = fit(state.screen_buffer, *self.frame_shape)
         over = self._game.is_episode_finished()
-        info = {"notes": (("episode", "over: start again"),)} if over else {}
-        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, info=info)
+        status = Status(notes=(("episode", "over: start again"),)) if over else NOTHING_TO_TELL
+        return Step(self._frame.copy(), timings={"game": time.perf_counter() - began}, status=status)

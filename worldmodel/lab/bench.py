@@ -27,11 +27,9 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_store, write_json
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip, WindowSampler, save_array
-from worldmodel.evaluation.episodes import Episode, pick_episodes
-from worldmodel.evaluation.following import add_up, as_told, count, score
-from worldmodel.evaluation.idm import InverseDynamicsModel, load_idm, read_actions
-from worldmodel.evaluation.picture import frechet_distance, psnr, sharpness, ssim
-from worldmodel.evaluation.provenance import provenance
+from worldmodel.evaluation.following.episodes import Episode, pick_episodes
+from worldmodel.evaluation.following.scores import add_up, as_told, count, score
+from worldmodel.evaluation.metrics.picture import frechet_distance, psnr, sharpness, ssim
 from worldmodel.lab import scores
 from worldmodel.lab.autoencoder import MOVE, Condition, LabTokenizer
 from worldmodel.lab.packing import Packing
@@ -39,6 +37,8 @@ from worldmodel.lab.presets import Variant
 from worldmodel.lab.sequence import LabDecoder, LabTransformer, Prior, head_radices
 from worldmodel.lab.table import DRAWN_SHARES, KEPT_SHARES, read_rows
 from worldmodel.lab.train import HUD, Budget, move_vectors, moves_of, train_autoencoder, train_lab_world, train_prior
+from worldmodel.measure.provenance import provenance
+from worldmodel.readers.idm import InverseDynamicsModel, load_idm, read_actions
 from worldmodel.tokenizers.action import ActionTokenizer, bin_to_camera, camera_bins
 from worldmodel.tokenizers.image import to_frames, to_pixels
 from worldmodel.training.idm import count_read, played

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.evaluation.comparison import markdown
+from worldmodel.evaluation.following.comparison import markdown
 from worldmodel.lab.presets import BASELINE, PRESETS
 from worldmodel.types import WorldModelError
 

@@ -19,17 +19,17 @@ from worldmodel.config import TransformerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import loss_weights
 from worldmodel.data.tokens import TokenClip, WindowSampler
-from worldmodel.evaluation.idm import SHRINK, InverseDynamicsModel
 from worldmodel.lab.autoencoder import CONDITION_DROP, MOVE_DEGREES, Condition, LabTokenizer, TokenizerParts
 from worldmodel.lab.blocks import Blocks
 from worldmodel.lab.codes import Codes
 from worldmodel.lab.packing import Packed, Packing
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
 from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, is_chained, world_config
+from worldmodel.readers.idm import SHRINK, InverseDynamicsModel
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.training.common import Pace, autocast, cosine_lr, update_average
 from worldmodel.training.corruption import noisy
-from worldmodel.training.loop import Run, Stateful
+from worldmodel.training.run.common import Pace, autocast, cosine_lr, update_average
+from worldmodel.training.run.loop import Run, Stateful
 from worldmodel.training.tokenizer import PERTURB_RAMP, TokenizerTraining, windowed_ssim
 from worldmodel.training.world import Optimizers, WorldTraining
 from worldmodel.types import WorldModelError

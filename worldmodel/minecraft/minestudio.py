@@ -12,8 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from worldmodel.data.locking import unfinished
 from worldmodel.data.video import ClipError
+from worldmodel.locking import unfinished
 from worldmodel.types import WorldModelError
 
 KEY = re.compile(r"\('?([\w.\-]{1,120})'?, (\d{1,9})\)")

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from worldmodel.data.video import ClipError, fit_to, fitted, open_video, pictures
 from worldmodel.minecraft.lines import read_action_lines
-from worldmodel.model.loading import StartScene, WorldModel
+from worldmodel.model.loading import WorldModel
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
-from worldmodel.types import Action
+from worldmodel.types import Action, StartScene
 
 LINES = (".jsonl", ".json", ".txt")
 BATCH = 8  # pictures that are encoded at once: a pyramid takes a gigabyte for so many

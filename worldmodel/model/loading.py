@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -23,10 +22,11 @@ from worldmodel.checkpoint import (
     write_checkpoint,
 )
 from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
-from worldmodel.data.locking import unfinished
+from worldmodel.locking import unfinished
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.types import StartScene
 
 STARTS_FILE = "starts.safetensors"
 MAX_STARTS_BYTES = 64 << 20
@@ -41,14 +41,6 @@ class WorldModel:
     config: WorldModelConfig
     tokenizer: ImageTokenizer
     transformer: VisualActionTransformer
-
-
-@dataclass(frozen=True, slots=True)
-class StartScene:
-    """An opening context. tokens: int32 (n, places); actions: int32 (n - 1, 11) between them."""
-
-    tokens: NDArray[np.int32]
-    actions: NDArray[np.int32]
 
 
 def load_tokenizer(folder: Path, known: str = "") -> ImageTokenizer:

@@ -22,15 +22,15 @@ from tqdm import tqdm
 
 from worldmodel.checkpoint import load_weights
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.locking import building, unfinished
 from worldmodel.data.windows import Windows
-from worldmodel.evaluation.following import Counts, as_told, count
-from worldmodel.evaluation.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
+from worldmodel.evaluation.following.scores import Counts, as_told, count
+from worldmodel.locking import building, unfinished
+from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
-from worldmodel.training.loop import Run
-from worldmodel.training.stopping import say_stopped
+from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.run.loop import Run
+from worldmodel.training.run.stopping import say_stopped
 from worldmodel.types import BUTTONS
 
 CHUNK = 32  # frames that the image tokenizer takes at once

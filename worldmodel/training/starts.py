@@ -9,8 +9,8 @@ import numpy as np
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip
 from worldmodel.data.windows import Windows
-from worldmodel.evaluation.episodes import black
-from worldmodel.model.loading import StartScene
+from worldmodel.evaluation.following.episodes import black
+from worldmodel.types import StartScene
 
 SCENES = 10
 TRIED = 24  # places of each part of the clips

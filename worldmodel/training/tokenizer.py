@@ -26,10 +26,10 @@ from worldmodel.checkpoint import config_to_dict, load_weights, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
-from worldmodel.evaluation.picture import psnr, sharpness, ssim
+from worldmodel.evaluation.metrics.picture import psnr, sharpness, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, update_average
-from worldmodel.training.loop import Run
+from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.run.loop import Run
 
 PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
 PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in

@@ -25,18 +25,18 @@ from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
-from worldmodel.evaluation.episodes import pick_episodes
-from worldmodel.evaluation.picture import psnr
-from worldmodel.evaluation.rollout import Rollout, roll_out, rollout_picture
+from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.evaluation.following.episodes import pick_episodes
+from worldmodel.evaluation.following.rollout import Rollout, roll_out, rollout_picture
+from worldmodel.evaluation.metrics.picture import psnr
 from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
 from worldmodel.training.corruption import add_noise, make_stale
-from worldmodel.training.loop import Run
+from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
+from worldmodel.training.run.loop import Run
+from worldmodel.training.run.stopping import processes, rank
 from worldmodel.training.starts import pick_starts
-from worldmodel.training.stopping import processes, rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,21 @@ from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, read_config, stored_parameters, weights_hash
-from worldmodel.data.hud import HOTBAR_LINES
+from worldmodel.data.hud import HOTBAR_LINES, shown_slot
 from worldmodel.engine.choice import ENGINES, Engine, build_engine, choose_device
 from worldmodel.engine.decoder import Decoder
 from worldmodel.engine.forks import enter
-from worldmodel.model.loading import StartScene, WorldModel, load_config, load_sampler, load_starts, load_world_model
+from worldmodel.model.loading import WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.types import Action, Frame, Step, Tokens, WorldModelError
+from worldmodel.types import Action, Frame, StartScene, Status, Step, Tokens, WorldModelError
 
 PRETRAINED = Path(__file__).resolve().parent.parent / "pretrained"
 FOLDERS_ABOVE = 3  # a recording, in which its checkpoint is looked for
@@ -195,7 +196,7 @@ class NeuralWorld:
         self._digest = hashlib.sha256()
         tokens = scene.tokens[-1].copy()
         picture = self.pixels(tokens)
-        return Step(picture, tokens, {"open": time.perf_counter() - began})
+        return Step(picture, tokens, {"open": time.perf_counter() - began}, self._status(picture))
 
     @torch.inference_mode()
     def scene_of(self, picture: Frame, repeats: int = 2) -> StartScene:
@@ -235,15 +236,39 @@ class NeuralWorld:
 
     def step(self, action: Action) -> Step:
         decoder, began = self.decoder, time.perf_counter()
-        tokens, _ = decoder.decode(self.actions.encode(action), self.sampler, self.seed, self.frame)
+        told = self.actions.encode(action)
+        tokens, _ = decoder.decode(told, self.sampler, self.seed, self.frame)
         decoded = time.perf_counter()
         frame = self.pixels(tokens)
         done = time.perf_counter()
         self.frame += 1
         self._digest.update(tokens.astype("<i4").tobytes())
-        stage = getattr(decoder, "stage", "graph")
-        notes = {} if stage == "graph" else {"notes": (("engine", stage),)}
-        return Step(frame, tokens.copy(), {"decode": decoded - began, "pixels": done - decoded}, notes)
+        timings = {"decode": decoded - began, "pixels": done - decoded}
+        return Step(frame, tokens.copy(), timings, self._status(frame), told=told)
+
+    def facts(self) -> dict[str, Any]:
+        """See worldmodel.types.Neural."""
+        return {
+            "engine": self.engine,
+            "device": str(self.device),
+            "checkpoint": self.folder,
+            "weights": self.weights,
+            "tokens_sha256": self.tokens_sha256,
+        }
+
+    def status_of(self, picture: Frame, filled: int) -> Status:
+        """What the world tells with a picture. filled: frames in the context then."""
+        slot = shown_slot(picture, self.hud) if self.hud is not None else None
+        stage = getattr(self.decoder, "stage", "graph")  # how far the CUDA engine is
+        return Status(
+            context=(filled, self.window),
+            sampler=self.sampler,
+            slot=None if slot is None else slot + 1,
+            notes=() if stage == "graph" else (("engine", stage),),
+        )
+
+    def _status(self, picture: Frame) -> Status:
+        return self.status_of(picture, self.filled)
 
     def close(self) -> None:
         pass

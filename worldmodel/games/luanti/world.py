@@ -17,7 +17,7 @@ from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP
 from worldmodel.games.luanti.controls import ActionMapper
 from worldmodel.games.luanti.game import GameOptions, LuantiGame
 from worldmodel.games.luanti.presets import DEFAULT_LAND, GAME
-from worldmodel.types import Action, Frame, Step, WorldModelError
+from worldmodel.types import Action, Frame, Status, Step, WorldModelError
 
 DEFAULT_OPTIONS = GameOptions()
 
@@ -79,7 +79,7 @@ class LuantiWorld:
 
     def _step(self, game: LuantiGame, began: float) -> Step:
         frame = reduce_frame(game.frame, *self.frame_shape)
-        return Step(frame, timings={"game": time.perf_counter() - began}, info={"state": game.state})
+        return Step(frame, timings={"game": time.perf_counter() - began}, status=Status(slot=game.state.slot + 1))
 
     def close(self) -> None:
         """Ends the game; a second call does nothing, and reset starts a new one."""

@@ -1,0 +1,1 @@
+"""Play without pygame: the game loop, its worker thread, controls, recording, the meter."""

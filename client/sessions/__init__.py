@@ -1,0 +1,1 @@
+"""What is done with recordings: listed, shown, simulated again, compared, exported, imported."""

@@ -1,0 +1,1 @@
+"""The CUDA engine: a frame in two captured graphs over a ring cache on the device."""

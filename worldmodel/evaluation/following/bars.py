@@ -1,0 +1,88 @@
+"""The bars that a shipped world must pass, and how far an evaluation is from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from worldmodel.evaluation.following.comparison import camera_off, drift_ratio, mean_psnr
+from worldmodel.evaluation.following.tally import MODEL, REAL, RECONSTRUCTED, REPEAT
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """value: of a scores.json, None if it cannot tell; bound: the least value that passes, or (at_most) the most."""
+
+    name: str
+    value: Callable[[dict[str, Any]], float | None]
+    bound: float
+    show: str = "{:.2f}"
+    at_most: bool = False
+
+    def met(self, value: float) -> bool:
+        return value <= self.bound if self.at_most else value >= self.bound
+
+
+def worst_group(scores: dict[str, Any]) -> float:
+    """The least share of its own ceiling that the macro F1 of a group has; of the groups that the clips use."""
+    model, real = (scores["following"][name]["groups"] for name in (MODEL, REAL))
+    return min(
+        model[group]["macro"]["f1"] / real[group]["macro"]["f1"] for group in real if real[group]["macro"]["support"]
+    )
+
+
+def camera_ratio(scores: dict[str, Any]) -> float | None:
+    """Degrees that the camera is off, over those of its ceiling; None if nothing is off there."""
+    model, real = (camera_off(scores["following"][name], "degrees") for name in (MODEL, REAL))
+    return model / real if real else None
+
+
+def following_kept(scores: dict[str, Any]) -> float:
+    """Macro F1 that is read from the tokenizer's reconstructions, over that of the recorded frames."""
+    return scores["following"][RECONSTRUCTED]["f1"] / scores["following"][REAL]["f1"]
+
+
+def edges_at_last(scores: dict[str, Any]) -> float | None:
+    """Sharpness of the last stretch of the long rollouts, over that of the recorded frames."""
+    rows = scores["drift"]
+    return rows[-1]["sharpness"] / scores["tokenizer"]["sharpness"] if rows else None
+
+
+BARS = (
+    Bar("macro F1 read from the tokenizer's pictures, of its ceiling", following_kept, 0.95, "{:.1%}"),
+    Bar("edges that the tokenizer keeps", lambda s: s["tokenizer"]["edges_kept"], 0.8, "{:.0%}"),
+    Bar("tokenizer PSNR, dB", lambda s: s["tokenizer"]["psnr"], 29.0),
+    Bar("hotbar slot read from the tokenizer's pictures", lambda s: s["tokenizer"]["slots_read"], 0.995, "{:.1%}"),
+    Bar("15-frame rollouts, PSNR, dB", lambda s: mean_psnr(s, MODEL), 22.0),
+    Bar("... over repeating the last frame, dB", lambda s: mean_psnr(s, MODEL) - mean_psnr(s, REPEAT), 4.0),
+    Bar("macro F1, of its ceiling", lambda s: s["following"][MODEL]["f1"] / s["following"][REAL]["f1"], 0.95, "{:.1%}"),
+    Bar("... of the worst group", worst_group, 0.85, "{:.1%}"),
+    Bar("camera error in degrees, times the ceiling's", camera_ratio, 1.2, at_most=True),
+    Bar("F1 of the last 100 of 1,800 frames, of that of the first", drift_ratio, 0.9, "{:.0%}"),
+    Bar("edges in the last 100 of 1,800 frames, of the recorded", edges_at_last, 0.8, "{:.0%}"),
+    Bar("frames a second, two cores", lambda s: s["speed"].get("fps"), 15.0, "{:.1f}"),
+)
+MEGABYTES = 45.0
+
+
+def cell(bar: Bar, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return bar.show.format(value) + ("" if bar.met(value) else " (missed)")
+
+
+def bar_rows(evaluations: list[dict[str, Any]], games: list[dict[str, Any]], megabytes: float) -> list[list[str]]:
+    """Rows of bar, bound, and a value for each evaluation. games: scores of scripts/evaluate_against_game.py."""
+    rows = [
+        [bar.name, ("at most " if bar.at_most else "at least ") + bar.show.format(bar.bound)]
+        + [cell(bar, bar.value(scores)) for scores in evaluations]
+        for bar in BARS
+    ]
+    size = Bar("weights, MB", lambda _: megabytes, MEGABYTES, "{:.1f}", at_most=True)
+    rows.append([size.name, f"at most {size.bound:.0f}", *[cell(size, megabytes)] * len(evaluations)])
+    for found in (found for game in games for found in game["bars"]):
+        name = f"{found['kind']}: {found['question']} for {found['away_seconds']:g} s"
+        text = f"{found['share']:.0%} ({found['hits']} of {found['n']})" + ("" if found["met"] else " (missed)")
+        rows.append([name, f"at least {found['bar']:.0%}", text, *["-"] * (len(evaluations) - 1)])
+    return rows

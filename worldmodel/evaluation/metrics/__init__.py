@@ -1,0 +1,1 @@
+"""Distances between pictures and videos, and how a picture moved."""

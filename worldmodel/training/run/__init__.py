@@ -1,0 +1,1 @@
+"""One training run: its steps, log, saves and ends."""
