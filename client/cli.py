@@ -23,6 +23,7 @@ from client.options import (
     Play,
     Replay,
     Sessions,
+    Web,
     check,
     check_replay,
     parse_start,
@@ -219,6 +220,7 @@ def _command(argv: Sequence[str] | None) -> int:
         "import": Import,
         "bench": Bench,
         "doctor": Doctor,
+        "web": Web,
         **(making.complete() if any(word.startswith("--tyro-") for word in words) else making.listed()),
     }
     if words == ["--version"]:
@@ -235,6 +237,10 @@ def _command(argv: Sequence[str] | None) -> int:
         return list_sessions(options.folder, options.strips)
     if isinstance(options, Bench):
         return run_bench(options)
+    if isinstance(options, Web):
+        from client.web.folder import write_web
+
+        return write_web(options.out, options.world, options.bits)
     if isinstance(options, Import):
         from client.sessions.importing import import_clips
 

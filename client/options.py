@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 
@@ -115,6 +116,18 @@ class Bench:
     bench: OmitArgPrefixes[BenchOptions] = field(default_factory=BenchOptions)
     json: bool = False
     """Print JSON instead of sentences."""
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """Write a folder that any static host can serve: in it, a world plays wholly in the browser's tab."""
+
+    out: Positional[Path]
+    """The folder: a new one, or one that this command wrote before."""
+    world: str = "nano"
+    """The world: "nano" (shipped), or a checkpoint's folder."""
+    bits: Literal[8, 16] = 8
+    """What the weights are stored in; 8 is half the download."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-
 
 
 @contextmanager
-def served(folder: Path, isolated: bool = True) -> Iterator[str]:
-    """The folder's address. isolated: with the headers that let a page have threads; else as `python -m http.server`."""
+def served(folder: Path, isolated: bool = True, asked: list[str] | None = None) -> Iterator[str]:
+    """The folder's address. isolated: with the headers that let a page have threads; else as `python -m http.server`.
+    asked: gets the paths that are asked for."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def end_headers(self) -> None:
@@ -27,7 +28,8 @@ def served(folder: Path, isolated: bool = True) -> Iterator[str]:
             super().end_headers()
 
         def log_message(self, *_: Any) -> None:
-            pass
+            if asked is not None:
+                asked.append(self.path)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     thread = threading.Thread(target=server.serve_forever)
@@ -58,10 +60,9 @@ def chromium(size: tuple[int, int] = (1100, 800), *arguments: str) -> Iterator[w
 
 def run(driver: webdriver.Chrome, body: str, *arguments: Any) -> Any:
     """What an async function of this body returns; `given` are its arguments. RuntimeError if it throws."""
-    script = (
-        "const [given, done] = arguments;"
-        f"(async () => {{ {body} }})().then(value => done({{ value }}), error => done({{ error: String(error.stack) }}));"
-    )
+    script = f"""const [given, done] = arguments;
+        (async () => {{ {body} }})().then(
+            (value) => done({{ value }}), (error) => done({{ error: String(error?.stack ?? error) }}))"""
     answer = driver.execute_async_script(script, list(arguments))
     if "error" in answer:
         raise RuntimeError(answer["error"])

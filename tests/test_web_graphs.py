@@ -8,7 +8,7 @@ from conftest import TINY_TOKENIZER, random_steps, tiny_config, tiny_transformer
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.eager import EagerBackend
+from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.web.backend import onnx_decoder, open_session
 from worldmodel.web.image_graph import build_image_decoder

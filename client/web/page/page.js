@@ -6,12 +6,6 @@ import { isolate } from "./isolation.js";
 import { buildTouch } from "./touch.js";
 
 const COUNTED = 20; // frames that the speed is measured over
-const KEYS = [
-  ["W A S D", "walk", "mouse, arrows", "look"], ["Space", "jump", "left button", "dig"],
-  ["Shift, Ctrl", "sneak, sprint", "right button", "place"], ["1..9, wheel", "hotbar", "Esc", "free the mouse, pause"],
-  ["Enter, N", "restart, next seed", "[ ]", "scenes"], [". ,", "pause, one step", "- =", "temperature"],
-];
-
 const at = (id) => document.getElementById(id);
 const screen = at("screen"), picture = screen.getContext("2d");
 
@@ -34,11 +28,7 @@ async function main() {
     showSetting(key);
     at(key).oninput = () => showSetting(key);
   }
-  at("keys").replaceChildren(...KEYS.map((row) => {
-    const line = document.createElement("tr");
-    for (const text of row) line.insertCell().textContent = text;
-    return line;
-  }));
+  at("keys").replaceChildren(...lines(game.described.help));
   listen();
   await restart();
   document.documentElement.dataset.ready = "true";
@@ -138,23 +128,34 @@ function fail(error) {
   at("progress").hidden = true;
 }
 
-/** Keys of the page itself go by what is printed on them. */
+/** The help, two of its lines side by side. */
+function lines(help) {
+  const half = Math.ceil(help.length / 2);
+  return help.slice(0, half).map((line, index) => {
+    const row = document.createElement("tr");
+    for (const text of [...line, ...(help[half + index] ?? [])]) row.insertCell().textContent = text;
+    return row;
+  });
+}
+
+/** By their names in world.json; their keys go by what is printed on them. */
 const commands = {
-  Enter: restart,
-  n: () => {
+  restart,
+  "next seed": () => {
     at("seed").value = seed() + 1n;
     restart();
   },
-  "[": () => move(-1),
-  "]": () => move(1),
-  ".": () => (playing ? pause() : play()),
-  ",": () => {
+  "previous scene": () => move(-1),
+  "next scene": () => move(1),
+  pause: () => (playing ? pause() : play()),
+  step: () => {
     if (playing) pause();
     single = true;
     cover(null);
   },
-  "-": () => change("temperature", -1),
-  "=": () => change("temperature", 1),
+  colder: () => change("temperature", -1),
+  warmer: () => change("temperature", 1),
+  "full screen": fullScreen,
 };
 
 function move(by) {
@@ -167,16 +168,23 @@ function change(key, by) {
   showSetting(key);
 }
 
+function fullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else at("stage").requestFullscreen?.();
+}
+
 function listen() {
   at("play").onclick = play;
   at("pause").onclick = () => (playing ? pause() : play());
   at("restart").onclick = at("scene").onchange = at("seed").onchange = () => restart();
-  at("full").onclick = () => (document.fullscreenElement ? document.exitFullscreen() : at("stage").requestFullscreen());
+  at("full").onclick = fullScreen;
   at("panel").onsubmit = (event) => event.preventDefault();
   addEventListener("keydown", (event) => {
     if (event.target.closest("#panel") || event.metaKey || event.altKey) return;
-    if (event.key in commands) {
-      if (!event.repeat) commands[event.key]();
+    const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
+    const command = commands[game.described.commands[key]];
+    if (command) {
+      if (!event.repeat) command();
     } else if (playing && !event.repeat) {
       controls.press(event.code);
     }
