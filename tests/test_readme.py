@@ -36,7 +36,7 @@ def test_every_script_is_named_and_every_name_is_a_script():
     assert named <= {path.name for path in (ROOT / "scripts").glob("*.py")}
 
 
-@pytest.mark.parametrize("command", ["play", "replay", "import", "sessions", "bench", "doctor"])
+@pytest.mark.parametrize("command", ["play", "replay", "import", "sessions", "bench", "doctor", "web"])
 def test_every_command_explains_itself(command):
     done = subprocess.run(
         [sys.executable, "-m", "client.cli", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -96,7 +96,8 @@ def test_actions_become_the_same_tokens(described):
 def test_controls_sum_motion_latch_short_presses_and_keep_held_keys():
     body = """({keys}) => {
         const c = new controls.Controls(keys, 0.15, 10), plain = (a) => ({...a, buttons: [...a.buttons].sort()});
-        c.press("KeyW"); c.press("Mouse0"); c.release("Mouse0"); c.motion(10, -4); c.motion(10, 0); c.press("ArrowRight");
+        c.press("KeyW"); c.press("Mouse0"); c.release("Mouse0"); c.press("ArrowRight");
+        c.motion(10, -4); c.motion(10, 0);
         const first = plain(c.take());
         c.release("ArrowRight"); c.wheel(2);
         const second = plain(c.take());
