@@ -25,10 +25,10 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.config import PRESETS
 from worldmodel.data.frames import write_json
 from worldmodel.engine.choice import eager_pixels
-from worldmodel.engine.decoder import Array, Backend, Decoder, FrameDecoder, InputTables, ring_entries
+from worldmodel.engine.decoder import Array, Backend, Decoder, FrameDecoder, InputTables, Pass, ring_entries
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
-from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoDecoder
+from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoPainter
 from worldmodel.engine.host.openvino_graphs import pass_widths
 from worldmodel.measure.bench import device_name, random_transformer
 from worldmodel.model.loading import WorldModel, load_starts, load_world_model
@@ -115,17 +115,8 @@ class OnnxBackend:
                 torch.onnx.export(ExportedPass(model), example, path, input_names=names, opset_version=18, dynamo=True)
                 self.sessions[width] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    def run(
-        self,
-        x: Array,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
-        n = len(x)
+    def run(self, one: Pass) -> Array:
+        n = len(one.x)
         width = min(w for w in self.sessions if w >= n)
 
         def padded(array: NDArray[np.floating], fill: float = 0.0) -> Array:
@@ -135,24 +126,24 @@ class OnnxBackend:
 
         mask = np.zeros((width, width), np.float32)
         mask[:, n:] = MASKED
-        mask[:n, :n] = np.where(own, 0, MASKED)
+        mask[:n, :n] = np.where(one.own, 0, MASKED)
         feed = {
-            "x": padded(x),
-            "cos": padded(cos),
-            "sin": padded(sin),
-            "past": padded(np.where(past, 0, MASKED), float(MASKED)),
+            "x": padded(one.x),
+            "cos": padded(one.cos),
+            "sin": padded(one.sin),
+            "past": padded(np.where(one.past, 0, MASKED), float(MASKED)),
             "own": mask,
             "keys": self.keys,
             "values": self.values,
         }
         out, keys, values = self.sessions[width].run(None, feed)  # type: ignore[attr-defined]
         row = 0
-        for part in slots:
+        for part in one.slots:
             count = part.stop - part.start
             self.keys[:, :, part] = keys[:, :, row : row + count]
             self.values[:, :, part] = values[:, :, row : row + count]
             row += count
-        return out[logits]
+        return out[one.logits]
 
 
 def _decoder(name: str, model: WorldModel, threads: int) -> Decoder:
@@ -210,7 +201,7 @@ def main(args: Arguments) -> None:
             decoder.decode(walk, sampler, 0, index)
             seconds[name].append(time.perf_counter() - began)
     pictures: dict[str, list[float]] = {"eager": [], "openvino": []}
-    painters = {"eager": eager_pixels(model.tokenizer), "openvino": OpenVinoDecoder(model.tokenizer, threads)}
+    painters = {"eager": eager_pixels(model.tokenizer), "openvino": OpenVinoPainter(model.tokenizer, threads)}
     for _ in range(args.frames):
         for name, paint in painters.items():
             began = time.perf_counter()

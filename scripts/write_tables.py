@@ -391,7 +391,7 @@ def filled(text: str) -> str:
 
 def main(args: Arguments) -> None:
     stale = []
-    for folder in (ROOT, ROOT / "client", NANO, IDM, LUANTI):
+    for folder in (ROOT, ROOT / "client", BENCHMARKS, NANO, IDM, LUANTI):
         path = folder / "README.md"
         text = path.read_text()
         new = filled(text)

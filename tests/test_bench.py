@@ -12,12 +12,12 @@ from conftest import random_steps, tiny_config, tiny_transformer
 from client.cli import main
 from kernels.sampling import GREEDY
 from worldmodel.config import PRESETS
-from worldmodel.engine import bench as module
 from worldmodel.engine import choice, memory
 from worldmodel.engine.choice import KV_CACHES, WEIGHTS, engine_flags, engine_name
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.memory import count_parameters
+from worldmodel.measure import bench as module
 from worldmodel.measure.baseline import BaselineBackend
 from worldmodel.measure.bench import bench, fill_context, random_transformer
 from worldmodel.measure.roofline import PassCost, Roofline, pass_costs

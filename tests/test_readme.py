@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READMES = [
     ROOT / "README.md",
     ROOT / "client/README.md",
+    ROOT / "benchmarks/README.md",
     ROOT / "worldmodel/pretrained/nano/README.md",
     ROOT / "worldmodel/games/luanti/README.md",
 ]
@@ -23,7 +24,7 @@ def test_figures_come_from_the_files_that_measured_them():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["main", "client", "nano", "luanti"])
+@pytest.mark.parametrize("readme", READMES, ids=["main", "client", "benchmarks", "nano", "luanti"])
 def test_pictures_and_links_are_there(readme):
     text = readme.read_text()
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]

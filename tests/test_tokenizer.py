@@ -153,13 +153,13 @@ def test_a_frozen_encoder_keeps_its_codes_while_the_decoder_learns(tmp_path):
 
 
 def test_openvino_decoder_equals_the_module():
-    from worldmodel.engine.host.openvino import OpenVinoDecoder
+    from worldmodel.engine.host.openvino import OpenVinoPainter
 
     torch.manual_seed(0)
     tokenizer = ImageTokenizer(TINY_TOKENIZER).eval()
     for parameter in tokenizer.decoder.parameters():
         torch.nn.init.normal_(parameter, std=0.2)  # also the blocks that start as the identity
-    fast = OpenVinoDecoder(tokenizer, threads=1)
+    fast = OpenVinoPainter(tokenizer, threads=1)
     for seed in range(3):
         codes = torch.randint(0, 16, (15,), generator=torch.Generator().manual_seed(seed))
         with torch.no_grad():

@@ -69,7 +69,7 @@ class ReplayWorld(Playback):
     """A recording, decoded by the image tokenizer alone. RecordingError if its tokens are of another one."""
 
     def __init__(self, session: Session, folder: Path, threads: int = 0) -> None:
-        from worldmodel.engine.choice import pixel_decoder
+        from worldmodel.engine.choice import painter_of
         from worldmodel.model.loading import load_tokenizer
 
         header = session.header
@@ -84,7 +84,7 @@ class ReplayWorld(Playback):
         known = (first, *(record.tokens for record in session.steps))
         self._tokens: list[Tokens] = [tokens for tokens in known if tokens is not None]
         assert len(self._tokens) == len(known), "a session that is usable has tokens everywhere"
-        self._pixels = pixel_decoder(tokenizer, threads)
+        self._pixels = painter_of(tokenizer, threads)
 
     def show(self, position: int) -> Step:
         tokens = self._tokens[position]

@@ -174,7 +174,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
     if name == "native":
         decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
-        return Engine(name, decoder, pixel_decoder(model.tokenizer, threads))
+        return Engine(name, decoder, painter_of(model.tokenizer, threads))
     notices = ()
     if model.config.decode_order().released:
         if device.type == "cpu" and not forked():
@@ -190,7 +190,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         from worldmodel.engine.host.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model.transformer, threads, guided)
-        pixels = pixel_decoder(model.tokenizer, threads)
+        pixels = painter_of(model.tokenizer, threads)
         return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
     if device.type == "cpu" and not forked():
         torch.set_num_threads(threads)
@@ -211,13 +211,13 @@ def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
     return pixels
 
 
-def pixel_decoder(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
+def painter_of(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
     """tokens (places,) -> frame, the fastest way that works on this CPU."""
     if not has_openvino() or tokenizer.config.pyramid:
         return eager_pixels(tokenizer)
-    from worldmodel.engine.host.openvino import OpenVinoDecoder
+    from worldmodel.engine.host.openvino import OpenVinoPainter
 
-    return OpenVinoDecoder(tokenizer, threads)
+    return OpenVinoPainter(tokenizer, threads)
 
 
 def has_openvino() -> bool:

@@ -29,27 +29,46 @@ def ring_entries(model: VisualActionTransformer, guided: bool = True) -> int:
     return (model.config.transformer.window + guided) * model.layout.length
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One forward pass of n rows over the ring. x: (n, hidden) inputs; cos, sin: (n, head_dim / 2); past: (n, ring)
+    cached entries that each row may attend to; own: (n, n) [query, key] mask among the pass itself; slots: the entries
+    that its rows' keys and values go to, in order; logits: the rows whose logits are asked for."""
+
+    x: Array
+    cos: Array
+    sin: Array
+    past: NDArray[np.bool_]
+    own: NDArray[np.bool_]
+    slots: list[slice]
+    logits: slice | NDArray[np.int64]
+
+
+def side_by_side(lanes: list[Pass]) -> Pass:
+    """Lanes of the same shape as one pass, in which they do not see each other. Each asks for a slice of its rows."""
+    if len(lanes) == 1:
+        return lanes[0]
+    n, wanted = len(lanes[0].x), lanes[0].logits
+    assert isinstance(wanted, slice), "of one lane"
+    return Pass(
+        np.concatenate([lane.x for lane in lanes]),
+        np.concatenate([lane.cos for lane in lanes]),
+        np.concatenate([lane.sin for lane in lanes]),
+        np.concatenate([lane.past for lane in lanes]),
+        np.kron(np.eye(len(lanes), dtype=np.bool_), lanes[0].own),
+        [entries for lane in lanes for entries in lane.slots],
+        (np.arange(len(lanes))[:, None] * n + np.arange(n)[wanted]).ravel(),
+    )
+
+
 class Backend(Protocol):
     """Runs one pass over a ring of `ring` cached keys and values (see ring_entries)."""
 
     name: str
     ring: int
 
-    def run(
-        self,
-        x: Array,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
-        """x: (n, hidden) inputs; cos, sin: (n, head_dim/2); past: (n, ring) cached entries that
-        each row may attend to; own:
-        (n, n) [query, key] mask among the pass itself; slots: the ring entries that its rows' keys and values go
-        to, in order.
-        -> logits (m, main or main + detail codes) of the rows in `logits`."""
+    def run(self, one: Pass) -> Array:
+        """-> logits (m, main or main + detail codes) of the rows that are asked for."""
         ...
 
 
@@ -143,37 +162,6 @@ class _Lane:
     visible: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class _Share:
-    """What a lane gives to a pass, as Backend.run takes it; the first `silent` rows have no logits."""
-
-    x: Array
-    cos: Array
-    sin: Array
-    past: NDArray[np.bool_]
-    own: NDArray[np.bool_]
-    slots: list[slice]
-    silent: int
-
-
-def _run_lanes(backend: Backend, shares: list[_Share]) -> Array:
-    """One pass, in which the lanes do not see each other. -> logits (lanes, n - silent, codes)."""
-    n, silent = len(shares[0].x), shares[0].silent
-    if len(shares) == 1:
-        (one,) = shares
-        return backend.run(one.x, one.cos, one.sin, one.past, one.own, one.slots, slice(silent, n))[None]
-    logits = backend.run(
-        np.concatenate([share.x for share in shares]),
-        np.concatenate([share.cos for share in shares]),
-        np.concatenate([share.sin for share in shares]),
-        np.concatenate([share.past for share in shares]),
-        np.kron(np.eye(len(shares), dtype=np.bool_), shares[0].own),
-        [entries for share in shares for entries in share.slots],
-        (np.arange(len(shares))[:, None] * n + np.arange(silent, n)).ravel(),
-    )
-    return logits.reshape(len(shares), n - silent, -1)
-
-
 class FrameDecoder:
     """Ring cache over frames: constant memory and cost for ever; exactly what training with these offsets computed.
 
@@ -253,13 +241,13 @@ class FrameDecoder:
                 x = self.tables.image(layout, part, tokens, previous, lane.action)
                 past, slots = np.broadcast_to(lane.visible, (len(x), len(lane.visible))), [self._slots(part, number)]
                 if index:
-                    shares.append(_Share(x, *angles, past, layout.mask[part, part], slots, 0))
+                    shares.append(Pass(x, *angles, past, layout.mask[part, part], slots, slice(0, len(x))))
                     continue
                 x = np.concatenate([self.tables.outro(layout, previous, lane.action), x])
                 cos, sin = (np.concatenate(pair) for pair in zip(ending_angles, angles, strict=True))
                 past, slots = np.concatenate([before, past]), [first[number], *slots]
-                shares.append(_Share(x, cos, sin, past, self._first_own, slots, layout.outro))
-            logits = _run_lanes(self.backend, shares)
+                shares.append(Pass(x, cos, sin, past, self._first_own, slots, slice(layout.outro, len(x))))
+            logits = self.backend.run(side_by_side(shares)).reshape(len(shares), len(layout.places[part]), -1)
             for lane, share in zip(lanes, shares, strict=True):
                 for entries in share.slots:
                     lane.visible[entries] = True
@@ -304,6 +292,6 @@ class FrameDecoder:
     def _run(self, x: Array, part: slice, own: NDArray[np.bool_], logits: slice) -> Array:
         slots = self._slots(part)
         past = np.broadcast_to(self._visible(), (len(x), len(self.written)))
-        out = self.backend.run(x, *self._angles(part), past, own, [slots], logits)
+        out = self.backend.run(Pass(x, *self._angles(part), past, own, [slots], logits))
         self.written[slots] = True
         return out

@@ -9,10 +9,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from worldmodel.engine.decoder import Array
+from worldmodel.engine.decoder import Array, Pass
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.model.transformer import VisualActionTransformer
 
@@ -28,22 +27,13 @@ class BaselineBackend(EagerBackend):
         self._call = torch.compile(self._pass, dynamic=False) if self.compiled else self._pass
 
     @torch.no_grad()
-    def run(
-        self,
-        x: Array,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
+    def run(self, one: Pass) -> Array:
         device = self.keys.device
-        targets = np.concatenate([np.arange(s.start, s.stop) for s in slots])
-        arrays = (cos, sin, np.concatenate([past, own], 1), targets)
+        targets = np.concatenate([np.arange(s.start, s.stop) for s in one.slots])
+        arrays = (one.cos, one.sin, np.concatenate([one.past, one.own], 1), targets)
         inputs = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
-        hidden = self._call(torch.from_numpy(x).to(device, self.keys.dtype)[None], *inputs)
-        return self.model.logits(hidden[0, logits]).float().cpu().numpy()
+        hidden = self._call(torch.from_numpy(one.x).to(device, self.keys.dtype)[None], *inputs)
+        return self.model.logits(hidden[0, one.logits]).float().cpu().numpy()
 
     def _pass(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
         """x: (1, n, hidden); mask: bool (n, ring + n); targets: (n,) ring entries. -> (1, n, hidden)."""

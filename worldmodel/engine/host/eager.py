@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
-from worldmodel.engine.decoder import Array, ring_entries
+from worldmodel.engine.decoder import Array, Pass, ring_entries
 from worldmodel.model.transformer import VisualActionTransformer
 
 
@@ -28,21 +27,12 @@ class EagerBackend:
         self.groups = t.heads // t.kv_heads
 
     @torch.inference_mode()
-    def run(
-        self,
-        x: Array,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
+    def run(self, one: Pass) -> Array:
         device, dtype = self.keys.device, self.keys.dtype
-        filled = np.flatnonzero(past.any(0))  # unfilled entries are never touched
+        filled = np.flatnonzero(one.past.any(0))  # unfilled entries are never touched
         entries = torch.from_numpy(filled).to(device)
-        mask = torch.from_numpy(np.concatenate([past[:, filled], own], 1)).to(device)
-        targets = torch.from_numpy(np.concatenate([np.arange(s.start, s.stop) for s in slots])).to(device)
+        mask = torch.from_numpy(np.concatenate([one.past[:, filled], one.own], 1)).to(device)
+        targets = torch.from_numpy(np.concatenate([np.arange(s.start, s.stop) for s in one.slots])).to(device)
 
         def attention(layer: int):  # noqa: ANN202
             def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -57,9 +47,9 @@ class EagerBackend:
             return attend
 
         hidden = self.model.run(
-            torch.from_numpy(x).to(device, dtype)[None],
-            torch.from_numpy(cos).to(device),
-            torch.from_numpy(sin).to(device),
+            torch.from_numpy(one.x).to(device, dtype)[None],
+            torch.from_numpy(one.cos).to(device),
+            torch.from_numpy(one.sin).to(device),
             [attention(layer) for layer in range(len(self.model.layers))],
         )
-        return self.model.logits(hidden[0, logits]).float().cpu().numpy()
+        return self.model.logits(hidden[0, one.logits]).float().cpu().numpy()

@@ -17,7 +17,7 @@ import openvino as ov
 import torch
 from numpy.typing import NDArray
 
-from worldmodel.engine.decoder import Array, ring_entries
+from worldmodel.engine.decoder import Array, Pass, ring_entries
 from worldmodel.engine.host.openvino_graphs import (
     build_image_decoder,
     build_pass,
@@ -145,42 +145,33 @@ class OpenVinoBackend:
             request.set_tensor(f"values.{layer}", ov.Tensor(cache.values[layer], shared_memory=True))
         self.requests[width], self.inputs[width], self.cache_of[width] = request, arrays, cache
 
-    def run(
-        self,
-        x: Array,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
-        n = len(x)
+    def run(self, one: Pass) -> Array:
+        n = len(one.x)
         width = min(w for w in (*self.requests, *self.guided_widths) if w >= n)
         if width not in self.requests:
             self._prepare(width)
         request, arrays = self.requests[width], self.inputs[width]
-        arrays["x"][:n] = x
-        arrays["cos"][0, :n], arrays["sin"][0, :n] = cos, sin
-        arrays["past"][:n] = np.where(self.cache_of[width].see(past), np.float32(0), MASKED)
+        arrays["x"][:n] = one.x
+        arrays["cos"][0, :n], arrays["sin"][0, :n] = one.cos, one.sin
+        arrays["past"][:n] = np.where(self.cache_of[width].see(one.past), np.float32(0), MASKED)
         # Padded rows see the pass's rows, so that their softmax is finite; nobody sees them.
         arrays["own"][:] = 0
         arrays["own"][:, n:] = MASKED
-        arrays["own"][:n, :n] = np.where(own, np.float32(0), MASKED)
+        arrays["own"][:n, :n] = np.where(one.own, np.float32(0), MASKED)
         request.infer()
         for layer in range(self.model.config.transformer.layers):
             keys = request.get_output_tensor(1 + 2 * layer).data
             values = request.get_output_tensor(2 + 2 * layer).data
             row = 0
-            for part in slots:
+            for part in one.slots:
                 count = part.stop - part.start
                 for cache in self.caches:
                     cache.write(layer, part, keys[:, row : row + count], values[:, row : row + count])
                 row += count
-        return request.get_output_tensor(0).data[logits].copy()
+        return request.get_output_tensor(0).data[one.logits].copy()
 
 
-class OpenVinoDecoder:
+class OpenVinoPainter:
     """The image decoder as a compiled graph: tokens (places,) -> frame uint8 (H, W, 3)."""
 
     def __init__(self, tokenizer: ImageTokenizer, threads: int = 0) -> None:
