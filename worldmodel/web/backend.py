@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
-from worldmodel.engine.decoder import Array, FrameDecoder, ring_entries
+from worldmodel.engine.decoder import Array, FrameDecoder, Pass, ring_entries
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.web.graph import SETTINGS, Bits
 from worldmodel.web.pass_graph import RowInputs, build_pass
@@ -38,24 +37,15 @@ class OnnxBackend:
         self.values = np.zeros_like(self.keys)
         self.session = open_session(build_pass(model, bits), threads)
 
-    def run(
-        self,
-        x: NDArray,
-        cos: Array,
-        sin: Array,
-        past: NDArray[np.bool_],
-        own: NDArray[np.bool_],
-        slots: list[slice],
-        logits: slice | NDArray[np.int64],
-    ) -> Array:
-        seen = np.flatnonzero(past.any(0))
-        wanted = np.arange(len(x), dtype=np.int32)[logits]
+    def run(self, one: Pass) -> Array:
+        seen = np.flatnonzero(one.past.any(0))
+        wanted = np.arange(len(one.x), dtype=np.int32)[one.logits]
         given = {
-            "rows": x,
-            "cos": cos,
-            "sin": sin,
-            "past": np.where(past[:, seen], np.float32(0), MASKED),
-            "own": np.where(own, np.float32(0), MASKED),
+            "rows": one.x,
+            "cos": one.cos,
+            "sin": one.sin,
+            "past": np.where(one.past[:, seen], np.float32(0), MASKED),
+            "own": np.where(one.own, np.float32(0), MASKED),
             "wanted": wanted if len(wanted) else np.zeros(1, np.int32),
         }
         for layer in range(self.layers):
@@ -63,7 +53,7 @@ class OnnxBackend:
             given[f"values.{layer}"] = self.values[layer][:, seen]
         names = [f"new_{kind}.{layer}" for layer in range(self.layers) for kind in ("keys", "values")]
         scores, *new = self.session.run(["logits", *names], given)
-        targets = np.concatenate([np.arange(part.start, part.stop) for part in slots])
+        targets = np.concatenate([np.arange(part.start, part.stop) for part in one.slots])
         for layer in range(self.layers):
             self.keys[layer][:, targets], self.values[layer][:, targets] = new[2 * layer], new[2 * layer + 1]
         return np.asarray(scores)[: len(wanted)]
