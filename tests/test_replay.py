@@ -124,10 +124,10 @@ def test_guidance_by_rules_of_before_is_kept_shown_and_not_verified(tiny_folder,
     world.close()
     session = read_session(tmp_path / "a.wms")
     session = replace(session, header=replace(session.header, sampler=settings), markers=())
-    assert len(list(simulate(session, world))) == 3
+    assert len(list(simulate(session, world.neural))) == 3
     if former:
         with pytest.raises(WorldModelError, match="can be watched, exported and gone on from, but not verified"):
-            verify(session, world)
+            verify(session, world.neural)
 
 
 def test_recording_can_start_in_the_middle(tiny_folder, tmp_path):

@@ -18,9 +18,10 @@ from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model
+from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
-from worldmodel.training.run import common, stopping
+from worldmodel.training.run import stopping
 from worldmodel.training.run.common import cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.types import Action
@@ -222,7 +223,7 @@ def test_a_tokenizer_alone_is_no_world(tmp_path):
 def test_a_missing_extra_is_named_before_any_work(monkeypatch, capsys):
     monkeypatch.setattr(stopping, "TRAIN_EXTRA", {"matplotlib": "matplotlib", "no_such_module": "its-package"})
     with pytest.raises(SystemExit) as stopped:
-        common.main_with_errors(lambda _: pytest.fail("it began"), object, extra=True)
+        main_with_errors(lambda _: pytest.fail("it began"), object, extra=True)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: this needs more packages: pip install its-package\n"
 
