@@ -174,7 +174,7 @@ function fullScreen() {
 }
 
 function listen() {
-  at("play").onclick = play;
+  at("cover").onclick = () => at("play").hidden || play(); // anywhere on the picture, as in the window
   at("pause").onclick = () => (playing ? pause() : play());
   at("restart").onclick = at("scene").onchange = at("seed").onchange = () => restart();
   at("full").onclick = fullScreen;
