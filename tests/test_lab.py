@@ -16,7 +16,8 @@ from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
 from worldmodel.lab.sequence import head_radices
 from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
 from worldmodel.lab.train import Budget, train_autoencoder
-from worldmodel.training.run.loop import load_state
+from worldmodel.training.run import state as kept
+from worldmodel.training.run.state import load_state
 from worldmodel.types import WorldModelError
 
 HEIGHT, WIDTH = 48, 80
@@ -142,13 +143,11 @@ def test_a_run_is_measured_once_and_a_killed_one_ends_alike(folders, data, tmp_p
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    from worldmodel.training.run import loop
-
-    real = loop.save_state
-    monkeypatch.setattr(loop, "save_state", killed)
+    real = kept.save_state
+    monkeypatch.setattr(kept, "save_state", killed)
     with pytest.raises(KeyboardInterrupt):
         run("killed")
-    monkeypatch.setattr(loop, "save_state", real)
+    monkeypatch.setattr(kept, "save_state", real)
     ended = run("killed")
     skipped = {"decoder_ms", "frame_ms"}
     for name, value in whole["columns"].items():

@@ -115,8 +115,10 @@ class WindowSampler(Windows):
         super().__init__(clips, length, balance)
         self.stored = clips
 
-    def draw(self, batch: int, rng: np.random.Generator) -> Drawn:
-        return Drawn(*self._stack(self.pick(batch, rng)))
+    def draw(self, batch: int, rng: np.random.Generator, share: range | None = None) -> Drawn:
+        """share: which of the batch's windows are read, by default all; the same are drawn whatever it is."""
+        picks = self.pick(batch, rng)
+        return Drawn(*self._stack(picks if share is None else picks[share.start : share.stop]))
 
     def spread(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`count` windows evenly spread over everything: always the same ones, for validation. Tokens and actions."""

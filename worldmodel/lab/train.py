@@ -28,10 +28,12 @@ from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_ra
 from worldmodel.readers.idm import SHRINK, InverseDynamicsModel
 from worldmodel.tokenizers.image import to_pixels
 from worldmodel.training.corruption import noisy
+from worldmodel.training.optimizers import Optimizers
 from worldmodel.training.run.common import Pace, autocast, cosine_lr, update_average
-from worldmodel.training.run.loop import Run, Stateful
+from worldmodel.training.run.loop import Run
+from worldmodel.training.run.state import Stateful
 from worldmodel.training.tokenizer import PERTURB_RAMP, TokenizerTraining, windowed_ssim
-from worldmodel.training.world import Optimizers, WorldTraining
+from worldmodel.training.world import WorldTraining
 from worldmodel.types import WorldModelError
 
 HUD = "luanti"

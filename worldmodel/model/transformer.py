@@ -80,7 +80,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
+        weight = self.weight.to(torch.promote_types(self.weight.dtype, x.dtype))  # FSDP may send it in bf16
+        return F.rms_norm(x, (x.shape[-1],), weight, self.eps)
 
 
 class Layer(nn.Module):
@@ -112,7 +113,8 @@ class Layer(nn.Module):
 
 
 class VisualActionTransformer(nn.Module):
-    """Embeddings, layers, head. `embed_*` build inputs, `logits` reads image logits off."""
+    """Embeddings, layers, head. `embed_*` build inputs, `logits` reads image logits off. whole_clips: makes the
+    attention of the training pass, of clips of so many frames; WindowAttention, or its twin FlexAttention."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -140,7 +142,8 @@ class VisualActionTransformer(nn.Module):
             for branch in (layer.o_proj, layer.down_proj):
                 nn.init.normal_(branch.weight, std=0.02 / (2 * t.layers) ** 0.5)
         nn.init.normal_(self.start, std=0.02)
-        self._through: dict[tuple[int, torch.device], tuple[WindowAttention, Tensor, Tensor]] = {}
+        self.whole_clips: Callable[[VisualActionTransformer, int, torch.device], Attention] = WindowAttention
+        self._through: dict[tuple[int, torch.device], tuple[Attention, Tensor, Tensor]] = {}
 
     @staticmethod
     def _initialise(module: nn.Module) -> None:
@@ -230,7 +233,7 @@ class VisualActionTransformer(nn.Module):
         if (T, x.device) not in self._through:  # the same for every step of a training: made once
             tables = rotary_table(self.config, self.layout, np.arange(T))
             cos, sin = (torch.from_numpy(table).to(x.device).flatten(0, 1) for table in tables)
-            self._through = {(T, x.device): (WindowAttention(self, T, x.device), cos, sin)}
+            self._through = {(T, x.device): (self.whole_clips(self, T, x.device), cos, sin)}
         attention, cos, sin = self._through[T, x.device]
         return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers)).view(B, T, L, -1)
 

@@ -1,22 +1,21 @@
 """Trains the transformer on stored tokens: cross-entropy of every image token of every frame but the first.
 
 Resumable to the same loss curve (each batch depends on seed and step alone), cosine schedule, gradient clipping,
-EMA weights, validation loss, sample rollouts; one device, or several through torchrun (DDP). Muon for the layers'
-matrices (Jordan et al. 2024, as in torch.optim.Muon), AdamW for the rest.
+EMA weights, validation loss, sample rollouts; one device, or several through torchrun (see distributed.py).
 """
 
 from __future__ import annotations
 
 import copy
-import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from kernels.sampling import Sampler
@@ -29,14 +28,31 @@ from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.evaluation.following.episodes import pick_episodes
 from worldmodel.evaluation.following.rollout import Rollout, roll_out, rollout_picture
 from worldmodel.evaluation.metrics.picture import psnr
+from worldmodel.model.flex import FlexAttention
 from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
+from worldmodel.training.distributed import (
+    Parallel,
+    Trained,
+    connect,
+    mean_of,
+    own_share,
+    plain,
+    recompute,
+    shard,
+    whole_model,
+)
+from worldmodel.training.flops import Meter
+from worldmodel.training.optimizers import Kind, Optimizers
 from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
 from worldmodel.training.run.loop import Run
+from worldmodel.training.run.state import SpreadState
 from worldmodel.training.run.stopping import processes, rank
 from worldmodel.training.starts import pick_starts
+
+LOG_STEPS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +64,17 @@ class WorldTraining:
     minutes: float = 0.0
     """If above 0: as many steps as fit into so many minutes, by the pace of the first ones."""
     batch: int = 3
-    """Clips a step and process."""
+    """Clips a step, of all processes together."""
+    micro_batch: int = 0
+    """Clips that a process computes at once; the gradients of its share are added up. 0: its whole share."""
     clip: int = 12
     """Frames a clip, more than the model's window."""
     learning_rate: float = 2e-3
     """Its peak."""
     warmup: int = 100
     """Steps over which the learning rate rises."""
+    optimizer: Kind = "muon"
+    """Of the layers' matrices: "muon", or "adamw", with which MineWorld was trained."""
     weight_decay: float = 0.05
     """Weight decay of the optimizer."""
     average_decay: float = 0.998
@@ -75,6 +95,12 @@ class WorldTraining:
     """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
     """Compile the model, which is quicker on a GPU."""
+    parallel: Parallel = "ddp"
+    """With several processes (torchrun): "ddp" gives each a copy of the model, "fsdp" a part of it."""
+    recompute: bool = False
+    """Keep only the layers' inputs for the backward pass, and compute the rest again (activation checkpointing)."""
+    attention: Literal["auto", "flex", "dense"] = "auto"
+    """"flex": FlexAttention, which knows the mask as a rule; "dense": a mask in memory. auto: flex on a GPU."""
     save_minutes: float = 4.0
     """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 500
@@ -96,34 +122,6 @@ class RolloutScores:
     psnr_model: tuple[float, ...]
     psnr_repeat: tuple[float, ...]
     clips: int
-
-
-class Optimizers:
-    """Muon for the layers' matrices and AdamW for everything else, stepped and saved together."""
-
-    def __init__(self, model: VisualActionTransformer, options: WorldTraining) -> None:
-        matrices = [p for p in model.layers.parameters() if p.ndim == 2]
-        chosen = {id(p) for p in matrices}
-        rest = [p for p in model.parameters() if id(p) not in chosen]
-        rate, decay = options.learning_rate, options.weight_decay
-        self.parts: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(matrices, rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, rate, betas=(0.9, 0.95), weight_decay=0.0),
-        ]
-
-    def step(self, rate: float) -> None:
-        for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate
-            part.step()
-            part.zero_grad(set_to_none=True)
-
-    def state_dict(self) -> list[dict]:
-        return [part.state_dict() for part in self.parts]
-
-    def load_state_dict(self, state: list[dict]) -> None:
-        for part, values in zip(self.parts, state, strict=True):
-            part.load_state_dict(values)
 
 
 def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
@@ -179,12 +177,9 @@ def train_world(
     stop_after_minutes: float | None = None,
 ) -> bool:
     """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
-    device = torch.device(options.device)
-    if processes() > 1:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        if device.type == "cuda":
-            device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-            torch.cuda.set_device(device)
+    share = own_share(options.batch)
+    ours = processes() > 1 and not torch.distributed.is_initialized()  # else whoever connected them goes on with them
+    device = connect(torch.device(options.device))
     # Raises before any work if the clips are too short.
     sampler = WindowSampler(train, options.clip, options.balance)
     val_tokens, val_actions = WindowSampler([stored for _, stored in val], options.clip).spread(options.val_clips)
@@ -196,25 +191,42 @@ def train_world(
     model = VisualActionTransformer(config)
     if options.init is not None:
         load_weights(options.init, "transformer", model)
+    if options.attention == "flex" or (options.attention == "auto" and device.type == "cuda"):
+        model.whole_clips = FlexAttention
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     tokenizer = tokenizer.to(device)
+    if options.recompute:
+        recompute(model)
+    spread = processes() > 1 and options.parallel == "fsdp"
+    if spread:
+        shard(model, device, options.bf16)
+        shard(average, device, options.bf16)
     optimizers = Optimizers(model, options)
-    parts = {"model": model, "average": average, "optimizers": optimizers}
     pace = Pace(options.steps, options.minutes)
-    run = Run("world", out, pace, parts, lambda: save_world_model(out, config, tokenizer, average))
+
+    def export() -> None:
+        whole = whole_model(average, config)
+        if whole is not None and rank() == 0:
+            save_world_model(out, config, tokenizer, whole)
+
+    parts = {"model": model, "average": average, "optimizers": optimizers}
+    run = Run("world", out, pace, parts, export, SpreadState(out, spread))
     order = torch.from_numpy(model.layout.places).to(device)
     if options.compile:  # a layer at a time: all are one piece of code, compiled once
         for layer in model.layers:
             layer.compile()
-    trained: nn.Module = DistributedDataParallel(model) if processes() > 1 else model
+    trained = Trained(model, options.parallel)
     log = RunLog(out / "log.jsonl", run.done) if rank() == 0 else None
+    meter = Meter(config, options.batch, options.clip, device, run.done)
 
     def report(step: int, bar: tqdm) -> None:
-        if log is None:
+        whole = whole_model(average, config)
+        if log is None or whole is None:
             return
-        loss, accuracy = validation_loss(average, val_tokens, val_actions, options.bf16)
-        decoder = FrameDecoder(config, InputTables.of(average), EagerBackend(average))
+        began = time.monotonic()
+        loss, accuracy = validation_loss(whole, val_tokens, val_actions, options.bf16)
+        decoder = FrameDecoder(config, InputTables.of(whole), EagerBackend(whole))
         rollouts = sample_rollouts(
             decoder, tokenizer, val, options.rollouts, options.rollout_frames, context, Sampler()
         )
@@ -225,30 +237,45 @@ def train_world(
         bar.write(
             f"step {step}: val loss {loss:.3f}, accuracy {accuracy:.1%}, rollout {made:.2f} dB, repeat {repeat:.2f} dB"
         )
+        meter.leave_out(time.monotonic() - began)
+
+    def inputs_of(tokens: Tensor, step: int, place: int) -> Tensor:
+        """What the model is given of one clip (1, T, places), the batch's clip `place`."""
+        clip = step * options.batch + place
+        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + clip)
+        inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
+        return add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
 
     def train_step(step: int, bar: tqdm) -> None:
         model.train()
-        rng = np.random.default_rng((options.seed, step, rank()))
-        drawn = sampler.draw(options.batch, rng)
+        drawn = sampler.draw(options.batch, np.random.default_rng((options.seed, step, 0)), share)
         tokens, actions = moved(device, drawn.tokens, drawn.actions)
-        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + step * processes() + rank())
-        inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
-        inputs = add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
-        with autocast(device, options.bf16):
-            logits = trained(inputs, actions)
-        loss = model.nats(logits, targets_of(tokens, model)).mean()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        loss = torch.zeros((), device=device)
+        size = options.micro_batch or len(share)
+        for first in range(0, len(share), size):
+            part = slice(first, min(first + size, len(share)))
+            given = [inputs_of(tokens[at : at + 1], step, share[at]) for at in range(part.start, part.stop)]
+            with autocast(device, options.bf16):
+                loss += trained.backward(
+                    torch.cat(given),
+                    actions[part],
+                    targets_of(tokens[part], model),
+                    weight=len(given) / len(share),
+                    last=part.stop == len(share),
+                )
+        norm = plain(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
         optimizers.step(options.learning_rate * cosine_lr(step, pace.steps, options.warmup))
         update_average(average, model, step, options.average_decay)
-        if log is not None and step % 20 == 0:
-            log.write(step, loss=loss.item(), gradient=float(norm))
-            bar.set_postfix(loss=f"{loss.item():.3f}")
+        if step % LOG_STEPS == 0:
+            mean = mean_of(loss)
+            if log is not None:
+                log.write(step, loss=mean, gradient=float(norm), **meter.read(step + 1))
+                bar.set_postfix(loss=f"{mean:.3f}")
 
     done = run.go(train_step, device, options.save_minutes, stop_after_minutes, report, options.eval_steps)
     if done:
         with tqdm(disable=True) as bar:
             report(run.done, bar)
-    if processes() > 1:
+    if ours:
         torch.distributed.destroy_process_group()
     return done

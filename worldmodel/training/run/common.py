@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -22,11 +23,17 @@ def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
     return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that is spread over processes; another, as it is."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
 @torch.no_grad()
 def update_average(average: nn.Module, module: nn.Module, step: int, decay: float) -> None:
     """Exponential moving average of the weights; shorter at the start, so that it forgets the initial ones."""
     decay = min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(average.state_dict().values(), module.state_dict().values(), strict=True))
+    held = ([local(tensor) for tensor in owner.state_dict().values()] for owner in (average, module))
+    pairs = list(zip(*held, strict=True))
     means, values = zip(*[pair for pair in pairs if pair[0].is_floating_point()], strict=True)
     torch._foreach_lerp_(means, values, 1 - decay)  # pyright: ignore[reportPrivateImportUsage]
     for mean, value in pairs:
