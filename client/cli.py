@@ -22,6 +22,7 @@ from client.options import (
     Import,
     Play,
     Replay,
+    Serve,
     Sessions,
     Web,
     check,
@@ -36,11 +37,10 @@ from client.play.runner import Source, WorldFactory
 from client.play.stats import process_start
 from recordings.recorder import Stopped
 from worldmodel.failure import USER_ERROR, run_to_end
-from worldmodel.games import LISTED, game_of, make_game
+from worldmodel.games import LISTED, PLAYED_FRAME, game_of, make_game
 from worldmodel.types import Action, World, WorldModelError
 
 _IMPORTED_AT = time.monotonic()  # what the start-up time counts from where the system does not tell
-GAME_FRAME = (224, 384)  # height, width that a real game is played at
 HEADLESS_FRAMES = 300
 DESCRIPTION = "Play, record and measure a game that runs inside a neural network."
 
@@ -60,7 +60,7 @@ def world_factory(
 
     def real(stage) -> World:  # noqa: ANN001
         stage(f"starting {options.world}")
-        world = make_game(options.world, GAME_FRAME)
+        world = make_game(options.world, PLAYED_FRAME)
         if options.clips is None:
             return world
         from worldmodel.games.clip_recorder import ClipRecorder
@@ -221,6 +221,7 @@ def _command(argv: Sequence[str] | None) -> int:
         "bench": Bench,
         "doctor": Doctor,
         "web": Web,
+        "serve": Serve,
         **(making.complete() if any(word.startswith("--tyro-") for word in words) else making.listed()),
     }
     if words == ["--version"]:
@@ -241,6 +242,10 @@ def _command(argv: Sequence[str] | None) -> int:
         from client.web.folder import write_web
 
         return write_web(options.out, options.world, options.bits)
+    if isinstance(options, Serve):
+        from client.serve.run import serve
+
+        return serve(options)
     if isinstance(options, Import):
         from client.sessions.importing import import_clips
 

@@ -131,6 +131,31 @@ class Web:
 
 
 @dataclass(frozen=True, slots=True)
+class Serve:
+    """Play in a browser: prints a link, and serves the page behind it."""
+
+    world: str = "nano"
+    """The world, as `worldmodel play` takes it."""
+    start: int = 0
+    """Number of the start scene that a new game begins with."""
+    seed: int = 0
+    """And its seed."""
+    players: int = 4
+    """How many may play at a time, each in a game of their own; more wait."""
+    host: str = "127.0.0.1"
+    """The address to listen on. Default: for this machine alone; 0.0.0.0 is for every machine that can reach it. What
+    is sent is not encrypted: on a network that others use, put it behind a proxy with TLS, or in a tunnel."""
+    port: int = 8000
+    """0 is any that is free."""
+    bindings: Path | None = None
+    """JSON file of keys, as `worldmodel play` takes it."""
+    record: Path | None = None
+    """Folder in which every game stays recorded. Default: a game's recording goes with its player."""
+    sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
+    engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
+
+
+@dataclass(frozen=True, slots=True)
 class Doctor:
     """Say what works on this machine, and which command installs what does not."""
 

@@ -19,6 +19,14 @@ class MoveStart:
 
 
 @dataclass(frozen=True, slots=True)
+class Begin:
+    """Back to the opening of a start scene, with a seed; None: the present one."""
+
+    start: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     on: bool
 
@@ -31,6 +39,14 @@ class SingleStep:
 @dataclass(frozen=True, slots=True)
 class ChangeTemperature:
     by: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSampler:
+    """How the next frames are drawn; None: as before."""
+
+    temperature: float | None = None
+    guidance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +95,11 @@ class Stop:
 Command = (
     Restart
     | MoveStart
+    | Begin
     | Pause
     | SingleStep
     | ChangeTemperature
+    | ChangeSampler
     | Rewind
     | Bookmark
     | Anchor

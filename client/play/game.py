@@ -21,6 +21,7 @@ from worldmodel.types import (
     Seekable,
     Status,
     Step,
+    Tokens,
     World,
     WorldModelError,
 )
@@ -48,7 +49,7 @@ class Picture:
 
     index: steps since the reset (0: the opening); sampled_at: when its input was read (None for an opening), and
     made_at: when the frame was ready, in seconds of `time.monotonic`; start: scene number, or None for a picture of
-    the user's own; status: what the world told with it.
+    the user's own; status: what the world told with it; tokens: its image tokens, if it has any.
     """
 
     frame: Frame
@@ -61,6 +62,7 @@ class Picture:
     starts: int
     seed: int
     status: Status
+    tokens: Tokens | None = None
 
     @property
     def cut(self) -> bool:
@@ -146,6 +148,14 @@ class Game:
         self.start = (self.start + by) % count if isinstance(self.start, int) else (0 if by > 0 else count - 1)
         return self.restart()
 
+    def begin(self, start: int | None, seed: int | None) -> Picture:
+        """Begins again with another start scene or seed (None: the present one). The scene is taken modulo theirs."""
+        if start is not None:
+            self.start = start % max(1, self.world.starts)
+        if seed is not None:
+            self.seed = seed
+        return self.restart()
+
     def _picture(self, step: Step, action: Action, sampled_at: float | None, index: int | None = None) -> Picture:
         return Picture(
             frame=step.frame,
@@ -158,6 +168,7 @@ class Game:
             starts=self.world.starts,
             seed=self.seed,
             status=step.status,
+            tokens=step.tokens,
         )
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 from client.play.commands import (
     Anchor,
+    Begin,
     Bookmark,
+    ChangeSampler,
     ChangeSpeed,
     ChangeTemperature,
     Command,
@@ -210,8 +212,14 @@ class Runner:
                     back = None
                     self._show(game.move_start(by))
                     pacer.restart(time.monotonic())
+                case Begin(start, seed):
+                    back = None
+                    self._show(game.begin(start, seed))
+                    pacer.restart(time.monotonic())
                 case ChangeTemperature(by):
                     self._change_temperature(game.world, by)
+                case ChangeSampler(temperature, guidance):
+                    self._change_sampler(game.world, temperature=temperature, guidance=guidance)
                 case Rewind(on):
                     if on and back is None and isinstance(game.world, Rewindable) and game.world.length:
                         back = 0
@@ -312,12 +320,15 @@ class Runner:
         self._tell(picture, recording=world.recording or recording)
 
     def _change_temperature(self, world: World, by: float) -> None:
+        if isinstance(world, Neural):
+            low, high = TEMPERATURE_LIMITS
+            self._change_sampler(world, temperature=round(min(high, max(low, world.sampler.temperature + by)), 2))
+
+    def _change_sampler(self, world: World, **changes: float | None) -> None:
         picture = self.state.picture
         if picture is None or not isinstance(world, Neural):
             return  # a real game has none, and the HUD shows none
-        low, high = TEMPERATURE_LIMITS
-        sampler = world.sampler
-        world.sampler = replace(sampler, temperature=round(min(high, max(low, sampler.temperature + by)), 2))
+        world.sampler = replace(world.sampler, **{name: new for name, new in changes.items() if new is not None})
         self._tell(picture, sampler=world.sampler)
 
     def _tell(self, picture: Picture, **changes: Any) -> None:

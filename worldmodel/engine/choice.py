@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.forks import forked
 from worldmodel.engine.host.eager import EagerBackend
-from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
+from worldmodel.engine.host.native import NativeDecoder, NativeLanes, default_threads, native_problem
+from worldmodel.engine.lanes import Gather, LaneDecoder, Lanes, Turns
 from worldmodel.engine.memory import check_memory, memory_problem
 from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.model.loading import WorldModel
@@ -197,6 +198,24 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
     model.transformer.to(device)
     decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, guided))
     return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)), notices)
+
+
+def build_lanes(model: WorldModel, device: torch.device, options: EngineOptions, count: int) -> list[Engine]:
+    """Engines of one model for `count` players, a thread each: the frames that are wanted at the same time are made
+    together where the engine can, one after the other elsewhere. WorldModelError as build_engine."""
+    first = build_engine(model, device, options)
+    if first.name == "native":
+        lanes: Lanes = NativeLanes(model.transformer, count, options.threads or default_threads())
+    else:
+        others = [build_engine(model, device, options) for _ in range(count - 1)]
+        lanes = Turns([engine.decoder for engine in (first, *others)])
+    shared, paint = Gather(lanes), first.pixels
+
+    def pixels(tokens: Tokens) -> Frame:
+        with shared.alone():  # a painter is for one at a time, and wants the cores that frames are made on
+            return paint(tokens)
+
+    return [replace(first, decoder=LaneDecoder(shared, lane), pixels=pixels) for lane in range(count)]
 
 
 def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:

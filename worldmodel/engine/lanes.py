@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -114,6 +115,10 @@ class Gather:
             return self._lanes.decode(steps)
         except Exception as error:  # whoever waits for one of these frames is told
             return dict.fromkeys(steps, error)
+
+    def alone(self) -> AbstractContextManager[object]:
+        """While it is held, no frame is made: for other work that needs all cores for a moment."""
+        return self._busy
 
     def frames(self, lane: int) -> list[Tokens]:
         return self._lanes.frames(lane)

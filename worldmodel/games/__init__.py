@@ -9,6 +9,7 @@ from worldmodel.games.luanti.presets import GAME, land_of
 from worldmodel.types import World, WorldModelError
 
 NAMES = {GAME: "LAND", "vizdoom": "SCENARIO", "minerl": "ENV_ID", "gym": "ENV_ID"}
+PLAYED_FRAME = (224, 384)  # height, width that a real game is played at
 LISTED = '"luanti", "vizdoom", "minerl", "gym:ENV_ID"'
 
 

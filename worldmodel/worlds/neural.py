@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ import torch
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import CONFIG_FILE, SHORT_HASH, WEIGHTS_FILE, read_config, stored_parameters, weights_hash
 from worldmodel.data.hud import HOTBAR_LINES, shown_slot
-from worldmodel.engine.choice import ENGINES, Engine, build_engine, choose_device
+from worldmodel.engine.choice import ENGINES, Engine, build_engine, build_lanes, choose_device
 from worldmodel.engine.decoder import Decoder
 from worldmodel.engine.forks import enter
 from worldmodel.model.loading import WorldModel, load_config, load_sampler, load_starts, load_world_model
@@ -132,6 +133,14 @@ class NeuralWorld:
         """Loads the weights and builds the engine now. WorldModelError for weights that cannot be used."""
         assert self._built, "built by being asked for"
         return self
+
+    def lanes(self, count: int) -> list[NeuralWorld]:
+        """Worlds of these weights for `count` players, a thread each; see build_lanes."""
+        engines = build_lanes(self.model, self.device, self._options, count)
+        worlds: list[NeuralWorld] = [copy.copy(self) for _ in engines]
+        for world, engine in zip(worlds, engines, strict=True):
+            world.__dict__.update(model=self.model, _built=engine)  # what the cached properties would make
+        return worlds
 
     @cached_property
     def model(self) -> WorldModel:

@@ -3,6 +3,7 @@
 
 const KEY_DEGREES_PER_SECOND = 90; // a camera key held down
 const SLOTS = 9;
+const NEIGHBOURS = { "hotbar.next": 1, "hotbar.previous": -1 };
 const CAMERA = { "camera.up": [-1, 0], "camera.down": [1, 0], "camera.left": [0, -1], "camera.right": [0, 1] };
 
 export class Controls {
@@ -15,6 +16,10 @@ export class Controls {
   press(key) {
     const target = this.keys[key];
     if (!target) return false;
+    if (target in NEIGHBOURS) {
+      this.wheel(NEIGHBOURS[target]);
+      return true;
+    }
     this.down.add(target);
     this.latched.add(target);
     if (target.startsWith("hotbar.")) this.#choose(Number(target.slice("hotbar.".length)));

@@ -9,6 +9,7 @@ export class Game {
     const described = await readDescription(baseUrl);
     const game = new Game(described, onProgress);
     // With two cores, one each; more go to the world, whose frames cost more.
+    game.world = game.#worker();
     const all = availableThreads(), pictures = all > 3 ? 2 : 1;
     const given = { baseUrl: `${baseUrl}`, described };
     await Promise.all([
@@ -18,11 +19,17 @@ export class Game {
     return game;
   }
 
+  /** The pictures alone, of a world that is played elsewhere. -> a function: tokens -> Promise<ImageData>. */
+  static async loadPictures(baseUrl, described, onProgress = () => {}) {
+    const game = new Game(described, onProgress);
+    await game.pictures("loadPictures", { baseUrl: `${baseUrl}`, described, threads: Math.min(2, availableThreads()) });
+    return (tokens) => game.picture(tokens);
+  }
+
   constructor(described, onProgress) {
     Object.assign(this, { described, onProgress, filled: 0 });
     this.loaded = {};
     this.total = Object.values(described.files).reduce((sum, [size]) => sum + size, 0);
-    this.world = this.#worker();
     this.pictures = this.#worker();
   }
 

@@ -1,99 +1,117 @@
-// The page: wires the game, the controls and the elements together. What it plays is beside it (world.json).
+// The page: wires a game and the elements together. What it plays is beside it (world.json): in this tab, or on a server.
 
-import { Controls } from "./controls.js";
-import { Game } from "./game.js";
-import { isolate } from "./isolation.js";
+import { watchPads } from "./gamepad.js";
+import { RemoteGame } from "./remote.js";
+import { TabGame } from "./tab.js";
+import { buildTimeline } from "./timeline.js";
 import { buildTouch } from "./touch.js";
+import { readDescription } from "./world.js";
 
-const COUNTED = 20; // frames that the speed is measured over
+const COUNTED = 100; // frames that speed and latency are measured over
+const NOTICE_MS = 5000;
+const touch = matchMedia("(pointer: coarse)").matches;
 const at = (id) => document.getElementById(id);
+const told = document.documentElement.dataset; // what a test waits for
 const screen = at("screen"), picture = screen.getContext("2d");
 
-let game, controls, playing = false, single = false, generation = 0, shown = [];
+let game, described, timeline, playing = false, state = {}, shown = [], latencies = [];
 
 async function main() {
-  if (await isolate()) return; // the page is loaded once more, with threads
   const base = new URL(".", location.href);
-  game = await Game.load(base, (what, share) => {
+  described = await readDescription(base);
+  const kind = described.served ? RemoteGame : TabGame;
+  game = await kind.load(base, described, on, (what, share) => {
     at("message").textContent = what === "loading" ? `loading the model: ${Math.round(share * 100)} %` : "opening a scene";
     at("progress").value = share;
   });
-  const { model, name, keys } = game.described;
-  [screen.height, screen.width] = model.size;
-  controls = new Controls(keys, model.actions.camera.degrees_per_pixel, model.rate);
-  at("title").textContent = name;
-  for (let scene = 0; scene < game.scenes; scene++) at("scene").add(new Option(scene + 1, scene));
-  for (const key of ["temperature", "guidance"]) {
-    at(key).value = model.sampler[key];
-    showSetting(key);
-    at(key).oninput = () => showSetting(key);
-  }
-  at("keys").replaceChildren(...lines(game.described.help));
+  if (!game) return; // the page is loaded once more
+  document.body.classList.toggle("served", Boolean(described.served));
+  document.title = at("title").textContent = described.name;
+  at("keys").replaceChildren(...lines(described.help));
+  timeline = buildTimeline(at("timeline"), (position) => game.do("seek", position), () => game.do("live"));
   listen();
-  await restart();
-  document.documentElement.dataset.ready = "true";
+  await game.begin();
+  pause();
+  told.ready = "true";
 }
 
-/** Back to the scene's opening. */
-async function restart() {
-  const own = ++generation;
-  cover("opening a scene");
-  const tokens = await game.open(Number(at("scene").value), seed());
-  const first = await game.picture(tokens);
-  if (own !== generation) return; // it was asked for again meanwhile
-  picture.putImageData(first, 0, 0);
-  shown = [];
-  controls.releaseAll();
-  if (playing) cover(null);
-  else pause();
-  loop(own);
-}
-
-/** Plays until the game is begun anew. A frame's picture is made while the next frame is. */
-async function loop(own) {
-  let due = performance.now(), drawing = Promise.resolve();
-  try {
-    while (own === generation) {
-      if (!playing && !single) {
-        await new Promise(requestAnimationFrame);
-        due = performance.now();
-        continue;
-      }
-      single = false;
-      const tokens = await game.step(controls.take(), settings());
-      await drawing;
-      if (own !== generation) return;
-      drawing = game.picture(tokens).then((made) => own === generation && draw(made));
-      due = Math.max(due + 1000 / game.described.model.rate, performance.now());
-      await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
+/** What a game calls. */
+const on = {
+  frame(made, { index = null, filled = null, window = null, missed = 0, latency = null, cut = false, bytes = null }) {
+    if (screen.width !== made.width || screen.height !== made.height) {
+      [screen.width, screen.height] = [made.width, made.height];
+      document.documentElement.style.setProperty("--aspect", `${made.width} / ${made.height}`);
     }
-  } catch (error) {
-    fail(error);
-  }
-}
+    if (made instanceof ImageData) picture.putImageData(made, 0, 0);
+    else picture.drawImage(made, 0, 0);
+    if (cut) shown = [];
+    shown = [...shown.slice(-COUNTED), performance.now()];
+    if (latency !== null) latencies = [...latencies.slice(-COUNTED), latency];
+    if (index !== null) timeline.show(index);
+    if (filled !== null) state.context = [filled, window];
+    Object.assign(told, { frames: Number(told.frames ?? 0) + 1, missed, bytes: bytes ?? "", index: index ?? "" });
+    report();
+  },
+  state(next) {
+    const before = state;
+    state = { ...state, ...next };
+    if (state.scenes && at("scene").length !== state.scenes) {
+      at("scene").replaceChildren(...Array.from({ length: state.scenes }, (_, scene) => new Option(scene + 1, scene)));
+    }
+    for (const key of ["scene", "seed"]) if (state[key] != null && document.activeElement !== at(key)) at(key).value = state[key];
+    for (const key of ["temperature", "guidance"]) {
+      at(key).disabled = state[key] == null;
+      if (state[key] != null) at(key).value = state[key];
+      showSetting(key);
+    }
+    timeline?.set(state.replay ?? null);
+    document.body.classList.toggle("replay", Boolean(state.replay));
+    if (Boolean(state.replay) !== Boolean(before.replay)) {
+      setPlaying(!state.paused);
+      cover(state.paused ? "" : null, state.paused);
+    }
+    told.replay = Boolean(state.replay);
+    report();
+  },
+  notice(text) {
+    at("notice").textContent = text;
+    clearTimeout(on.hiding);
+    on.hiding = setTimeout(() => (at("notice").textContent = ""), NOTICE_MS);
+  },
+  waiting(text) {
+    setPlaying(false);
+    cover(text);
+    at("progress").hidden = true;
+  },
+  connected() {
+    pause();
+  },
+  fail(error) {
+    setPlaying(false);
+    cover(`it stopped: ${error.message}`);
+    at("progress").hidden = true;
+  },
+};
 
-function draw(made) {
-  picture.putImageData(made, 0, 0);
-  shown = [...shown.slice(-COUNTED), performance.now()];
+function report() {
   const seconds = (shown.at(-1) - shown[0]) / 1000;
-  const speed = shown.length > 1 ? `${((shown.length - 1) / seconds).toFixed(1)} FPS` : "";
-  const threads = globalThis.crossOriginIsolated ? "" : "  one thread";
-  at("speed").textContent = `${speed}  ${game.filled}/${game.described.model.window} frames${threads}`;
-  at("held").textContent = [...controls.held()].join(" ");
-  document.documentElement.dataset.frames = Number(document.documentElement.dataset.frames ?? 0) + 1;
+  const parts = [shown.length > 1 && seconds > 0 ? `${((shown.length - 1) / seconds).toFixed(1)} FPS` : ""];
+  if (latencies.length) {
+    const [middle, late] = [0.5, 0.95].map((share) => percentile(latencies, share).toFixed(0));
+    parts.push(`${middle} / ${late} ms`);
+    Object.assign(told, { p50: middle, p95: late });
+  }
+  if (state.context) parts.push(`context ${state.context.join("/")}`);
+  if (Number(told.missed)) parts.push(`missed ${told.missed}`);
+  if (!described?.served && !globalThis.crossOriginIsolated) parts.push("one thread");
+  told.fps = parts[0];
+  at("speed").textContent = parts.filter(Boolean).join("   ");
+  at("held").textContent = [...(game?.held() ?? [])].join(" ");
 }
 
-function settings() {
-  return { temperature: Number(at("temperature").value), guidance: Number(at("guidance").value) };
-}
-
-function showSetting(key) {
-  at(`${key}-value`).textContent = Number(at(key).value).toFixed(1);
-}
-
-function seed() {
-  const text = at("seed").value.trim();
-  return /^[0-9]{1,19}$/.test(text) ? BigInt(text) : 0n;
+function percentile(values, share) {
+  const ranked = [...values].sort((a, b) => a - b);
+  return ranked[Math.max(0, Math.ceil(share * ranked.length) - 1)];
 }
 
 /** message: what covers the picture; null: nothing does. */
@@ -104,28 +122,34 @@ function cover(message, begin = false) {
   at("play").hidden = at("keys").hidden = !begin;
 }
 
-function play() {
-  playing = true;
-  controls.releaseAll();
+function setPlaying(next) {
+  playing = next;
+  game?.releaseAll();
   shown = [];
+  at("pause").textContent = playing ? "Pause" : "Play";
+  if (!playing && document.pointerLockElement) document.exitPointerLock();
+}
+
+function play() {
+  setPlaying(true);
+  game.do("play");
   cover(null);
   screen.focus();
-  if (!matchMedia("(pointer: coarse)").matches) screen.requestPointerLock?.()?.catch?.(() => {});
-  at("pause").textContent = "Pause";
+  lockPointer();
 }
 
 function pause() {
-  playing = false;
-  controls.releaseAll();
-  if (document.pointerLockElement) document.exitPointerLock();
+  setPlaying(false);
+  game.do("pause");
   cover("", true);
-  at("pause").textContent = "Play";
 }
 
-function fail(error) {
-  playing = false;
-  cover(`it stopped: ${error.message}`);
-  at("progress").hidden = true;
+function lockPointer() {
+  if (!touch && !state.replay) screen.requestPointerLock?.()?.catch?.(() => {});
+}
+
+function showSetting(key) {
+  at(`${key}-value`).textContent = Number(at(key).value).toFixed(1);
 }
 
 /** The help, two of its lines side by side. */
@@ -138,77 +162,87 @@ function lines(help) {
   });
 }
 
-/** By their names in world.json; their keys go by what is printed on them. */
+/** Commands of which the game knows nothing, or that are more than the game's. The rest goes to the game. */
 const commands = {
-  restart,
-  "next seed": () => {
-    at("seed").value = seed() + 1n;
-    restart();
-  },
-  "previous scene": () => move(-1),
-  "next scene": () => move(1),
   pause: () => (playing ? pause() : play()),
   step: () => {
     if (playing) pause();
-    single = true;
     cover(null);
+    game.do("step");
   },
-  colder: () => change("temperature", -1),
-  warmer: () => change("temperature", 1),
-  "full screen": fullScreen,
+  "full screen": () => (document.fullscreenElement ? document.exitFullscreen() : at("stage").requestFullscreen?.()),
+  rewind: () => {
+    cover(null);
+    game.do("rewind");
+  },
+  record: () => open(game.recording, "_self"),
 };
 
-function move(by) {
-  at("scene").value = (Number(at("scene").value) + by + game.scenes) % game.scenes;
-  restart();
+function command(name) {
+  (commands[name] ?? (() => game.do(name)))();
 }
 
-function change(key, by) {
-  at(key)[by < 0 ? "stepDown" : "stepUp"]();
-  showSetting(key);
-}
-
-function fullScreen() {
-  if (document.fullscreenElement) document.exitFullscreen();
-  else at("stage").requestFullscreen?.();
+async function upload(file) {
+  const what = file.type.startsWith("image/") ? "picture" : "session";
+  on.notice(`${file.name}: sending it`);
+  const problem = await game.upload(what, file).catch((error) => String(error.message ?? error));
+  on.notice(problem || (what === "picture" ? `going on from ${file.name}` : `watching ${file.name}`));
 }
 
 function listen() {
   at("cover").onclick = () => at("play").hidden || play(); // anywhere on the picture, as in the window
-  at("pause").onclick = () => (playing ? pause() : play());
-  at("restart").onclick = at("scene").onchange = at("seed").onchange = () => restart();
-  at("full").onclick = fullScreen;
+  at("scene").onchange = () => game.do("scene", Number(at("scene").value));
+  at("seed").onchange = () => /^[0-9]{1,15}$/.test(at("seed").value.trim()) && game.do("seed", at("seed").value.trim());
+  for (const key of ["temperature", "guidance"]) {
+    at(key).oninput = () => {
+      showSetting(key);
+      game.do(key, Number(at(key).value));
+    };
+  }
+  for (const button of document.querySelectorAll("[data-do]")) {
+    const name = button.dataset.do;
+    if (name === "rewind") {
+      button.onpointerdown = () => command("rewind");
+      button.onpointerup = button.onpointerleave = () => game.do("rewound");
+    } else button.onclick = () => command(name);
+  }
+  at("file").onchange = () => at("file").files[0] && upload(at("file").files[0]);
   at("panel").onsubmit = (event) => event.preventDefault();
   addEventListener("keydown", (event) => {
     if (event.target.closest("#panel") || event.metaKey || event.altKey) return;
     const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
-    const command = commands[game.described.commands[key]];
-    if (command) {
-      if (!event.repeat) command();
+    const name = described.commands[key];
+    if (name) {
+      if (!event.repeat) command(name);
     } else if (playing && !event.repeat) {
-      controls.press(event.code);
+      game.press(event.code);
+      report();
     }
-    if (playing) event.preventDefault();
+    if (playing || name) event.preventDefault();
   });
-  addEventListener("keyup", (event) => controls.release(event.code));
-  addEventListener("blur", () => controls.releaseAll());
-  addEventListener("mousedown", (event) => {
-    if (document.pointerLockElement) controls.press(`Mouse${event.button}`);
+  addEventListener("keyup", (event) => {
+    const key = event.key.length === 1 ? event.key.toUpperCase() : event.key;
+    if (described.commands[key] === "rewind") game.do("rewound");
+    game.release(event.code);
   });
-  addEventListener("mouseup", (event) => controls.release(`Mouse${event.button}`));
+  addEventListener("blur", () => game.releaseAll());
+  addEventListener("mousedown", (event) => document.pointerLockElement && game.press(`Mouse${event.button}`));
+  addEventListener("mouseup", (event) => game.release(`Mouse${event.button}`));
   addEventListener("mousemove", (event) => {
-    if (document.pointerLockElement) controls.motion(event.movementX, event.movementY);
+    if (document.pointerLockElement) game.motion(event.movementX, event.movementY);
   });
-  addEventListener("wheel", (event) => {
-    if (document.pointerLockElement) controls.wheel(Math.sign(event.deltaY));
+  addEventListener("wheel", (event) => document.pointerLockElement && game.wheel(Math.sign(event.deltaY)));
+  addEventListener("dragover", (event) => event.preventDefault());
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (described.served && event.dataTransfer.files[0]) upload(event.dataTransfer.files[0]);
   });
-  screen.onclick = () => playing && !matchMedia("(pointer: coarse)").matches && screen.requestPointerLock?.();
+  screen.onclick = () => playing && lockPointer();
   screen.oncontextmenu = (event) => event.preventDefault();
-  document.addEventListener("pointerlockchange", () => {
-    if (!document.pointerLockElement && playing) pause();
-  });
+  document.addEventListener("pointerlockchange", () => !document.pointerLockElement && playing && !state.replay && pause());
   document.addEventListener("visibilitychange", () => document.hidden && playing && pause());
-  if (matchMedia("(pointer: coarse)").matches) buildTouch(at("touch"), screen, controls);
+  watchPads(game, game.degrees, () => playing);
+  if (touch) buildTouch(at("touch"), screen, game);
 }
 
-main().catch(fail);
+main().catch(on.fail);

