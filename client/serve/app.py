@@ -23,7 +23,7 @@ from client.sessions.timeline import Timeline
 from worldmodel.types import WorldModelError
 
 MAX_PICTURE = 20 << 20  # bytes of a picture's file
-MAX_SESSION = 64 << 20
+MAX_SESSION = 32 << 20
 MAX_UPLOADS = 4  # at a time
 
 Opener = Callable[[Path], tuple[Callable[[], Playback], Timeline]]
@@ -33,7 +33,8 @@ Opener = Callable[[Path], tuple[Callable[[], Playback], Timeline]]
 @dataclass(frozen=True, slots=True)
 class Site:
     """described: what a page is told of the world (JSON); codes: what a page calls a key -> what we do; bits: of a
-    token on the wire, or None; folder: static files, index.html among them; opener: of recordings, where there can be any."""
+    token on the wire, or None; folder: static files, index.html among them; opener: of recordings, where there can be
+    any."""
 
     described: Mapping[str, Any]
     codes: Mapping[str, str]
@@ -56,7 +57,7 @@ def build_app(room: Room, site: Site) -> Starlette:
         return await _upload(request, room, uploads, MAX_PICTURE, ".picture", open_picture)
 
     async def open_picture(guest: Guest, file: Path) -> None:
-        guest.player.open_picture(file)
+        guest.player.open_picture(file)  # what is wrong with it is told by a notice
 
     async def take_session(request: Request) -> Response:
         return await _upload(request, room, uploads, MAX_SESSION, ".wms", open_session)
@@ -107,7 +108,7 @@ async def _upload(
         return PlainTextResponse("no such player", 404)
     if uploads.locked():
         return PlainTextResponse("too many files at once: try again", 429)
-    file = guest.player.file.with_suffix(suffix + ".in")
+    file = guest.player.uploads.with_suffix(suffix)
     async with uploads:
         try:
             with file.open("wb") as out:

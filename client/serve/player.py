@@ -61,7 +61,7 @@ class Player:
         start: Start = 0,
         seed: int = 0,
     ) -> None:
-        self.ident, self.file = ident, file
+        self.ident, self.file, self.uploads = ident, file, file.with_suffix(".upload")
         self._seat, self._notify = seat, notify
         self._inputs = InputLog()
         self._controls = Controls(table, inputs=self._inputs)
@@ -223,6 +223,11 @@ class Player:
     def finished(self) -> bool:
         return self._game.state.finished
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a game to come back to."""
+        return self._game.state.steps > 0 and not self.finished
+
     def state(self) -> dict[str, Any]:
         """The JSON of "state": what the page shows beside the picture."""
         runner, replay = self._runner, self._replay
@@ -232,7 +237,7 @@ class Player:
             "kind": "state",
             "paused": self.paused,
             "stage": state.stage if state.picture is None else "",
-            "notice": list(game.notice),
+            "notice": [game.notice[0], game.notice[1].replace(f"{self.file.parent}/", "")],  # no folder of ours
             "dropped": state.dropped,
             "recorded": picture is not None and picture.status.recording is not None,
             "replay": None,

@@ -8,8 +8,8 @@ A page sends JSON, one object a message:
     {"kind": "shown", "number": N}                                           a frame is on the screen
 
 CODE is KeyboardEvent.code (a place on the keyboard), "Mouse0" and so on, or a gamepad's key; motion is in pixels,
-"away" means that the page has lost the keyboard. The server sends JSON ("world", "queue", "state", "error") and frames, which
-are binary: FRAME and then the payload.
+"away" means that the page has lost the keyboard. The server sends JSON ("world", "queue", "state", "error") and
+frames, which are binary: FRAME and then the payload.
 """
 
 from __future__ import annotations

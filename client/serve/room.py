@@ -84,7 +84,7 @@ class Room:
             return
         guest.connection = None
         guest.player.leave()
-        wait = 0.0 if guest.player.finished else self.rules.grace_s
+        wait = self.rules.grace_s if guest.player.begun else 0.0
         guest.leaving = asyncio.create_task(self._remove(guest, wait))
 
     async def close(self) -> None:
@@ -146,8 +146,9 @@ class Room:
             del self.guests[guest.player.ident]
         if await asyncio.to_thread(guest.player.stop):
             self._free.append(guest.seat)
-        if not self.rules.keep:
-            guest.player.file.unlink(missing_ok=True)
+        for file in guest.player.uploads.parent.glob(f"{guest.player.uploads.stem}.*"):
+            if file != guest.player.file or not self.rules.keep:
+                file.unlink(missing_ok=True)
         async with self._moved:
             self._moved.notify_all()
 

@@ -143,6 +143,7 @@ def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[lis
     for notice in world.notices:
         print(notice, file=sys.stderr)
     described |= {"name": world.name, "size": list(world.frame_shape)}
+    described["places"] = world.model.config.image_tokenizer.tokens_per_frame
     bits = _page_decoder(world, folder, described["files"])
     sampler = world.sampler
 
@@ -180,12 +181,15 @@ def _page_decoder(world: NeuralWorld, folder: Path, files: dict[str, Any]) -> in
 
 def opener_of(checkpoint: Path, threads: int) -> Opener:
     """Recordings of this world, and of those that share its image tokenizer."""
-    from client.sessions.playback import Playback, ReplayWorld, open_session
+    from client.sessions.playback import Playback, ReplayWorld, usable
     from client.sessions.timeline import Timeline, timeline_of
+    from recordings.reader import read_session
+    from worldmodel.model.loading import load_tokenizer
 
     def opened(file: Path) -> tuple[Callable[[], Playback], Timeline]:
-        session, folder = open_session(file, str(checkpoint))
-        return lambda: ReplayWorld(session, folder, threads), timeline_of(session)
+        session = read_session(file)
+        session = usable(session, file, load_tokenizer(checkpoint, session.header.tokenizer).config)
+        return lambda: ReplayWorld(session, checkpoint, threads), timeline_of(session)
 
     return opened
 

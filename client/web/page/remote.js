@@ -147,7 +147,7 @@ export class RemoteGame {
     const kind = view.getUint8(1), bits = view.getUint16(2, true), number = view.getUint32(4, true);
     const index = view.getUint32(8, true), time = view.getFloat64(12, true), missed = view.getUint32(20, true);
     const payload = new Uint8Array(data, HEADER);
-    const made = kind === 0 ? this.pictures(unpack(payload, bits)) : createImageBitmap(new Blob([payload], { type: "image/jpeg" }));
+    const made = kind === 0 ? this.pictures(unpack(payload, bits, this.described.places)) : createImageBitmap(new Blob([payload], { type: "image/jpeg" }));
     this.drawing = this.drawing.then(async () => {
       try {
         const picture = await made;
@@ -184,14 +184,14 @@ async function loadPictures(base, described, onProgress) {
   return Game.loadPictures(base, described, onProgress);
 }
 
-/** Tokens of so many bits, one after the other, the highest bit first. */
-export function unpack(bytes, bits) {
-  const tokens = new Int32Array(Math.floor((bytes.length * 8) / bits));
+/** `count` tokens of so many bits, one after the other, the highest bit first. */
+export function unpack(bytes, bits, count) {
+  const tokens = new Int32Array(count);
   let value = 0, have = 0, at = 0;
   for (const byte of bytes) {
     value = (value << 8) | byte;
     have += 8;
-    while (have >= bits && at < tokens.length) {
+    while (have >= bits && at < count) {
       have -= bits;
       tokens[at++] = value >>> have;
       value &= (1 << have) - 1;
