@@ -195,11 +195,11 @@ class Player:
     def end_replay(self) -> None:
         """Back to the game, which waits."""
         with self._lock:
-            replay, self._replay = self._replay, None
-        if replay is None:
-            return
+            replay = self._replay
+            if replay is None:
+                return
+            self._replay, self.paused = None, True
         replay[0].stop(STOP_S)
-        self.paused = True
         with self._lock:
             picture = self._game.state.picture
             if picture is not None:
@@ -235,7 +235,7 @@ class Player:
         picture = game.picture
         told: dict[str, Any] = {
             "kind": "state",
-            "paused": self.paused,
+            "paused": self.paused or (replay is not None and self._at_end(*replay)),
             "stage": state.stage if state.picture is None else "",
             "notice": [game.notice[0], game.notice[1].replace(f"{self.file.parent}/", "")],  # no folder of ours
             "dropped": state.dropped,

@@ -14,7 +14,8 @@ const at = (id) => document.getElementById(id);
 const told = document.documentElement.dataset; // what a test waits for
 const screen = at("screen"), picture = screen.getContext("2d");
 
-let game, described, timeline, playing = false, state = {}, shown = [], latencies = [];
+export let game;
+let described, timeline, playing = false, state = {}, shown = [], latencies = [];
 
 async function main() {
   const base = new URL(".", location.href);
@@ -66,10 +67,10 @@ const on = {
     }
     timeline?.set(state.replay ?? null);
     document.body.classList.toggle("replay", Boolean(state.replay));
-    if (Boolean(state.replay) !== Boolean(before.replay)) {
-      setPlaying(!state.paused);
-      cover(state.paused ? "" : null, state.paused);
-    }
+    const [watches, watched] = [state, before].map((one) => Boolean(one.replay));
+    if (watches !== watched || (watches && state.paused !== before.paused)) setPlaying(!state.paused);
+    if (state.stage) on.waiting(state.stage); // a world is being made
+    else if (watches !== watched || before.stage) rest();
     told.replay = Boolean(state.replay);
     report();
   },
@@ -141,7 +142,13 @@ function play() {
 function pause() {
   setPlaying(false);
   game.do("pause");
-  cover("", true);
+  rest();
+}
+
+/** What lies over a game that waits, and over a recording never. */
+function rest() {
+  if (playing || state.replay) cover(null);
+  else cover("", true);
 }
 
 function lockPointer() {

@@ -136,7 +136,6 @@ export class RemoteGame {
       const [number, text] = message.notice;
       if (this.said !== null && number > this.said) this.on.notice(text);
       this.said = number;
-      if (message.stage) this.on.waiting(message.stage);
       this.on.state(message);
     } else if (message.kind === "error") this.reason = message;
   }
