@@ -1,4 +1,4 @@
-# Two commands: `make play` and `make test`. Each does all its own set-up in .venv.
+# `make play`, `make web` and `make test`: each does all its own set-up in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,10 +6,13 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 MINUTES ?= 10
 
-.PHONY: play test fuzz soak lint clean
+.PHONY: play web test fuzz soak lint clean
 
 play: $(VENV)/.play
 	$(BIN)/worldmodel play
+
+web: $(VENV)/.web
+	$(BIN)/worldmodel serve
 
 test: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -34,9 +37,13 @@ $(VENV)/.play: $(VENV)/.torch pyproject.toml
 	$(PIP_INSTALL) --editable .
 	touch $@
 
+$(VENV)/.web: $(VENV)/.torch pyproject.toml
+	$(PIP_INSTALL) --editable '.[web]'
+	touch $@ $(VENV)/.play
+
 $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(PIP_INSTALL) --editable '.[train,gym,test]'
-	touch $@ $(VENV)/.play
+	touch $@ $(VENV)/.play $(VENV)/.web
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check --fix .

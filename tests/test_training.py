@@ -21,8 +21,8 @@ from worldmodel.model.loading import load_config, load_starts, load_world_model
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
-from worldmodel.training.run import stopping
-from worldmodel.training.run.common import cosine_lr, split_file
+from worldmodel.training.run import common, stopping
+from worldmodel.training.run.common import autocast, cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.types import Action
 
@@ -268,3 +268,14 @@ def test_every_stage_of_the_prepared_run_is_a_command_that_its_script_takes(tmp_
         known = script(command[0], "--help", cwd=tmp_path).stdout
         for option in (part for part in command[1:] if part.startswith("--")):
             assert option in known
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_bf16_is_used_where_the_processor_computes_in_it(monkeypatch, there):
+    """Elsewhere it is emulated, tens of times as slowly as float32."""
+    monkeypatch.setattr(common, "computes_bf16", lambda device: there)
+    x = torch.ones(2, 2)
+    with autocast(torch.device("cpu"), True):
+        assert (x @ x).dtype == (torch.bfloat16 if there else torch.float32)
+    with autocast(torch.device("cpu"), False):
+        assert (x @ x).dtype == torch.float32
