@@ -82,7 +82,7 @@ class Pace:
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
-    """bf16 where the device computes in it: a processor without it (AVX2 alone) emulates it, tens of times as slowly."""
+    """bf16 where the device computes in it: a processor without it emulates it, tens of times as slowly."""
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled and computes_bf16(device))
 
 
