@@ -168,11 +168,10 @@ class Connection:
         player = guest.player
         while not self._room.closing and guest.connection is self:
             guest.changed.clear()
-            state = player.state()
+            state, shot = player.news()
             if state != self._told:
                 self._told = state
                 await self._send(state)
-            shot = player.shot
             if shot is not None and self._flow.wants(shot):
                 self._flow.send(shot.number)
                 await self._socket.send_bytes(await self._packed(shot))

@@ -188,7 +188,7 @@ class Player:
 
         runner = Runner(world, source, hold=True, notify=lambda: self._changed(runner))
         with self._lock:
-            self._replay = (runner, timeline)
+            self._replay, self._shot = (runner, timeline), None  # what was played is not of the recording
         self.paused = False
         runner.start()
 
@@ -208,11 +208,11 @@ class Player:
 
     # --- what the page is told
 
-    @property
-    def shot(self) -> Shot | None:
-        """The newest picture."""
+    def news(self) -> tuple[dict[str, Any], Shot | None]:
+        """The JSON of "state", what the page shows beside the picture, and the newest picture: both of the game, or both
+        of the recording that is watched."""
         with self._lock:
-            return self._shot
+            return self._state(), self._shot
 
     @property
     def error(self) -> BaseException | None:
@@ -228,8 +228,7 @@ class Player:
         """Whether there is a game to come back to."""
         return self._game.state.steps > 0 and not self.finished
 
-    def state(self) -> dict[str, Any]:
-        """The JSON of "state": what the page shows beside the picture."""
+    def _state(self) -> dict[str, Any]:
         runner, replay = self._runner, self._replay
         state, game = runner.state, self._game.state
         picture = game.picture

@@ -133,21 +133,30 @@ export class RemoteGame {
       this.lost = null;
       this.on.waiting(`the game is full: you are number ${message.place} in the queue`);
     } else if (message.kind === "state") {
-      const [number, text] = message.notice;
-      if (this.said !== null && number > this.said) this.on.notice(text);
-      this.said = number;
-      this.on.state(message);
+      this.#draw(() => this.#state(message));
     } else if (message.kind === "error") this.reason = message;
   }
 
-  /** A frame's bytes -> a picture, in their order; then the server may send another. */
+  #state(message) {
+    const [number, text] = message.notice;
+    if (this.said !== null && number > this.said) this.on.notice(text);
+    this.said = number;
+    this.on.state(message);
+  }
+
+  /** States and pictures are shown in the order in which they came, though pictures take a while. */
+  #draw(show) {
+    this.drawing = this.drawing.then(show).catch((error) => this.on.fail(error));
+  }
+
+  /** A frame's bytes -> a picture; once it is shown, the server may send another. */
   #frame(data) {
     const view = new DataView(data);
     const kind = view.getUint8(1), bits = view.getUint16(2, true), number = view.getUint32(4, true);
     const index = view.getUint32(8, true), time = view.getFloat64(12, true), missed = view.getUint32(20, true);
     const payload = new Uint8Array(data, HEADER);
     const made = kind === 0 ? this.pictures(unpack(payload, bits, this.described.places)) : createImageBitmap(new Blob([payload], { type: "image/jpeg" }));
-    this.drawing = this.drawing.then(async () => {
+    this.#draw(async () => {
       try {
         const picture = await made;
         const latency = Number.isNaN(time) ? null : performance.now() - time;
@@ -157,7 +166,7 @@ export class RemoteGame {
       } finally {
         this.#send({ kind: "shown", number });
       }
-    }).catch((error) => this.on.fail(error));
+    });
   }
 
   #closed(code) {
