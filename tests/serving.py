@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
-from client.serve.protocol import FRAME, TOKENS, VERSION
+from client.serve.protocol import FRAME, MAX_CHUNK, TOKENS, VERSION
 
 PATIENCE_S = 120.0  # a busy machine needs some
 
@@ -78,12 +78,14 @@ class Picture:
 
 
 class Page:
-    """What the page's script does, without a picture. `world`, `state`: the newest messages of these kinds."""
+    """What the page's script does, without a picture. `world`, `state`, `file`: the newest messages of these
+    kinds."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.world: dict[str, Any] = {}
         self.state: dict[str, Any] = {}
+        self.file: dict[str, Any] = {}
         self.places: list[int] = []
         self.error = ""
 
@@ -92,6 +94,18 @@ class Page:
 
     def input(self, *events: list[Any], time: float = 0.0) -> None:
         self.socket.send(json.dumps({"kind": "input", "time": time, "events": events}))
+
+    def upload(self, what: str, data: bytes) -> str:
+        """Sends a file; what is wrong with it, or ""."""
+        self.file = {}
+        self.socket.send(json.dumps({"kind": "file", "what": what, "size": len(data)}))
+        self.until(lambda page, _: page.file)
+        if not self.file["wanted"]:
+            return self.file["text"]
+        for at in range(0, len(data), MAX_CHUNK):
+            self.socket.send(data[at : at + MAX_CHUNK])
+        self.until(lambda page, _: not page.file["wanted"])
+        return self.file["text"]
 
     def next(self, shown: bool = True) -> Picture:
         """The next picture; shown: it is said to be on the screen."""
@@ -123,7 +137,7 @@ class Page:
         elif kind == "error":
             self.error = message["text"]
         else:
-            assert kind in ("world", "state"), kind
+            assert kind in ("world", "state", "file"), kind
             setattr(self, kind, message)
 
     def _picture(self, data: bytes) -> Picture:

@@ -73,7 +73,7 @@ def test_the_link_opens_the_page_and_the_token_leaves_the_address(server):
         assert server.ask(path, Cookie=cookie)[0] == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/page.js", "/world.json", "/recording", "/picture"])
+@pytest.mark.parametrize("path", ["/", "/page.js", "/world.json", "/recording"])
 def test_without_the_token_nothing_is_given(server, path):
     for query in ("", "?token=", "?token=wrong", f"?token={'x' * 5000}"):
         status, body, _ = server.ask(path + query)
@@ -104,6 +104,7 @@ def messages():
         {"kind": "hello", "version": 1, "player": "0" * 32, "pixels": False},
         {"kind": "input", "time": 12.5, "events": events},
         {"kind": "shown", "number": 3},
+        {"kind": "file", "what": "session", "size": 1 << 20},
         *({"kind": "do", "what": what, "value": 1} for what in COMMANDS),
     ]
 
@@ -282,10 +283,10 @@ def test_a_picture_and_a_recording_are_taken_and_what_is_none_is_refused(server,
         page.do("pause")
         recording = server.ask(f"/recording{query}")[1]
         for data in (b"", b"no recording", recording[: len(recording) // 3 * 2][50:]):
-            status, told, _ = server.ask(f"/session{query}", data)
-            assert (status, bool(told)) == (422, True), told
-            assert b"/" not in told.replace(b"top-p", b""), "no folder of the server"
-        assert server.ask(f"/session{query}", recording)[0] == 200
+            told = page.upload("session", data)
+            assert told
+            assert "/" not in told, "no folder of the server"
+        assert page.upload("session", recording) == ""
         page.until(lambda page, _: page.state["replay"])
         length = page.state["replay"]["length"]
         assert length > 8
@@ -297,13 +298,18 @@ def test_a_picture_and_a_recording_are_taken_and_what_is_none_is_refused(server,
         live = page.until(lambda page, picture: page.state["replay"] is None and picture is not None)
         picture = tmp_path / "blue.png"
         Image.new("RGB", (64, 64), (20, 40, 250)).save(picture)
-        assert server.ask(f"/picture{query}", picture.read_bytes())[0] == 200
+        assert page.upload("picture", picture.read_bytes()) == ""
         page.until(lambda _, picture: picture is not None and picture.number > live.number)
-        server.ask(f"/picture{query}", b"no picture")
+        assert page.upload("picture", b"no picture") == ""
         page.until(lambda page, _: page.state["notice"][0])
         assert "not a readable picture" in page.state["notice"][1]
-        assert server.ask(f"/session{query}", bytes(33 << 20))[0] == 413
-        assert server.ask(f"/session?player={'0' * 32}&token={server.token}", recording)[0] == 404
+        assert page.upload("session", bytes(33 << 20)) == "the file is larger than 32 MB"
+        page.socket.send(json.dumps({"kind": "file", "what": "session", "size": 10}))
+        page.socket.send(b"x" * 11)  # more than it said: it is cut off
+        with pytest.raises(ConnectionClosed):
+            page.until(lambda *_: False)
+        assert "a piece of 11 bytes" in page.error
+    assert server.ask(f"/recording?player={'0' * 32}&token={server.token}")[0] == 404
 
 
 # --- what is left

@@ -8,15 +8,16 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from client.serve.player import Shot
+from client.serve.files import Incoming, Opener
+from client.serve.player import Player, Shot
 from client.serve.protocol import (
     FRAME,
     JPEG,
-    MAX_MESSAGE,
     TOKENS,
     VERSION,
     Do,
@@ -24,18 +25,20 @@ from client.serve.protocol import (
     Input,
     ProtocolError,
     Shown,
+    Upload,
     pack_jpeg,
     pack_tokens,
     read_message,
 )
-from client.serve.room import Guest, Room
+from client.serve.room import ElsewhereError, Guest, Room
 from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError
 
 IN_FLIGHT = 3  # pictures that may be on their way to a page
 HELLO_S = 20.0  # that a page may take for its first message
 RATE, BURST = 200.0, 600.0  # messages a second, and at once
-BAD_MESSAGE, TAKEN_OVER, OVER, FULL = 4400, 4409, 4410, 4429  # why a socket is closed
+# Why a socket is closed.
+BAD_MESSAGE, TAKEN_OVER, OVER, FULL, ELSEWHERE = 4400, 4409, 4410, 4429, 4503
 
 
 @dataclass(slots=True)
@@ -78,17 +81,27 @@ class Flow:
             self._waiting = max(0, self._waiting - 1)
 
 
-class Connection:
-    """bits: of a token on the wire (None: this world has none, and JPEGs are sent)."""
+@dataclass(frozen=True, slots=True)
+class Site:
+    """described: what a page is told of the world (JSON); codes: what a page calls a key -> what we do; bits: of a
+    token on the wire (None: this world has none, and JPEGs are sent); folder: static files, index.html among them;
+    opener: of recordings, where there can be any."""
 
-    def __init__(
-        self, socket: WebSocket, room: Room, codes: Mapping[str, str], world: Mapping[str, Any], bits: int | None
-    ) -> None:
-        self._socket, self._room, self._codes, self._world, self._bits = socket, room, codes, world, bits
+    described: Mapping[str, Any]
+    codes: Mapping[str, str]
+    bits: int | None
+    folder: Path
+    opener: Opener | None
+
+
+class Connection:
+    def __init__(self, socket: WebSocket, room: Room, site: Site) -> None:
+        self._socket, self._room, self._site, self._bits = socket, room, site, site.bits
         self._allowance = Allowance(RATE, BURST)
         self._flow = Flow()
         self._told: dict[str, Any] = {}
         self._guest: Guest | None = None
+        self._incoming: Incoming | None = None
 
     async def run(self) -> None:
         """Until the page or the game ends. Whatever the page sends, the server lives."""
@@ -101,9 +114,12 @@ class Connection:
             await self._play(hello)
         except (WebSocketDisconnect, TimeoutError):
             pass
+        except ElsewhereError as error:
+            await self._close(ELSEWHERE, str(error))
         except WorldModelError as error:
             await self._close(BAD_MESSAGE if isinstance(error, ProtocolError) else FULL, str(error))
         finally:
+            self._drop_file()
             if self._guest is not None:
                 self._room.leave(self._guest, self)
             with contextlib.suppress(RuntimeError, WebSocketDisconnect):
@@ -114,7 +130,7 @@ class Connection:
         try:
             self._guest = guest = await self._enter(hello)
             self._bits = None if hello.pixels else self._bits
-            world = {"kind": "world", "version": VERSION, "player": guest.player.ident, **self._world}
+            world = {"kind": "world", "version": VERSION, "player": guest.player.ident, **self._site.described}
             await self._send({**world, "bits": self._bits})
             reading = asyncio.create_task(self._read(guest))
             reading.add_done_callback(lambda _: guest.changed.set())
@@ -161,8 +177,38 @@ class Connection:
             elif isinstance(message, Do):
                 # Ending a replay waits for its last step.
                 await asyncio.to_thread(player.do, message)
+            elif isinstance(message, (Upload, bytes)):
+                await self._take_file(message, player)
             else:
                 raise ProtocolError("hello is said once")
+
+    async def _take_file(self, message: Upload | bytes, player: Player) -> None:
+        """A file's beginning, or a piece of it; the page is told when bytes may come, and how it ended."""
+        try:
+            if isinstance(message, Upload):
+                self._drop_file()
+                self._incoming = Incoming(message, player, self._site.opener)
+                await self._send({"kind": "file", "wanted": True})
+            elif self._incoming is None:
+                return  # the rest of a file that could not be kept
+            else:
+                await self._incoming.add(message)
+            if self._incoming.complete:
+                await self._incoming.use()
+                await self._end_file("")
+        except ProtocolError:
+            raise
+        except WorldModelError as error:
+            await self._end_file(str(error))
+
+    async def _end_file(self, problem: str) -> None:
+        self._drop_file()
+        await self._send({"kind": "file", "wanted": False, "text": problem})
+
+    def _drop_file(self) -> None:
+        if self._incoming is not None:
+            self._incoming.close()
+            self._incoming = None
 
     async def _write(self, guest: Guest, reading: asyncio.Task[None]) -> None:
         player = guest.player
@@ -205,16 +251,15 @@ class Connection:
         return FRAME.pack(VERSION, kind, bits, *numbers) + payload
 
     async def _receive(self) -> Any:
-        """The next message. WebSocketDisconnect at the end; ProtocolError for what is none, or too many."""
+        """The next message, or a piece of a file. WebSocketDisconnect at the end; ProtocolError for what is neither, or
+        too many."""
         received = await self._socket.receive()
         if received["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(received.get("code") or 1006)
-        text = received.get("text")
-        if text is None:
-            raise ProtocolError(f"messages are text of at most {MAX_MESSAGE} characters")
         if not self._allowance.take(time.monotonic()):
             raise ProtocolError(f"more than {RATE:.0f} messages a second")
-        return read_message(text, self._codes)
+        text = received.get("text")
+        return received["bytes"] if text is None else read_message(text, self._site.codes)
 
     async def _send(self, message: dict[str, Any]) -> None:
         await self._socket.send_text(json.dumps(message, allow_nan=False, default=_plain))

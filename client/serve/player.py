@@ -209,8 +209,8 @@ class Player:
     # --- what the page is told
 
     def news(self) -> tuple[dict[str, Any], Shot | None]:
-        """The JSON of "state", what the page shows beside the picture, and the newest picture: both of the game, or both
-        of the recording that is watched."""
+        """The JSON of "state", what the page shows beside the picture, and the newest picture: both of the game, or
+        both of the recording that is watched."""
         with self._lock:
             return self._state(), self._shot
 

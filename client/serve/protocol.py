@@ -6,10 +6,12 @@ A page sends JSON, one object a message:
     {"kind": "input", "time": MS, "events": [["down", CODE], ["up", CODE], ["move", DX, DY], ["wheel", N], ["away"]]}
     {"kind": "do", "what": COMMAND, "value": NUMBER or null}
     {"kind": "shown", "number": N}                                           a frame is on the screen
+    {"kind": "file", "what": "picture" or "session", "size": BYTES}          to go on from, or to watch
 
 CODE is KeyboardEvent.code (a place on the keyboard), "Mouse0" and so on, or a gamepad's key; motion is in pixels,
-"away" means that the page has lost the keyboard. The server sends JSON ("world", "queue", "state", "error") and
-frames, which are binary: FRAME and then the payload.
+"away" means that the page has lost the keyboard. The server sends JSON ("world", "queue", "state", "file", "error") and
+frames, which are binary: FRAME and then the payload. A file is answered by "file": "wanted" is true where its bytes may
+come, in binary messages of at most MAX_CHUNK; afterwards, or where it is refused, false, with what is wrong in "text".
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from worldmodel.types import Frame, Tokens, WorldModelError
 
 VERSION = 1
 MAX_MESSAGE = 16_384  # bytes
+MAX_CHUNK = 1 << 16  # bytes of a file in one message
 MAX_EVENTS = 256  # a message
+MAX_FILE: Mapping[str, int] = {"picture": 20 << 20, "session": 32 << 20}  # bytes
 FRAME = struct.Struct("<BBHIIdI")
 """version; TOKENS or JPEG; bits a token (0: JPEG); number of the frame, from 1; steps since the opening; the time of
 the newest input that it answers (the page's own clock, in ms; NaN: none since the frame before); frames that this page
@@ -77,7 +81,15 @@ class Shown:
     number: int
 
 
-Message = Hello | Input | Do | Shown
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """what: a key of MAX_FILE; size: bytes, as the page says."""
+
+    what: str
+    size: int
+
+
+Message = Hello | Input | Do | Shown | Upload
 
 
 def read_message(text: str, keys: Mapping[str, str]) -> Message:
@@ -103,6 +115,8 @@ def read_message(text: str, keys: Mapping[str, str]) -> Message:
         if not is_whole(number) or not 0 <= number < 2**32:
             raise ProtocolError(f"no number of a frame: {quoted(number)}")
         return Shown(int(number))
+    if kind == "file":
+        return _upload(values.get("what"), values.get("size"))
     raise ProtocolError(f"an unknown message {quoted(kind)}")
 
 
@@ -146,6 +160,14 @@ def _do(what: object, value: object) -> Do:
     if not is_number(value) or not low <= value <= high or (what in WHOLE and not is_whole(value)):  # type: ignore[operator]
         raise ProtocolError(f"{what} needs a number from {low} to {high}, got {quoted(value)}")
     return Do(what, int(value) if what in WHOLE else float(value))  # type: ignore[arg-type]
+
+
+def _upload(what: object, size: object) -> Upload:
+    if not isinstance(what, str) or what not in MAX_FILE:
+        raise ProtocolError(f"no kind of file {quoted(what)}")
+    if not is_whole(size) or not 0 <= size < 2**53:  # type: ignore[operator]
+        raise ProtocolError(f"no size of a file: {quoted(size)}")
+    return Upload(what, int(size))  # type: ignore[arg-type]
 
 
 def _finite(value: object) -> bool:

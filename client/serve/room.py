@@ -15,7 +15,7 @@ from recordings.format import SUFFIX, RecordingError
 from recordings.reader import read_session
 from worldmodel.types import World, WorldModelError
 
-GRACE_S = 30.0  # that a player who has vanished finds the game again
+GRACE_S = 30.0
 MOST_WAITING = 64
 
 Seat = Callable[[], World]
@@ -24,7 +24,9 @@ Seat = Callable[[], World]
 @dataclass(frozen=True, slots=True)
 class Rules:
     """table: of the keys; folder: where games are recorded; keep: whether they stay there when their players are gone,
-    so that a game can be gone on with later, on another server too; start, seed: what a new game begins with."""
+    so that a game can be gone on with later, on another server too; start, seed: what a new game begins with; grace_s:
+    that a player who has vanished finds the game again; patience_s: that a page waits for a seat before it is sent to
+    look for one on another server (None: there is no other)."""
 
     table: Mapping[str, str]
     folder: Path
@@ -32,6 +34,11 @@ class Rules:
     start: Start = 0
     seed: int = 0
     grace_s: float = GRACE_S
+    patience_s: float | None = None
+
+
+class ElsewhereError(WorldModelError):
+    """There may be a seat on another server by now."""
 
 
 @dataclass(slots=True)
@@ -60,10 +67,21 @@ class Room:
     def waiting(self) -> int:
         return len(self._queue)
 
+    def recording(self, ident: str) -> Path | None:
+        """The file of a player's game, here or, where they stay, on another server that writes to the same folder."""
+        guest = self.guests.get(ident)
+        if guest is not None and guest.player.file.is_file():
+            return guest.player.file
+        return next(reversed(self._recorded(ident)), None)
+
     async def enter(self, ident: str | None, connection: object, tell: Callable[[int], object]) -> Guest:
         """The game of that player, or a new one as soon as there is a seat. tell: called with the place in the queue.
-        A second connection of a player takes the first one's place. WorldModelError if too many wait."""
+        A second connection of a player takes the first one's place. WorldModelError if too many wait, ElsewhereError if
+        it takes too long."""
         guest = self.guests.get(ident) if ident is not None else None
+        if guest is not None and self._files(guest.player.ident)[-1:] not in ([], [guest.player.file]):
+            await self._remove(guest, 0.0)  # the game has gone on on another server meanwhile
+            guest = None
         if guest is None:
             seat = await self._seat(tell)
             guest = self.guests.get(ident) if ident is not None else None
@@ -114,9 +132,11 @@ class Room:
             return free
 
         try:
-            async with self._moved:
+            async with self._moved, asyncio.timeout(self.rules.patience_s):
                 await self._moved.wait_for(ready)
                 return self._free.pop()
+        except TimeoutError:
+            raise ElsewhereError("there is no seat here yet") from None
         finally:
             self._queue.remove(ticket)
             async with self._moved:
@@ -125,12 +145,12 @@ class Room:
     def _begin(self, ident: str | None, seat: Seat) -> Guest:
         rules, loop, changed = self.rules, asyncio.get_running_loop(), asyncio.Event()
         start: Start = rules.start
-        earlier = _recorded(rules.folder, ident) if ident is not None else []
+        earlier = self._recorded(ident) if ident is not None else []
         if earlier and ident is not None:
             start = Resume(earlier[-1])
         else:
             ident = secrets.token_hex(16)
-        file = rules.folder / f"{ident}-{len(list(rules.folder.glob(f'{ident}-*{SUFFIX}'))):03d}{SUFFIX}"
+        file = rules.folder / f"{ident}-{len(self._files(ident)):03d}{SUFFIX}"
 
         def notify() -> None:
             if not loop.is_closed():
@@ -152,14 +172,17 @@ class Room:
         async with self._moved:
             self._moved.notify_all()
 
+    def _files(self, ident: str) -> list[Path]:
+        """Of a player's games, by every server that records here, in their order."""
+        return sorted(self.rules.folder.glob(f"{ident}-*{SUFFIX}"))
 
-def _recorded(folder: Path, ident: str) -> list[Path]:
-    """A player's recordings that play can go on from, in their order."""
-    found = []
-    for path in sorted(folder.glob(f"{ident}-*{SUFFIX}")):
-        try:
-            if read_session(path).steps:
-                found.append(path)
-        except RecordingError:
-            continue  # not a step was written
-    return found
+    def _recorded(self, ident: str) -> list[Path]:
+        """Those that play can go on from."""
+        return [path for path in self._files(ident) if _has_steps(path)]
+
+
+def _has_steps(path: Path) -> bool:
+    try:
+        return bool(read_session(path).steps)
+    except RecordingError:
+        return False  # not a step was written

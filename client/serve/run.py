@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from client.options import Serve
 from client.play.controls import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS, Guard, is_loopback
-from client.serve.protocol import MAX_MESSAGE
+from client.serve.protocol import MAX_CHUNK
 from client.web.folder import PAGE
 from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
 from client.web.vendor import copy_runtime
@@ -30,7 +30,8 @@ from worldmodel.types import World, WorldModelError
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from client.serve.app import Opener, Site
+    from client.serve.connection import Site
+    from client.serve.files import Opener
     from client.serve.room import Room
     from worldmodel.worlds.neural import NeuralWorld
 
@@ -114,7 +115,7 @@ def _make(folder: Path) -> None:
 
 def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[list[Callable[[], World]], Site]:
     """A seat for each player, and the page in `folder`. WorldModelError for a world that is not there."""
-    from client.serve.app import Site
+    from client.serve.connection import Site
 
     shutil.copytree(PAGE, folder)
     described: dict[str, Any] = {
@@ -210,7 +211,7 @@ async def _run(
         log_level="warning",
         access_log=False,  # it would hold the token
         server_header=False,
-        ws_max_size=MAX_MESSAGE,
+        ws_max_size=MAX_CHUNK,
         ws_ping_interval=PING_S,
         ws_ping_timeout=PING_S,
         timeout_graceful_shutdown=END_S,

@@ -3,10 +3,11 @@
 
 const VERSION = 1;
 const HEADER = 24; // bytes before a frame's payload
+const CHUNK = 1 << 16; // bytes of a file in one message
 const SEND_MS = 8; // motion is summed for so long
 const PATIENCE_S = 30; // that a lost connection is tried again for
 const FINAL = [4400, 4403, 4409, 4429]; // the server has refused: another try would not help
-const OVER = 4410;
+const OVER = 4410, ELSEWHERE = 4503;
 const PLAYER = "worldmodel-player";
 
 export class RemoteGame {
@@ -81,8 +82,19 @@ export class RemoteGame {
 
   /** A file for the server: "picture" to go on from, or "session" to watch. -> what is wrong with it, or "". */
   async upload(what, file) {
-    const answer = await fetch(new URL(`${what}?player=${this.player}`, this.base), { method: "POST", body: file });
-    return answer.ok ? "" : (await answer.text()) || `the server says ${answer.status}`;
+    const answer = this.#answer();
+    this.#send({ kind: "file", what, size: file.size });
+    const first = await answer;
+    if (!first.wanted) return first.text;
+    const end = this.#answer();
+    for (let at = 0; at < file.size; at += CHUNK) this.socket.send(await file.slice(at, at + CHUNK).arrayBuffer());
+    return (await end).text;
+  }
+
+  /** What the server says next of a file. */
+  #answer() {
+    this.answered?.({ wanted: false, text: "another file came" });
+    return new Promise((resolve) => (this.answered = resolve));
   }
 
   /** Where what was played so far can be had. */
@@ -134,6 +146,10 @@ export class RemoteGame {
       this.on.waiting(`the game is full: you are number ${message.place} in the queue`);
     } else if (message.kind === "state") {
       this.#draw(() => this.#state(message));
+    } else if (message.kind === "file") {
+      const answered = this.answered;
+      this.answered = null;
+      answered?.(message);
     } else if (message.kind === "error") this.reason = message;
   }
 
@@ -172,6 +188,9 @@ export class RemoteGame {
   #closed(code) {
     const reason = this.reason?.text;
     this.reason = null;
+    this.answered?.({ wanted: false, text: "the connection is lost" });
+    this.answered = null;
+    if (code === ELSEWHERE) return this.#connect(); // still waiting for a seat
     if (FINAL.includes(code) || (code === OVER && reason && !reason.startsWith("the server"))) {
       this.on.fail(new Error(reason ?? "the server has refused this page: use the whole link that it printed"));
       return;
