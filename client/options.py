@@ -151,6 +151,13 @@ class Serve:
     """JSON file of keys, as `worldmodel play` takes it."""
     record: Path | None = None
     """Folder in which every game stays recorded. Default: a game's recording goes with its player."""
+    ray: str | None = None
+    """Serve on a Ray cluster: its address ("auto": the one that this machine is part of, "local": one of this machine's
+    own). Needs --record with a folder that all its machines share: a player whose machine dies goes on from there on
+    another."""
+    replicas: int = 2
+    """With --ray: how many copies of the world may run, each with seats for --players, on a GPU of its own where the
+    cluster has any. They start as players wait."""
     sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
 

@@ -157,7 +157,8 @@ def answered(picture: Picture | None) -> bool:
 
 @contextmanager
 def serving(world: str, *options: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "worldmodel", "serve", "--world", world, "--port", "0", *options]
+    port = () if "--port" in options else ("--port", "0")
+    command = [sys.executable, "-m", "worldmodel", "serve", "--world", world, *port, *options]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

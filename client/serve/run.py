@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from client.serve.connection import Site
     from client.serve.files import Opener
-    from client.serve.room import Room
+    from client.serve.room import Room, Rules
     from worldmodel.worlds.neural import NeuralWorld
 
 MOST_PLAYERS = 64
@@ -45,18 +45,20 @@ END_S = 5  # that connections have to end
 
 def serve(options: Serve) -> int:
     """Until a signal ends it (raised as Ended). WorldModelError for what cannot be served."""
-    _check(options)
-    table = read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
+    check(options)
+    if options.ray is not None:
+        from client.serve.cluster import serve_on_a_cluster
+
+        return serve_on_a_cluster(options)
+    table = bindings_of(options)
     with _listening(options.host, options.port) as listener, tempfile.TemporaryDirectory(prefix="worldmodel-") as made:
         port = listener.getsockname()[1]
         folder = Path(made)
         seats, site = prepare(options, table, folder / "page")
         from client.serve.app import build_app
-        from client.serve.room import Room, Rules
+        from client.serve.room import Room
 
-        games = options.record or folder / "games"
-        _make(games)
-        room = Room(seats, Rules(table, games, options.record is not None, options.start, options.seed))
+        room = Room(seats, rules_of(options, table, folder / "games"))
         token = secrets.token_urlsafe(24)
         print(f"play at {link(options.host, port, token)}", flush=True)
         if not is_loopback(options.host):
@@ -67,13 +69,27 @@ def serve(options: Serve) -> int:
     return 0
 
 
+def bindings_of(options: Serve) -> Mapping[str, str]:
+    return read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
+
+
+def rules_of(options: Serve, table: Mapping[str, str], folder: Path) -> Rules:
+    """folder: where games are recorded unless --record says where. WorldModelError if nothing can be written there."""
+    from client.serve.room import Rules
+
+    games = options.record or folder
+    _make(games)
+    return Rules(table, games, options.record is not None, options.start, options.seed)
+
+
 def link(host: str, port: int, token: str) -> str:
     """What a player opens."""
     shown = socket.gethostname() if host in EVERY_ADDRESS else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/?token={token}"
 
 
-def _check(options: Serve) -> None:
+def check(options: Serve) -> None:
+    """WorldModelError for options that cannot be meant."""
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise WorldModelError(f"worldmodel serve needs more packages: pip install {' '.join(missing)}")
