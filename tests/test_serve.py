@@ -290,6 +290,8 @@ def test_a_picture_and_a_recording_are_taken_and_what_is_none_is_refused(server,
         page.until(lambda page, _: page.state["replay"])
         length = page.state["replay"]["length"]
         assert length > 8
+        page.do("pause")
+        page.until(lambda page, _: page.state["paused"] and not page.state["stage"])
         page.do("seek", 3)
         page.until(lambda _, picture: picture is not None and picture.index == 3)
         page.do("play")
