@@ -18,7 +18,7 @@ pygame = pytest.importorskip("pygame")
 from client import cli  # noqa: E402
 from client.play.actions import source_of  # noqa: E402
 from client.play.game import Game  # noqa: E402
-from client.play.meter import CHUNK, WAITING, Compared, Meter, Reader, compare, summary  # noqa: E402
+from client.play.meter import CHUNK, WAITING, Compared, Meter, compare, summary  # noqa: E402
 from client.window.base import WindowOptions  # noqa: E402
 from client.window.loop import Client  # noqa: E402
 from worldmodel.checkpoint import CheckpointError  # noqa: E402
@@ -31,6 +31,7 @@ from worldmodel.readers.idm import (  # noqa: E402
     read_actions,
     told_buttons,
 )
+from worldmodel.readers.reader import ActionReader  # noqa: E402
 from worldmodel.tokenizers.action import CAMERA_BINS, CAMERA_CENTRE, camera_to_bin  # noqa: E402
 from worldmodel.types import BUTTONS, HOTBAR, Action, WorldModelError  # noqa: E402
 
@@ -68,14 +69,16 @@ def readings(actions):
     return ReadActions(buttons, camera, np.zeros((len(actions), 1), np.float32))
 
 
-def perfect(world, before=2, after=2):
-    return Reader(
-        before, after, (112, 192), lambda frames: readings([world.actions[f[0, 0, 0] - 1] for f in frames[1:]])
-    )
+def reader_of(read, around=2):
+    return ActionReader("the test's", "", read, (112, 192), around)
+
+
+def perfect(world):
+    return reader_of(lambda frames: readings([world.actions[f[0, 0, 0] - 1] for f in frames[1:]]))
 
 
 def blind(_world):
-    return Reader(2, 2, (112, 192), lambda frames: readings([Action()] * (len(frames) - 1)))
+    return reader_of(lambda frames: readings([Action()] * (len(frames) - 1)))
 
 
 def played(meter, world, actions):
@@ -160,7 +163,7 @@ def test_it_reads_in_pieces_what_one_reading_of_the_whole_says():
     torch.nn.init.normal_(model.camera.weight, std=3.0)
     config = model.config
     steps: list[Compared] = []
-    reader = Reader(config.around, config.around, (112, 192), lambda frames: read_actions(model, frames))
+    reader = reader_of(lambda frames: read_actions(model, frames), config.around)
     meter = Meter(lambda: reader, steps=1000)
     actions, frames = script(5 * CHUNK + config.around), []
     for picture in played(meter, FakeWorld(), actions):
@@ -186,7 +189,7 @@ def test_a_busy_reader_skips_steps_and_never_holds_play_up():
         assert go.wait(PATIENCE)
         return honest.read(frames)
 
-    meter = Meter(lambda: Reader(2, 2, (112, 192), slow), steps=1000)
+    meter = Meter(lambda: reader_of(slow), steps=1000)
     for picture in played(meter, world, script(200)):
         meter.see(picture)  # the reader stands still all the while
         assert len(meter._waiting) <= WAITING + 2 + 2 + 1
@@ -206,7 +209,7 @@ def test_no_step_across_a_restart():
         seen.append(frames[:, 0, 0, 0].astype(int).tolist())
         return honest.read(frames)
 
-    meter = Meter(lambda: Reader(2, 2, (112, 192), note))
+    meter = Meter(lambda: reader_of(note))
     game = Game(meter.beside(lambda stage: world)(lambda stage: None))
     for steps in (CHUNK, 2 * CHUNK):
         meter.see(game.restart())
@@ -247,7 +250,7 @@ def test_a_reader_that_breaks_is_said_and_play_goes_on():
     def broken(frames):
         raise RuntimeError("no memory")
 
-    meter = Meter(lambda: Reader(2, 2, (112, 192), broken))
+    meter = Meter(lambda: reader_of(broken))
     for picture in played(meter, FakeWorld(), script(3 * CHUNK)):
         meter.see(picture)
     wait_for(lambda: meter.error is not None)

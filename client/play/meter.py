@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from client.play.game import Picture
 from client.play.panel import Lines
@@ -26,7 +25,7 @@ from worldmodel.tokenizers.action import BUTTON_SLOTS, CAMERA_CENTRE, camera_to_
 from worldmodel.types import BUTTONS, HOTBAR, Action, Frame, World, WorldModelError
 
 if TYPE_CHECKING:
-    from worldmodel.readers.idm import ReadActions
+    from worldmodel.readers.reader import ActionReader
 
 STEPS = 100  # the last ones that are counted: ten seconds of play
 CHUNK = 8  # steps that are read at once
@@ -43,26 +42,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
 CAMERA = "camera"
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """What reads. before, after: frames that it sees before and after a step's own two; shape: height and width of its
-    frames; read: frames uint8 (T, H, W, 3) -> the T - 1 actions between them; tells: the buttons that it can tell."""
+def load_shipped() -> ActionReader:
+    """See shipped_reader; PyTorch is loaded when it is called."""
+    from worldmodel.readers.reader import shipped_reader
 
-    before: int
-    after: int
-    shape: tuple[int, int]
-    read: Callable[[NDArray[np.uint8]], ReadActions]
-    tells: frozenset[str] = frozenset(BUTTONS)
-
-
-def shipped_reader() -> Reader:
-    """The shipped inverse dynamics model. CheckpointError if it is missing."""
-    from worldmodel.readers.idm import load_idm, read_actions, told_buttons
-
-    model = load_idm()
-    config = model.config
-    shape = (config.height, config.width)
-    return Reader(config.around, config.around, shape, lambda frames: read_actions(model, frames), told_buttons())
+    return shipped_reader()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,9 +125,9 @@ class Meter:
     """Reads beside the game. load: makes the reader, once, in the thread that makes the world; steps: how many of the
     last ones count."""
 
-    def __init__(self, load: Callable[[], Reader] = shipped_reader, steps: int = STEPS) -> None:
+    def __init__(self, load: Callable[[], ActionReader] = load_shipped, steps: int = STEPS) -> None:
         self._load = load
-        self._reader: Reader | None = None
+        self._reader: ActionReader | None = None
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Frame, Action]] = deque()  # each picture with the action that led to it
         self._new = 0  # of the waiting ones, how many have led to no reading yet
@@ -161,8 +145,8 @@ class Meter:
             stage("loading the meter")
             reader = self._load()
             world = factory(stage)
-            if world.frame_shape != reader.shape:
-                found, read = ("x".join(map(str, reversed(shape))) for shape in (world.frame_shape, reader.shape))
+            if reader.size is not None and reader.size != world.frame_shape:
+                found, read = ("x".join(map(str, reversed(shape))) for shape in (world.frame_shape, reader.size))
                 world.close()
                 raise WorldModelError(f"--meter reads frames of {read}, and those of {world.name} are {found}")
             self._reader = reader
@@ -205,11 +189,11 @@ class Meter:
         """Drops the pictures that no reading needs, and steps that have waited too long."""
         reader = self._reader
         assert reader is not None, "pictures come from a world, and the reader is there before it"
-        most = WAITING + reader.after
+        most = WAITING + reader.around
         if self._new > most:
             self.skipped += self._new - most
             self._new = most
-        while len(self._waiting) > reader.before + 1 + self._new:
+        while len(self._waiting) > reader.around + 1 + self._new:
             self._waiting.popleft()
 
     def _run(self) -> None:
@@ -219,13 +203,13 @@ class Meter:
         assert reader is not None, "started with a reader"
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._over or self._new >= CHUNK + reader.after)
+                self._changed.wait_for(lambda: self._over or self._new >= CHUNK + reader.around)
                 if self._over:
                     return
                 pictures = list(self._waiting)
                 first = len(pictures) - 1 - self._new  # the first step that is not read yet
-                ripe = self._new - reader.after
-                self._new = reader.after
+                ripe = self._new - reader.around
+                self._new = reader.around
                 self._forget()
             try:
                 found = reader.read(np.stack([frame for frame, _ in pictures]))
