@@ -26,7 +26,7 @@ from worldmodel.data.frames import build_frame_store, open_frame_store, write_js
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.evaluation.following.hotbar import slots_followed
 from worldmodel.evaluation.following.presses import PRESSES, presses_shown
-from worldmodel.evaluation.following.rollout import rollout_picture
+from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
 from worldmodel.evaluation.metrics.motion import turns_followed
 from worldmodel.model.loading import WorldModel, load_tokenizer, load_world_model, save_starts, save_world_model
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
@@ -34,7 +34,7 @@ from worldmodel.script import main_with_errors
 from worldmodel.settings import SamplingOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.tokenizer import score_tokenizer
-from worldmodel.training.world import sample_rollouts, score_rollouts, validation_loss
+from worldmodel.training.world import validation_loss
 from worldmodel.types import StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 

@@ -24,10 +24,11 @@ from worldmodel.data.played import decode_tokens
 from worldmodel.data.tokens import build_token_store
 from worldmodel.evaluation.following.comparison import camera_off, mean_psnr
 from worldmodel.evaluation.following.drift import drift_scores, random_play
-from worldmodel.evaluation.following.episodes import Episode, generate, pick_episodes
+from worldmodel.evaluation.following.episodes import Episode, pick_episodes
 from worldmodel.evaluation.following.hotbar import KEPT_FRAMES, WALK, hotbar_kept
 from worldmodel.evaluation.following.mineworld import CONTEXT, SAMPLING, clip_episodes
 from worldmodel.evaluation.following.page import write_page
+from worldmodel.evaluation.following.rollout import kept_rollout
 from worldmodel.evaluation.following.tables import write_tables
 from worldmodel.evaluation.following.tally import MODEL, REPEAT, SOURCES, Shown, Tally, show_episodes
 from worldmodel.evaluation.metrics.published import not_computed, published_metrics
@@ -128,7 +129,7 @@ def roll_out_long(
         told = np.concatenate([episode.actions[: args.context - 1], [world.actions.encode(a) for a in actions]])
         path = args.out / "rollouts" / f"drift-{args.drift_frames}-{number}.npy"
         known = episode.tokens[: args.context]
-        long.append((generate(world.decoder, known, told, args.drift_frames, world.sampler, number, path), actions))
+        long.append((kept_rollout(world.decoder, known, told, args.drift_frames, world.sampler, number, path), actions))
     return long
 
 
@@ -140,7 +141,7 @@ def roll_out_walks(args: Arguments, world: NeuralWorld, episodes: list[Episode])
         told = np.concatenate([episode.actions[: args.context - 1], [world.actions.encode(WALK)] * KEPT_FRAMES])
         path = args.out / "rollouts" / f"walk-{KEPT_FRAMES}-{pick}.npy"
         known = episode.tokens[: args.context]
-        made = generate(world.decoder, known, told, KEPT_FRAMES, world.sampler, pick, path)
+        made = kept_rollout(world.decoder, known, told, KEPT_FRAMES, world.sampler, pick, path)
         walks.append(np.concatenate([known[-1:], made]))
     return walks
 

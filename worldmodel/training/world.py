@@ -23,11 +23,9 @@ from worldmodel.checkpoint import load_weights
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
-from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
+from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host.eager import EagerBackend
-from worldmodel.evaluation.following.episodes import pick_episodes
-from worldmodel.evaluation.following.rollout import Rollout, roll_out, rollout_picture
-from worldmodel.evaluation.metrics.picture import psnr
+from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
 from worldmodel.model.flex import FlexAttention
 from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
@@ -115,15 +113,6 @@ class WorldTraining:
     """Recorded frames before them, and in a start scene. Default: as many as the model sees."""
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutScores:
-    """psnr_model, psnr_repeat: dB a frame index, mean over clips, of the rollout and of the repeated last frame."""
-
-    psnr_model: tuple[float, ...]
-    psnr_repeat: tuple[float, ...]
-    clips: int
-
-
 def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
     """tokens (B, T, places) -> (B, T - 1, image): what each slot of frames 1.. predicts."""
     return tokens[:, 1:, torch.from_numpy(model.layout.places).to(tokens.device)]
@@ -143,28 +132,6 @@ def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Ten
         losses.append(model.nats(logits, target).mean().item())
         hits.append((logits[..., : model.main].argmax(-1) == target % model.main).float().mean().item())
     return float(np.mean(losses)), float(np.mean(hits))
-
-
-def sample_rollouts(
-    decoder: Decoder,
-    tokenizer: ImageTokenizer,
-    clips: Sequence[tuple[StoredClip, TokenClip]],
-    count: int,
-    frames: int,
-    context: int,
-    sampler: Sampler,
-) -> list[Rollout]:
-    """`count` rollouts from evenly spread places of the validation clips."""
-    return [
-        roll_out(decoder, tokenizer, episode.frames, episode.tokens, episode.actions, context, sampler, 0)
-        for episode in pick_episodes(clips, count, context + frames)
-    ]
-
-
-def score_rollouts(rollouts: list[Rollout]) -> RolloutScores:
-    made = np.mean([psnr(rollout.made, rollout.real) for rollout in rollouts], 0)
-    repeat = np.mean([psnr(rollout.real, rollout.last[None]) for rollout in rollouts], 0)
-    return RolloutScores(tuple(made.round(3).tolist()), tuple(repeat.round(3).tolist()), len(rollouts))
 
 
 def train_world(

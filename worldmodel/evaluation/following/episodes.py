@@ -1,23 +1,17 @@
-"""Rollouts for evaluation: picked from validation clips, generated once, kept as tokens in files.
-
-An episode is `context` recorded frames and `frames` generated ones. Each is written atomically: a killed evaluation
-goes on, and the same call makes the same tokens.
-"""
+"""Stretches of validation clips, on which a model is evaluated: `context` recorded frames, then as many as are rolled
+out (see rollout.py)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.sampling import Sampler
 from worldmodel.data.frames import StoredClip
-from worldmodel.data.tokens import TokenClip, save_array
+from worldmodel.data.tokens import TokenClip
 from worldmodel.data.windows import Windows
-from worldmodel.engine.decoder import Decoder
 from worldmodel.evaluation.metrics.motion import world_weights
 
 # Of the mean of what shows the world. Of 10,500 held-out frames, 0.4% have one below 1, and all others one above 15.
@@ -73,28 +67,3 @@ def black(clips: Sequence[tuple[StoredClip, TokenClip]], place: tuple[int, int],
     frames = clips[index][0].frames[start : start + length]
     world = world_weights(*frames.shape[1:3])[::4, ::4] > 0  # a few pixels tell
     return bool((frames[:, ::4, ::4][:, world].mean((1, 2)) < BLACK).any())
-
-
-def generate(
-    decoder: Decoder,
-    tokens: NDArray[np.int32],
-    actions: NDArray[np.int32],
-    frames: int,
-    sampler: Sampler,
-    seed: int,
-    path: Path,
-) -> NDArray[np.int32]:
-    """Generated tokens (frames, places), read from `path` if they are there.
-
-    tokens: (n, places), the context; actions: (n - 1 + frames, 11), from the context's first frame on.
-    """
-    if path.exists():
-        made = np.load(path, allow_pickle=False)
-        if made.shape == (frames, tokens.shape[1]):
-            return made.astype(np.int32)
-    context = len(tokens)
-    decoder.open(list(tokens), list(actions[: context - 1]))
-    made = np.stack([decoder.decode(actions[context - 1 + i], sampler, seed, i)[0] for i in range(frames)])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_array(path, made.astype(np.int32))  # sub-codes: more than uint16 holds
-    return made

@@ -1,18 +1,65 @@
-"""Rollouts on recorded actions: the model continues a real clip, and is compared with what really happened."""
+"""Rollouts on recorded actions: the model continues a real clip, and is compared with what really happened.
+
+The random numbers of a rollout are keyed by its seed and by how many frames of it there are: the same call makes the
+same tokens, wherever the clip was cut.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from kernels.sampling import Sampler
+from worldmodel.data.frames import StoredClip
+from worldmodel.data.played import decode_tokens
+from worldmodel.data.tokens import TokenClip, save_array
 from worldmodel.engine.decoder import Decoder
-from worldmodel.tokenizers.image import ImageTokenizer, to_frames
+from worldmodel.evaluation.following.episodes import pick_episodes
+from worldmodel.evaluation.metrics.picture import psnr
+from worldmodel.tokenizers.image import ImageTokenizer
+
+
+def roll_out(
+    decoder: Decoder,
+    tokens: NDArray[np.int32],
+    actions: NDArray[np.int32],
+    frames: int,
+    sampler: Sampler,
+    seed: int,
+) -> NDArray[np.int32]:
+    """Generated tokens (frames, places).
+
+    tokens: (n, places), the context; actions: (n - 1 + frames or more, 11), from the context's first frame on.
+    """
+    context = len(tokens)
+    decoder.open(list(tokens), list(actions[: context - 1]))
+    made = [decoder.decode(actions[context - 1 + i], sampler, seed, i)[0] for i in range(frames)]
+    return np.stack(made).astype(np.int32)
+
+
+def kept_rollout(
+    decoder: Decoder,
+    tokens: NDArray[np.int32],
+    actions: NDArray[np.int32],
+    frames: int,
+    sampler: Sampler,
+    seed: int,
+    path: Path,
+) -> NDArray[np.int32]:
+    """roll_out, read from `path` if it is there. It is written atomically: a killed evaluation goes on."""
+    if path.exists():
+        made = np.load(path, allow_pickle=False)
+        if made.shape == (frames, tokens.shape[1]):
+            return made.astype(np.int32)
+    made = roll_out(decoder, tokens, actions, frames, sampler, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_array(path, made)  # sub-codes: more than uint16 holds
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +72,37 @@ class Rollout:
     last: NDArray[np.uint8]
 
 
-@torch.no_grad()
-def roll_out(
+@dataclass(frozen=True, slots=True)
+class RolloutScores:
+    """psnr_model, psnr_repeat: dB a frame index, mean over clips, of the rollout and of the repeated last frame."""
+
+    psnr_model: tuple[float, ...]
+    psnr_repeat: tuple[float, ...]
+    clips: int
+
+
+def sample_rollouts(
     decoder: Decoder,
     tokenizer: ImageTokenizer,
-    frames: NDArray[np.uint8],
-    tokens: NDArray[np.integer],
-    actions: NDArray[np.integer],
+    clips: Sequence[tuple[StoredClip, TokenClip]],
+    count: int,
+    frames: int,
     context: int,
     sampler: Sampler,
-    seed: int,
-) -> Rollout:
-    """frames: real uint8 (context + n, H, W, 3); tokens (context + n, places); actions (context + n, 11).
-    The first `context` frames are given; n frames are generated on actions[context - 1 :]."""
-    decoder.open([t.astype(np.int32) for t in tokens[:context]], list(actions[: context - 1]))
-    made = [decoder.decode(actions[i - 1], sampler, seed, i)[0] for i in range(context, len(tokens))]
-    codes = torch.from_numpy(np.stack(made)).long().to(next(tokenizer.parameters()).device)
-    pictures = to_frames(tokenizer.decode(codes)).cpu().numpy()
-    return Rollout(np.ascontiguousarray(frames[context:]), pictures, np.ascontiguousarray(frames[context - 1]))
+) -> list[Rollout]:
+    """`count` rollouts of `frames` frames from evenly spread places of the validation clips."""
+    rollouts = []
+    for episode in pick_episodes(clips, count, context + frames):
+        made = roll_out(decoder, episode.tokens[:context], episode.actions, frames, sampler, seed=0)
+        pictures = decode_tokens(tokenizer, made)
+        rollouts.append(Rollout(episode.frames[context:], pictures, episode.frames[context - 1]))
+    return rollouts
+
+
+def score_rollouts(rollouts: list[Rollout]) -> RolloutScores:
+    made = np.mean([psnr(rollout.made, rollout.real) for rollout in rollouts], 0)
+    repeat = np.mean([psnr(rollout.real, rollout.last[None]) for rollout in rollouts], 0)
+    return RolloutScores(tuple(made.round(3).tolist()), tuple(repeat.round(3).tolist()), len(rollouts))
 
 
 def rollout_picture(rollouts: list[Rollout], path: Path, every: int = 3) -> None:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from kernels.sampling import Sampler
 from worldmodel.data.played import decode_tokens
-from worldmodel.evaluation.following.episodes import Episode, generate
+from worldmodel.evaluation.following.episodes import Episode
 from worldmodel.evaluation.following.mineworld import Transitions, protocol, vpt_bins
+from worldmodel.evaluation.following.rollout import kept_rollout
 from worldmodel.evaluation.following.scores import BIN_DEGREES, Counts, add_up, as_told, count, interval, score
 from worldmodel.evaluation.metrics.picture import frechet_distance, psnr, ssim
 from worldmodel.readers.reader import ActionReader
@@ -58,7 +59,7 @@ def show_episodes(
             shown = {REAL: episode.frames, RECONSTRUCTED: known}
             for name, actions in told.items():
                 path = folder / f"{name}-{number:04d}-{seed}.npy"
-                made = generate(world.decoder, episode.tokens[:context], actions, frames, sampler, seed, path)
+                made = kept_rollout(world.decoder, episode.tokens[:context], actions, frames, sampler, seed, path)
                 shown[name] = np.concatenate([known[:context], decode_tokens(tokenizer, made)])
             yield Shown(episode, number, seed, shown)
 
