@@ -198,7 +198,7 @@ def run_bench(options: Bench) -> int:
 
     from worldmodel.measure.bench import bench, report
 
-    result = bench(options.bench)
+    result = bench(options)
     print(json.dumps(result) if options.json else report(result))
     return 0
 

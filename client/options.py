@@ -110,10 +110,9 @@ class Sessions:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(BenchOptions):
     """Measure how fast a model runs here: frames a second, percentiles, memory, and the device's roofline."""
 
-    bench: OmitArgPrefixes[BenchOptions] = field(default_factory=BenchOptions)
     json: bool = False
     """Print JSON instead of sentences."""
 
