@@ -32,7 +32,8 @@ from client.options import (
     resume_of,
     without_window,
 )
-from client.play.controls import DEFAULT_BINDINGS, InputLog, read_bindings, table_of
+from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
+from client.play.controls import InputLog
 from client.play.runner import Source, WorldFactory
 from client.play.stats import process_start
 from recordings.recorder import Stopped
@@ -146,8 +147,8 @@ def play(options: Play, factory: WorldFactory | None = None) -> int:
         write_report(report, options.report or "-")
         return USER_ERROR if stopped else 0
     from client.play.meter import Meter
-    from client.window.base import WindowOptions
     from client.window.first_start import mark_file
+    from client.window.options import WindowOptions
     from client.window.run import run_window
 
     code = run_window(

@@ -31,7 +31,7 @@ def run_replay(options: Replay, started: float | None = None) -> int:
 
 def _show(options: Replay, session: Session, make: Callable[[], Playback], more: Lines, started: float | None) -> int:
     from client.sessions.timeline import timeline_of
-    from client.window.base import WindowOptions
+    from client.window.options import WindowOptions
     from client.window.replay_window import ReplayClient
     from client.window.run import run_window
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from client.play.controls import DEFAULT_BINDINGS
+from client.play.bindings import DEFAULT_BINDINGS
 from client.play.keys import PLAY, REPLAY, game_keys, help_lines
 from worldmodel.evaluation.following.bars import bar_rows
 from worldmodel.evaluation.following.comparison import markdown as table

@@ -33,7 +33,7 @@ from conftest import random_steps, tiny_config, tiny_transformer, vpt_line
 from mutate import mutated, mutated_bytes, mutated_text
 from odd import packed, write_odd
 
-from client.play.controls import read_bindings
+from client.play.bindings import read_bindings
 from client.play.game import Game
 from client.play.recording import RecordedWorld
 from client.sessions.listing import row_of

@@ -22,17 +22,19 @@ pygame = pytest.importorskip("pygame")
 
 from client import cli  # noqa: E402
 from client.play.actions import source_of  # noqa: E402
-from client.play.controls import DEGREES_PER_PIXEL, SCANCODES  # noqa: E402
+from client.play.bindings import SCANCODES  # noqa: E402
+from client.play.controls import DEGREES_PER_PIXEL  # noqa: E402
 from client.play.game import Game  # noqa: E402
 from client.play.headless import HeadlessOptions, run_headless  # noqa: E402
+from client.play.pacer import Pacer  # noqa: E402
 from client.play.pictures import load_picture, save_picture  # noqa: E402
 from client.play.recording import RecordedWorld  # noqa: E402
-from client.play.runner import Pacer, Runner  # noqa: E402
+from client.play.runner import Runner  # noqa: E402
 from client.play.stats import Stats, percentile, process_start  # noqa: E402
-from client.window.base import WindowOptions  # noqa: E402
 from client.window.first_start import mark_file  # noqa: E402
 from client.window.layout import fit  # noqa: E402
 from client.window.loop import Client  # noqa: E402
+from client.window.options import WindowOptions  # noqa: E402
 from client.window.run import run_window  # noqa: E402
 from client.window.screen import Screen  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
@@ -634,7 +636,7 @@ def test_tiny_window_can_be_drawn():
 
 
 def a_view():
-    from client.window.screen import View
+    from client.window.view import View
 
     frame = np.zeros((112, 192, 3), np.uint8)
     return View(frame, lines=((("a", "b"),),), lit=frozenset({"drop"}), badge="x", toast="y", help=True)

@@ -9,24 +9,18 @@ from pathlib import Path
 import pytest
 
 from client.play.actions import source_of
+from client.play.bindings import DEFAULT_BINDINGS, SCANCODES, TARGETS, BindingsError, key_name, read_bindings, table_of
 from client.play.controls import (
-    DEFAULT_BINDINGS,
     DEGREES_PER_PIXEL,
     KEY_DEGREES_PER_SECOND,
-    SCANCODES,
     STICK_DEGREES_PER_SECOND,
-    TARGETS,
     Axis,
-    BindingsError,
     Controls,
     Motion,
     Press,
     Release,
     ReleaseAll,
     Wheel,
-    key_name,
-    read_bindings,
-    table_of,
 )
 from client.play.keys import CLIENT_KEYS, PLAY, REPLAY, commands_of, help_lines
 from worldmodel.data.random_play import random_actions

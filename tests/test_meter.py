@@ -19,8 +19,8 @@ from client import cli  # noqa: E402
 from client.play.actions import source_of  # noqa: E402
 from client.play.game import Game  # noqa: E402
 from client.play.meter import CHUNK, WAITING, Compared, Meter, compare, summary  # noqa: E402
-from client.window.base import WindowOptions  # noqa: E402
 from client.window.loop import Client  # noqa: E402
+from client.window.options import WindowOptions  # noqa: E402
 from worldmodel.checkpoint import CheckpointError  # noqa: E402
 from worldmodel.data.random_play import random_actions  # noqa: E402
 from worldmodel.readers.idm import (  # noqa: E402

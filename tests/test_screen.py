@@ -11,10 +11,11 @@ import pytest
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 pygame = pytest.importorskip("pygame")
 
-from client.play.controls import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
+from client.play.bindings import DEFAULT_BINDINGS, key_labels, table_of  # noqa: E402
 from client.play.keys import PLAY, REPLAY, REPLAY_HINT, game_keys, help_lines  # noqa: E402
 from client.sessions.timeline import Timeline  # noqa: E402
-from client.window.screen import WINDOW, Screen, View  # noqa: E402
+from client.window.screen import WINDOW, Screen  # noqa: E402
+from client.window.view import View  # noqa: E402
 from worldmodel.data.hud import HUDS  # noqa: E402
 
 SIZES = (WINDOW, (1920, 1080), (3440, 1440), (1600, 560), (640, 700), (480, 280), (384, 224), (200, 150), (40, 30))

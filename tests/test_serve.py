@@ -13,7 +13,7 @@ from mutate import ODD, TEXTS, mutated
 from serving import PATIENCE_S, answered, serving
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from client.play.controls import DEFAULT_BINDINGS, table_of
+from client.play.bindings import DEFAULT_BINDINGS, table_of
 from client.serve.connection import IN_FLIGHT, Allowance, Flow
 from client.serve.guard import Guard
 from client.serve.player import Shot

@@ -25,7 +25,7 @@ CENTRE = ("640", "400")
 PLAYER = """
 import json, sys
 from fakes import FakeWorld
-from client.window.base import WindowOptions
+from client.window.options import WindowOptions
 from client.window.run import run_window
 log = open(sys.argv[1], "a", buffering=1)
 class Logged(FakeWorld):

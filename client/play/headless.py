@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from tqdm import tqdm
 
 from client.play.game import Game, Start, facts_of
+from client.play.pacer import Pacer
 from client.play.report import Report, make_report
-from client.play.runner import Pacer, Source, WorldFactory
+from client.play.runner import Source, WorldFactory
 from client.play.stats import Stats
 from worldmodel.ending import Ended
 

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,9 @@ from client.play.commands import (
     ToggleRecording,
 )
 from client.play.game import Game, Picture, Start, facts_of
+from client.play.pacer import Pacer
 from client.play.recording import Recordable
+from client.play.state import State
 from worldmodel.types import Action, Neural, Rewindable, World, WorldModelError
 
 Source = Callable[[], Action | None]
@@ -43,53 +45,6 @@ WorldFactory = Callable[[Callable[[str], None]], World]
 
 REWIND_STEPS = 2  # a tick: backwards at twice the speed
 TEMPERATURE_LIMITS = (0.0, 2.0)  # that the keys can reach
-
-
-@dataclass(slots=True)
-class Pacer:
-    """Steady ticks: deadlines are added up, so that waking late does not drift. A step that overruns moves the grid to
-    the present, so that no burst follows; the ticks that were lost so are counted.
-
-    period: seconds (0: as fast as it goes); due: when the next tick is due.
-    """
-
-    period: float
-    due: float
-    dropped: int = 0
-    _lost: float = 0.0
-
-    def done(self, now: float) -> None:
-        """The tick that was due is done."""
-        self.due += self.period
-        if now <= self.due:
-            return
-        if self.period > 0:
-            self._lost += now - self.due
-            self.dropped += int(self._lost / self.period)
-            self._lost %= self.period
-        self.due = now
-
-    def restart(self, now: float) -> None:
-        """A new stretch: what lies between is no delay."""
-        self.due, self._lost = now, 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What the main thread sees of the worker. stage: what is being done before the first picture; steps: made in all,
-    over every restart; dropped: ticks that were; sought: number of the `seek` that was carried out last; facts: from
-    `facts_of`, at the end; notice: number and text of the last line for the player."""
-
-    stage: str = "starting"
-    picture: Picture | None = None
-    steps: int = 0
-    dropped: int = 0
-    sought: int = 0
-    tick_rate: float | None = None
-    error: BaseException | None = None
-    finished: bool = False
-    facts: dict[str, Any] = field(default_factory=dict)
-    notice: tuple[int, str] = (0, "")
 
 
 class Runner:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from client.options import Serve
-from client.play.controls import DEFAULT_BINDINGS, read_bindings, table_of
+from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS
 from client.web.folder import PAGE
 from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from client.play.bindings import DEFAULT_BINDINGS, key_labels, table_of
 from client.play.caps import key_caps
-from client.play.controls import DEFAULT_BINDINGS, key_labels, table_of
 from worldmodel.types import Frame
 
 KEY_SHARE = 13  # key caps are the picture's height divided by this

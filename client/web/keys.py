@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from client.play.controls import DEFAULT_BINDINGS, PAD, key_labels, table_of
+from client.play.bindings import DEFAULT_BINDINGS, PAD, key_labels, table_of
 from client.play.keys import PLAY, game_keys
 
 MODIFIERS = {"Shift": "Shift", "Ctrl": "Control", "Alt": "Alt"}

@@ -8,55 +8,29 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import pygame
 
+from client.play.bindings import key_labels, key_name
 from client.play.commands import Pause, Rewind
-from client.play.controls import DEFAULT_BINDINGS, InputLog, key_labels, key_name, table_of
-from client.play.game import Picture, Start
+from client.play.game import Picture
 from client.play.keys import HELP_NOTE, Shortcut, commands_of, game_keys, help_lines
-from client.play.meter import Meter
 from client.play.panel import Lines
 from client.play.pictures import save_picture
-from client.play.runner import Runner, Source, State, WorldFactory
+from client.play.runner import Runner, Source, WorldFactory
+from client.play.state import State
 from client.play.stats import Stats
 from client.window.inputs import Pads, shortcut_name
-from client.window.screen import Screen, View
+from client.window.options import WindowOptions
+from client.window.screen import Screen
+from client.window.view import View
 from worldmodel.types import WorldModelError
 
 TOAST_S = 3.0
 FULL_SCREEN_S = 1.0  # that the focus may come and go while the window changes its size
 # How long the loop sleeps when nothing happens: pictures and events wake it at once.
 _IDLE_MS, _LOADING_MS = 250, 100
-
-
-@dataclass(frozen=True, slots=True)
-class WindowOptions:
-    """start: scene number or picture; fps: None is the world's rate; scale: window pixels a frame pixel (0: the usual
-    window); smooth: bilinear upscale; table: key name -> what it does; source: plays instead of the keyboard; frames:
-    stops after so many steps; report: file or "-"; output_dir: where pictures go; started: when the process began, in
-    seconds of `time.monotonic` (None: now); inputs: where the raw inputs of each step are noted;
-    meter: reads beside the game what was played; keys_mark: a file; where it is missing, a user who plays is shown the
-    keys until the first press, and it is made (None: they are not shown)."""
-
-    start: Start = 0
-    seed: int = 0
-    fps: float | None = None
-    scale: int = 0
-    smooth: bool = True
-    sensitivity: float = 1.0
-    table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
-    source: Source | None = None
-    frames: int | None = None
-    report: str | None = None
-    output_dir: Path = Path("sessions")
-    started: float | None = None
-    inputs: InputLog = field(default_factory=InputLog)
-    meter: Meter | None = None
-    keys_mark: Path | None = None
 
 
 class Window:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pygame
 from pygame._sdl2 import controller
 
-from client.play.controls import MOUSE_KEYS, PAD_KEYS, Axis, Event, Motion, Press, Release, Wheel, key_name
+from client.play.bindings import MOUSE_KEYS, PAD_KEYS, key_name
+from client.play.controls import Axis, Event, Motion, Press, Release, Wheel
 
 _PRINTED = frozenset("-=[],.")  # signs that the client's keys are known by, beside the letters
 _AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order

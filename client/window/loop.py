@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pygame
 
+from client.play.bindings import key_name
 from client.play.commands import (
     Anchor,
     Bookmark,
@@ -19,15 +20,16 @@ from client.play.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.play.controls import Controls, ReleaseAll, ReleasePads, key_name
+from client.play.controls import Controls, ReleaseAll, ReleasePads
 from client.play.game import Picture
 from client.play.keys import FIRST_NOTE, PLAY
 from client.play.panel import Lines, panel_lines
 from client.play.runner import WorldFactory
-from client.window.base import Window, WindowOptions
+from client.window.base import Window
 from client.window.first_start import remember, remembered
 from client.window.inputs import shortcut_name, translate
-from client.window.screen import View
+from client.window.options import WindowOptions
+from client.window.view import View
 from worldmodel.types import HOTBAR, Action
 
 TEMPERATURE_STEP = 0.1

@@ -14,8 +14,9 @@ from client.play.keys import REPLAY, REPLAY_HINT
 from client.play.panel import Lines
 from client.play.runner import WorldFactory
 from client.sessions.timeline import Timeline
-from client.window.base import Window, WindowOptions
-from client.window.screen import View
+from client.window.base import Window
+from client.window.options import WindowOptions
+from client.window.view import View
 from worldmodel.types import Action
 
 SEEK_S = 1.0  # that Left and Right move

@@ -10,8 +10,9 @@ import pygame
 
 from client.play.report import make_report, write_report
 from client.play.runner import WorldFactory
-from client.window.base import Window, WindowOptions
+from client.window.base import Window
 from client.window.loop import Client
+from client.window.options import WindowOptions
 from worldmodel.ending import exit_code
 from worldmodel.failure import report_failure
 from worldmodel.types import WorldModelError

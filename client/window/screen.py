@@ -1,56 +1,32 @@
 """The window's picture: the model's frame, the panel over it, key caps, help, and the picture while loading.
 
-`View` holds everything that is shown; `Screen.draw` paints it, each thing where `layout` finds a place for it. It knows
-pygame surfaces, not worlds or events.
+`Screen.draw` paints a `View`, each thing where `layout` finds a place for it. It knows pygame surfaces, not worlds or
+events.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pygame
 
 from client.play.caps import HEIGHT, key_caps
-from client.play.keys import HELP_NOTE, PLAY, PLAY_HINT, help_lines
+from client.play.keys import PLAY, help_lines
 from client.sessions.timeline import Timeline
-from client.window.layout import bars_of, fit, settle
+from client.window.canvas import ACCENT, DIM, INK, PANEL, Canvas
+from client.window.layout import bars_of, fit
+from client.window.view import View
 from worldmodel.types import Frame
 
 WINDOW = (960, 560)  # five times nano's frame
-_INK, _DIM, _ACCENT = (238, 241, 245), (160, 170, 182), (126, 211, 160)
-_PANEL = (14, 18, 24, 170)
 _CAP, _CAP_DOWN = (14, 18, 24, 140), (126, 211, 160, 235)
 _CAP_EDGE = (255, 255, 255, 60)
-_LARGE, _SMALL = 1.7, 1.0
+_LARGE = 1.7
 _HELP_SIZES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)  # the largest that fits is taken
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """What is shown. frame: None while loading; lines: the panel's rows, each of label-value pairs; lit: game buttons
-    that are down; badge: a word on the state ("paused"); invitation: a line in the middle; toast: a passing message;
-    hint: the keys to know; timeline: of a recording; caps: key caps are shown; note: the last line of the help."""
-
-    frame: Frame | None = None
-    stage: str = ""
-    elapsed: float = 0.0
-    lines: tuple[tuple[tuple[str, str], ...], ...] = ()
-    lit: frozenset[str] = frozenset()
-    badge: str = ""
-    invitation: str = ""
-    toast: str = ""
-    hint: str = PLAY_HINT
-    timeline: Timeline | None = None
-    hud: bool = True
-    caps: bool = True
-    help: bool = False
-    note: str = HELP_NOTE
-
-
-class Screen:
-    """A resizable window. smooth: bilinear upscale that fills the window; otherwise whole, sharp pixels.
+class Screen(Canvas):
+    """Paints views. smooth: bilinear upscale that fills the window; otherwise whole, sharp pixels.
 
     labels: game button -> the name of its key, for the key caps; keys: which keys do what, for the help.
     """
@@ -63,40 +39,9 @@ class Screen:
         size: tuple[int, int] = WINDOW,
         keys: tuple[tuple[str, str], ...] = help_lines(PLAY),
     ) -> None:
-        self._labels, self._smooth, self._windowed, self.keys = labels, smooth, size, keys
-        self._full, self._corner = False, (0, 0)  # and where the window was before
-        self.surface = pygame.display.set_mode(size, pygame.RESIZABLE)
-        pygame.display.set_caption(title)
-        self.placed: dict[str, pygame.Rect] = {}  # what was drawn last, and where
-        self._fonts: dict[int, pygame.font.Font] = {}
+        super().__init__(title, size)
+        self._labels, self._smooth, self.keys = labels, smooth, keys
         self._scaled: tuple[Frame, tuple[int, int], pygame.Surface] | None = None
-
-    def resize(self, size: tuple[int, int]) -> None:
-        """A new window size in pixels, unless the whole screen is in use."""
-        self._windowed = size
-        if not self._full:
-            self.surface = pygame.display.set_mode(size, pygame.RESIZABLE)
-
-    def resized(self) -> None:
-        """The user has changed the window's size."""
-        self.surface = pygame.display.get_surface() or self.surface
-        if not self._full:
-            self._windowed = self.surface.get_size()
-
-    def toggle_full_screen(self) -> None:
-        """Between the whole screen and the window as it was, where it was."""
-        self._full = not self._full
-        if self._full:
-            self._corner = pygame.display.get_window_position()
-            if pygame.display.get_num_displays() == 1:
-                pygame.display.set_window_position((0, 0))  # without a window manager, nobody else moves it there
-            self.surface = pygame.display.set_mode((0, 0), pygame.FULLSCREEN)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)  # on X11 the first one leaves it as large as the screen
-                pygame.display.set_mode(self._windowed, pygame.RESIZABLE)
-            self.surface = pygame.display.set_mode(self._windowed, pygame.RESIZABLE)
-            pygame.display.set_window_position(self._corner)
 
     def draw(self, view: View) -> None:
         """Paints the view and shows it. What comes first finds its place first."""
@@ -130,38 +75,6 @@ class Screen:
         if view.hud and view.caps:
             self._draw_caps(view.lit)
 
-    def _place(self, name: str, rect: pygame.Rect, up: bool = True) -> pygame.Rect | None:
-        """A place for a thing, at `rect` or above (below) it; None if there is none. It is taken from then on."""
-        found = settle(rect, tuple(self.placed.values()), self.surface.get_rect(), self._unit() // 2, up)
-        if found is not None:
-            self.placed[name] = found
-        return found
-
-    # The text's size follows the window.
-    def _unit(self) -> int:
-        width, height = self.surface.get_size()
-        return int(min(26, max(11, min(height / 38, width / 58))))
-
-    def _text(
-        self, text: str, colour: tuple[int, int, int], size: float = _SMALL, wrap: int | None = None
-    ) -> pygame.Surface:
-        """wrap: pixels that a line may be wide, if it is to be broken."""
-        points = round(self._unit() * size)
-        font = self._fonts.get(points)
-        if font is None:
-            font = self._fonts[points] = pygame.font.Font(None, round(points * 1.5))
-        return font.render(text, True, colour, wraplength=0 if wrap is None else max(1, wrap))
-
-    def _box(
-        self, rect: pygame.Rect, fill: tuple[int, int, int, int], edge: tuple[int, int, int, int] | None = None
-    ) -> None:
-        layer = pygame.Surface(rect.size, pygame.SRCALPHA)
-        radius = max(3, self._unit() // 3)
-        pygame.draw.rect(layer, fill, layer.get_rect(), border_radius=radius)
-        if edge is not None:
-            pygame.draw.rect(layer, edge, layer.get_rect(), width=1, border_radius=radius)
-        self.surface.blit(layer, rect)
-
     def _draw_frame(self, frame: Frame) -> None:
         """In the middle of the window, or of what the timeline leaves of it."""
         window = self.surface.get_rect()
@@ -188,8 +101,8 @@ class Screen:
         for line in lines:
             width = room + 1
             for label, value in line:
-                pair = [self._text(label + " ", _DIM)] if label else []
-                pair.append(self._text(value + "   ", _INK))
+                pair = [self._text(label + " ", DIM)] if label else []
+                pair.append(self._text(value + "   ", INK))
                 width += sum(part.get_width() for part in pair)
                 if width > room:  # a row of its own
                     rows.append([])
@@ -206,7 +119,7 @@ class Screen:
         else:
             return
         self.placed["panel"] = rect
-        self._box(rect, _PANEL)
+        self._box(rect, PANEL)
         self.surface.set_clip(rect)
         for number, row in enumerate(rows):
             x, y = rect.x + unit * 3 // 4, rect.y + unit // 2 + unit // 8 + number * high
@@ -227,7 +140,7 @@ class Screen:
             left, top = place.left + round(cap.left * key), place.top + round(cap.top * key)
             rect = pygame.Rect(left, top, round(cap.width * key), key)
             self._box(rect, _CAP_DOWN if cap.down else _CAP, _CAP_EDGE)
-            label = self._text(cap.label, (10, 14, 18) if cap.down else _INK, 0.85)
+            label = self._text(cap.label, (10, 14, 18) if cap.down else INK, 0.85)
             self.surface.blit(label, label.get_rect(center=rect.center))
 
     def _bottom(self) -> int:
@@ -253,58 +166,44 @@ class Screen:
     def _draw_timeline(self, timeline: Timeline) -> None:
         unit, bar = self._unit(), self.bar()
         self.placed["timeline"] = self._strip()
-        text = self._text(timeline.clock(), _INK, 0.85)
+        text = self._text(timeline.clock(), INK, 0.85)
         self.surface.blit(text, text.get_rect(bottomleft=(bar.left, bar.top - unit // 3)))
         pygame.draw.rect(self.surface, (70, 78, 90), bar)
         done = bar.copy()
         done.width = round(bar.width * timeline.share(timeline.position))
-        pygame.draw.rect(self.surface, _ACCENT, done)
-        for marks, colour in ((timeline.cuts, _DIM), (timeline.bookmarks, (250, 210, 90))):
+        pygame.draw.rect(self.surface, ACCENT, done)
+        for marks, colour in ((timeline.cuts, DIM), (timeline.bookmarks, (250, 210, 90))):
             for mark in marks:
                 x = bar.left + round(bar.width * timeline.share(mark))
                 pygame.draw.rect(self.surface, colour, (x - 1, bar.top - unit // 4, 3, bar.height + unit // 2))
-        pygame.draw.circle(self.surface, _INK, (done.right, bar.centery), max(3, unit // 2))
+        pygame.draw.circle(self.surface, INK, (done.right, bar.centery), max(3, unit // 2))
 
     def _draw_hint(self, hint: str) -> None:
         unit, width = self._unit(), self.surface.get_width()
-        text = self._text(hint, _INK, 0.85)
+        text = self._text(hint, INK, 0.85)
         rect = text.get_rect().inflate(unit, unit * 2 // 3)
         rect.bottomright = (width - unit, self._bottom() - unit)
         self._draw_box("hint", rect, text)
 
     def _draw_badge(self, badge: str) -> None:
         unit = self._unit()
-        text = self._text(badge, _ACCENT)
+        text = self._text(badge, ACCENT)
         rect = text.get_rect().inflate(unit, unit)
         rect.topright = (self.surface.get_width() - unit, unit)
         self._draw_box("badge", rect, text, up=False)
 
     def _draw_invitation(self, line: str) -> None:
-        text = self._text(line, _INK, 1.25)
+        text = self._text(line, INK, 1.25)
         rect = text.get_rect().inflate(self._unit() * 3, self._unit() * 2)
         rect.center = self.surface.get_rect().center
         self._draw_box("invitation", rect, text)
 
     def _draw_toast(self, line: str) -> None:
         unit, width = self._unit(), self.surface.get_width()
-        text = self._text(line, _INK, wrap=width - 4 * unit)
+        text = self._text(line, INK, wrap=width - 4 * unit)
         rect = text.get_rect().inflate(unit * 2, unit)
         rect.midbottom = (width // 2, self._bottom() - 8 * unit)
-        self._draw_box("toast", rect, text, edge=(*_ACCENT, 160))
-
-    def _draw_box(
-        self,
-        name: str,
-        rect: pygame.Rect,
-        text: pygame.Surface,
-        up: bool = True,
-        edge: tuple[int, int, int, int] | None = None,
-    ) -> None:
-        """Text in a box, if there is a place for it."""
-        place = self._place(name, rect, up)
-        if place is not None:
-            self._box(place, _PANEL, edge)
-            self.surface.blit(text, text.get_rect(center=place.center))
+        self._draw_box("toast", rect, text, edge=(*ACCENT, 160))
 
     def _draw_help(self, note: str) -> None:
         """In the middle of what is free above the game's bars, as large as fits there."""
@@ -312,8 +211,8 @@ class Screen:
         free.height = min((place.top for place in self.placed.values()), default=free.height)
         for size in _HELP_SIZES:
             unit = round(self._unit() * size)
-            rows = [(self._text(key, _ACCENT, size), self._text(what, _INK, size)) for key, what in self.keys]
-            last = self._text(note, _DIM, size)
+            rows = [(self._text(key, ACCENT, size), self._text(what, INK, size)) for key, what in self.keys]
+            last = self._text(note, DIM, size)
             left = max(key.get_width() for key, _ in rows)
             right = max(what.get_width() for _, what in rows)
             high = last.get_height() + unit // 3
@@ -340,14 +239,14 @@ class Screen:
             self.surface.fill(colour, (0, y, width, 4))
         unit = self._unit()
         if view.help:
-            stage = self._text(f"loading the world: {view.stage}   {view.elapsed:.0f} s", _DIM)
+            stage = self._text(f"loading the world: {view.stage}   {view.elapsed:.0f} s", DIM)
             self.placed["loading"] = stage.get_rect(midbottom=(width // 2, height - unit))
             self.surface.blit(stage, self.placed["loading"])
             self._draw_help(view.note)
             return
-        title = self._text("loading the world" + "." * (1 + int(view.elapsed * 2) % 3), _INK, _LARGE)
+        title = self._text("loading the world" + "." * (1 + int(view.elapsed * 2) % 3), INK, _LARGE)
         # The dots move; the words stand still.
-        still = self._text("loading the world...", _INK, _LARGE).get_rect(center=(width // 2, height // 2 - unit))
+        still = self._text("loading the world...", INK, _LARGE).get_rect(center=(width // 2, height // 2 - unit))
         self.surface.blit(title, still)
-        stage = self._text(f"{view.stage}   {view.elapsed:.0f} s", _DIM)
+        stage = self._text(f"{view.stage}   {view.elapsed:.0f} s", DIM)
         self.surface.blit(stage, stage.get_rect(center=(width // 2, height // 2 + 2 * unit)))
