@@ -26,7 +26,7 @@ from tqdm import tqdm
 from recordings.reader import read_session
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
-from worldmodel.measure.bench import device_name
+from worldmodel.measure.provenance import device_name
 from worldmodel.script import main_with_errors
 from worldmodel.types import Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld

@@ -19,8 +19,8 @@ from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.engine.choice import pick_device
-from worldmodel.measure.bench import device_name
 from worldmodel.measure.formats import format_costs
+from worldmodel.measure.provenance import device_name
 from worldmodel.model.loading import load_world_model
 from worldmodel.script import main_with_errors
 from worldmodel.types import WorldModelError

@@ -24,7 +24,8 @@ import torch
 
 from kernels.launch import has_cupy
 from worldmodel.data.frames import write_json
-from worldmodel.measure.bench import bench, device_name
+from worldmodel.measure.bench import bench
+from worldmodel.measure.provenance import device_name
 from worldmodel.script import main_with_errors
 from worldmodel.settings import BenchOptions, Device, EngineOptions, Preset
 from worldmodel.types import WorldModelError

@@ -13,10 +13,11 @@ import torch
 from conftest import TINY_TOKENIZER, tiny_config, vpt_line, write_clip
 from test_training import OPTIONS, losses, run, stored_clip, token_clip
 
-from worldmodel.checkpoint import STATE_FILE, CheckpointError, config_to_dict, load_state, write_checkpoint
+from worldmodel.checkpoint import CheckpointError, config_to_dict, write_checkpoint
 from worldmodel.ending import Ended, Held, Signals
 from worldmodel.model.loading import load_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.torch_files import STATE_FILE, load_state
 from worldmodel.training import world
 from worldmodel.training.run.common import Pace, RunLog
 from worldmodel.training.run.loop import Run

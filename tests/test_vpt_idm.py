@@ -9,14 +9,8 @@ import torch
 
 from worldmodel.checkpoint import CheckpointError
 from worldmodel.readers import vpt_idm
-from worldmodel.readers.vpt_idm import (
-    VPT_BUTTONS,
-    VPTIDMConfig,
-    VPTInverseDynamicsModel,
-    load_vpt_idm,
-    read_vpt_actions,
-    vpt_bin_degrees,
-)
+from worldmodel.readers.vpt_idm import load_vpt_idm, read_vpt_actions, vpt_bin_degrees
+from worldmodel.readers.vpt_network import VPT_BUTTONS, VPTIDMConfig, VPTInverseDynamicsModel
 from worldmodel.tokenizers.action import CAMERA_CENTRE
 from worldmodel.types import BUTTONS, WorldModelError
 

@@ -1,8 +1,7 @@
 """Checkpoints: a folder with `config.json` and `model.safetensors`. Nothing is ever unpickled.
 
 Tensor names start with `tokenizer.` (the image tokenizer) or `transformer.`; a folder may hold the
-tokenizer alone. The weights carry checksums of their parts (`CHECKSUMS`). Training state (optimizer, step) is kept
-apart, in `state.pt`, read with weights_only=True.
+tokenizer alone. The weights carry checksums of their parts (`CHECKSUMS`).
 """
 
 from __future__ import annotations
@@ -12,8 +11,6 @@ import hashlib
 import json
 import math
 import os
-import pickle
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +30,6 @@ from worldmodel.types import WorldModelError
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 SHORT_HASH = 8  # digits of a weights hash that tell checkpoints apart in names and tables
-STATE_FILE = "state.pt"
 FORMAT = 1
 MAX_CONFIG_BYTES = 1 << 20
 CHECKSUMS = "sha256"  # the entry of a weights file's header: JSON, part -> tensors_sum
@@ -272,41 +268,6 @@ def stored_parameters(folder: Path, prefix: str) -> int:
         return sum(math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
-def read_published(path: Path, hint: str = "") -> dict[str, Tensor]:
-    """Tensors by name of a published PyTorch file, read with weights_only=True: nothing else is unpickled.
-
-    CheckpointError, which ends with the hint, if it holds anything else.
-    """
-    return tensors_by_name(read_weights_only(path, hint), path)
-
-
-def read_weights_only(path: Path, hint: str = "") -> Any:
-    """What a PyTorch file of tensors and plain values holds. The tensors of a file in the usual (zip) format stay in it
-    until they are looked at. CheckpointError, which ends with the hint, for a file that asks for anything else."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from None
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a file of weights alone ({reason}){hint}") from None
-
-
-def tensors_by_name(state: Any, where: object) -> dict[str, Tensor]:
-    """The same, if it is nothing but tensors by name. CheckpointError, which begins with `where`."""
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{where}: holds {type(state).__name__}, not tensors by name")
-    return state
-
-
 def weights_hash(folder: Path) -> str:
     """sha256 (hex) of the weights file."""
     with (folder / WEIGHTS_FILE).open("rb") as file:
@@ -325,33 +286,3 @@ def module_hash(module: nn.Module, dtype: torch.dtype = torch.float32) -> str:
 def tokenizer_hash(tokenizer: nn.Module) -> str:
     """Names an image tokenizer in a recording. Over float16: a run's tokenizer and its shipped half are the same."""
     return module_hash(tokenizer, torch.float16)
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Training state, atomically, and on the disk when this returns: a power loss leaves it or the one before."""
-    temporary = unfinished(path)
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def load_state(path: Path) -> dict[str, Any] | None:
-    """Training state, or None where there is none yet. CheckpointError for a file that is no whole one."""
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, dict):
-            return state
-        reason = f"it holds {type(state).__name__}"
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError, ArithmeticError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    raise CheckpointError(
-        f"{path} is no whole training state ({reason}): delete it to start again, with --init "
-        f"{path.parent} from the weights beside it"
-    )

@@ -17,7 +17,8 @@ from kernels.sampling import Sampler, guide, sample_chained
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.guidance import Guidance
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.transformer import VisualActionTransformer, rotary_table
+from worldmodel.model.rotary import rotary_table
+from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import Tokens
 
 Array = NDArray[np.float32]

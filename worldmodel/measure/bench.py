@@ -10,9 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +35,7 @@ from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.measure.baseline import BaselineBackend
+from worldmodel.measure.provenance import device_name
 from worldmodel.measure.roofline import measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
@@ -175,16 +174,6 @@ def report(result: dict[str, Any]) -> str:
             f"{plain['times_slower']:.2f} times this engine's time"
         )
     return "\n".join(lines)
-
-
-def device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def random_transformer(config: WorldModelConfig, device: torch.device, dtype: torch.dtype) -> VisualActionTransformer:

@@ -20,15 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worldmodel.checkpoint import (
-    CheckpointError,
-    Streamed,
-    config_to_dict,
-    read_weights_only,
-    shapes_of,
-    stream_checkpoint,
-    tensors_by_name,
-)
+from worldmodel.checkpoint import CheckpointError, Streamed, config_to_dict, shapes_of, stream_checkpoint
 from worldmodel.config import (
     MINEWORLD_PYRAMID,
     PRESETS,
@@ -41,6 +33,7 @@ from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.parsing import quoted, read_json, read_text
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.torch_files import read_weights_only, tensors_by_name
 
 STATE = "state_dict"
 TRANSFORMER, LAYERS, TOKENIZER = "transformer.", "transformer.model.layers.", "tokenizer."

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from worldmodel.checkpoint import weights_hash
 from worldmodel.readers.idm import PRETRAINED_IDM, ReadActions, load_idm, read_actions, told_buttons
-from worldmodel.readers.vpt_idm import TIMESTEPS, VPT_BUTTONS, load_vpt_idm, read_vpt_actions
+from worldmodel.readers.vpt_idm import TIMESTEPS, load_vpt_idm, read_vpt_actions
+from worldmodel.readers.vpt_network import VPT_BUTTONS
 from worldmodel.types import BUTTONS, WorldModelError
 
 

@@ -3,23 +3,31 @@ and AdamW for the rest."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import torch
 
 from worldmodel.model.transformer import VisualActionTransformer
 
-if TYPE_CHECKING:
-    from worldmodel.training.world import WorldTraining
-
 Kind = Literal["muon", "adamw"]
 BETAS = (0.9, 0.95)
+
+
+class Rates(Protocol):
+    """Of WorldTraining."""
+
+    @property
+    def optimizer(self) -> Kind: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
 
 
 class Optimizers:
     """Two optimizers, stepped and saved together: of the layers' matrices, and of everything else."""
 
-    def __init__(self, model: VisualActionTransformer, options: WorldTraining) -> None:
+    def __init__(self, model: VisualActionTransformer, options: Rates) -> None:
         matrices = [p for p in model.layers.parameters() if p.ndim == 2]
         chosen = {id(p) for p in matrices}
         rest = [p for p in model.parameters() if id(p) not in chosen]

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from kernels.sampling import Sampler
-from worldmodel.model.transformer import VisualActionTransformer, rotary_axes
+from worldmodel.model.rotary import rotary_axes
+from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers import action
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, NO_ACTION
 from worldmodel.web.pass_graph import BEFORE, COLUMNS, OWN, TableRows

@@ -25,7 +25,8 @@ from kernels.weight_only import StoredWeight, store
 from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.cuda.ring import Ring
 from worldmodel.engine.decoder import InputTables
-from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_axes
+from worldmodel.model.rotary import rotary_axes
+from worldmodel.model.transformer import Layer, VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Tokens
 

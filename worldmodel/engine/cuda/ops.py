@@ -9,7 +9,7 @@ from torch import Tensor
 from kernels.sampling_device import Settings, sample_device, uniforms_device
 from kernels.weight_only import StoredWeight, linear
 from worldmodel.engine.cuda.ring import CHUNK, Ring
-from worldmodel.model.transformer import rotate
+from worldmodel.model.rotary import rotate
 from worldmodel.tokenizers.image import to_frames
 
 

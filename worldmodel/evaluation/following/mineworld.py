@@ -24,7 +24,8 @@ from worldmodel.data.video import ClipError
 from worldmodel.evaluation.following.episodes import Episode
 from worldmodel.evaluation.following.scores import GROUPS, as_told
 from worldmodel.minecraft.scenes import encode, find_scenes, read_scene
-from worldmodel.readers.vpt_idm import VPT_CAMERA_BINS, VPT_CAMERA_MAX_DEGREES, VPT_CAMERA_MU
+from worldmodel.readers.vpt_idm import VPT_CAMERA_MAX_DEGREES, VPT_CAMERA_MU
+from worldmodel.readers.vpt_network import VPT_CAMERA_BINS
 from worldmodel.types import BUTTONS, NO_ACTION
 from worldmodel.worlds.neural import NeuralWorld
 

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from worldmodel.checkpoint import CheckpointError, read_published
+from worldmodel.checkpoint import CheckpointError
 from worldmodel.evaluation.metrics.i3d import I3D, LEAST_FRAMES
 from worldmodel.evaluation.metrics.picture import frechet_distance
+from worldmodel.torch_files import read_published
 from worldmodel.types import WorldModelError
 
 Videos = Sequence[dict[str, NDArray[np.uint8]]]  # one an episode: source -> uint8 (T, H, W, 3)

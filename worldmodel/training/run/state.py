@@ -21,9 +21,10 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from worldmodel.checkpoint import STATE_FILE, CheckpointError, load_state, save_state
+from worldmodel.checkpoint import CheckpointError
 from worldmodel.locking import unfinished
 from worldmodel.parsing import read_json
+from worldmodel.torch_files import STATE_FILE, load_state, save_state
 from worldmodel.training.run.stopping import processes, rank
 
 VALUES = "values.json"
