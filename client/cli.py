@@ -103,7 +103,7 @@ def actions_of(options: Play) -> tuple[Source | None, int | None]:
         return source_of(random_actions(options.seed)), endless
     if name == "idle":
         return source_of(idle_actions()), endless
-    from worldmodel.data.clips import read_actions
+    from worldmodel.data.ticks import read_actions
 
     actions: list[Action] = read_actions(Path(name))
     if not actions:

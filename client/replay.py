@@ -12,8 +12,8 @@ from tqdm import tqdm
 from client.options import Replay, replay_without_window
 from client.play.panel import Lines
 from client.sessions.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
-from recordings.format import printable
 from recordings.reader import Session
+from recordings.values import printable
 from worldmodel.types import Frame, Step, WorldModelError
 
 if TYPE_CHECKING:

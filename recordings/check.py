@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from recordings.format import Marker, Opening, RecordingError, SamplerSettings, StepRecord
+from recordings.format import Marker, RecordingError, StepRecord
+from recordings.opening import Opening, SamplerSettings
 from recordings.reader import Session
 
 RATES = (0.1, 1000.0)  # steps a second that a clock can keep and a video can have

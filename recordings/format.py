@@ -10,14 +10,27 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
-import msgpack
 import numpy as np
-from numpy.typing import NDArray
 
-from worldmodel.types import BUTTONS, Action, Tokens, WorldModelError
+from recordings.opening import Opening, SamplerSettings
+from recordings.values import (
+    MAX_PAYLOAD,
+    RecordingError,
+    as_integer,
+    as_list,
+    as_number,
+    as_text,
+    dump,
+    load,
+    pack_action,
+    pack_array,
+    printable,
+    unpack_action,
+    unpack_array,
+)
+from worldmodel.types import Action, Tokens
 
 SUFFIX = ".wms"  # of a session file's name
 MAGIC = b"\x89WMS\r\n\x1a\n"  # as PNG's: shows a transfer that changed line ends or cut the eighth bit
@@ -28,83 +41,15 @@ FOOTER = struct.Struct("<Q8s")  # offset of the index record, magic again
 
 HEADER, STEP, MARKER, INDEX = 1, 2, 3, 4
 
-# Limits on what a file may claim.
-MAX_PAYLOAD = 1 << 20
+# Limits on what a file may claim; those of a value are in values.py.
 MAX_INDEX = 16 << 20  # four million steps
-MAX_TOKENS = 1 << 16
-MAX_CONTEXT = 1 << 10
 MAX_EVENTS = 1 << 12
 MAX_STEPS = 1 << 24
-MAX_TEXT = 1 << 12
-MAX_ITEMS = 1 << 12  # entries of one map or list
-MAX_SETTINGS = 8  # of a sampler
-MAX_CONTAINERS = 1 << 14  # maps and lists of one record: an empty one is a byte in the file, and 80 in memory
 
 MARKER_KINDS = ("bookmark", "reset", "branch", "pause", "sampler")
 
 T = TypeVar("T")
 Event = tuple[str | int | float, ...]
-
-
-class RecordingError(WorldModelError):
-    """A session file that cannot be read or written; says what and where."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplerSettings:
-    """As kernels.sampling.Sampler. former: what the file says of guidance by rules that no sampler has any more (see
-    FORMAT.md): such tokens can be shown, but not made again; guidance is then that of most frames."""
-
-    temperature: float
-    top_k: int
-    top_p: float
-    guidance: float = 0.0
-    former: tuple[float | None, ...] = ()
-
-    def pack(self) -> list[Any]:
-        # What older readers know comes nearest to one guidance: that of the mouse buttons and that of the rest alike.
-        guided = [self.guidance, None, self.guidance] if self.guidance else []
-        return [self.temperature, self.top_k, self.top_p, *(self.former or guided)]
-
-    @staticmethod
-    def unpack(value: Any) -> SamplerSettings:
-        length = len(value) if isinstance(value, list) and 3 < len(value) <= MAX_SETTINGS else 3
-        temperature, top_k, top_p, *others = _list(value, length)
-        rest = tuple(None if number is None else _number("guidance", number) for number in others)
-        guidance = (rest[2] or 0.0) if len(rest) > 2 else 0.0
-        return SamplerSettings(
-            _number("temperature", temperature),
-            _integer("top_k", top_k),
-            _number("top_p", top_p),
-            guidance,
-            () if rest in ((), (guidance, None, guidance)) else rest,
-        )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Opening:
-    """The context that play started from. tokens: int32 (n, places); actions: int32 (n - 1, tokens an action)."""
-
-    tokens: NDArray[np.int32]
-    actions: NDArray[np.int32]
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Opening):
-            return NotImplemented
-        return np.array_equal(self.tokens, other.tokens) and np.array_equal(self.actions, other.actions)
-
-    def pack(self) -> list[Any]:
-        return [pack_array(self.tokens), pack_array(self.actions)]
-
-    @staticmethod
-    def unpack(value: Any) -> Opening:
-        tokens, actions = _list(value, 2)
-        opening = Opening(unpack_array(tokens, 2), unpack_array(actions, 2))
-        if len(opening.tokens) < 1 or len(opening.actions) != len(opening.tokens) - 1:
-            raise RecordingError(
-                f"an opening of n frames has n - 1 actions, got {len(opening.tokens)} and {len(opening.actions)}"
-            )
-        return opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +78,7 @@ class Header:
 
     def pack(self) -> bytes:
         opening = self.opening.pack() if self.opening is not None else None
-        return _dump(
+        return dump(
             {
                 "world": self.world,
                 "checkpoint": self.checkpoint,
@@ -154,12 +99,12 @@ class Header:
     @staticmethod
     def unpack(payload: bytes) -> Header:
         """Entries of a newer minor version are passed over."""
-        value = _load(payload)
+        value = load(payload)
         if not isinstance(value, dict):
             raise RecordingError("the header is no map")
 
         def text(name: str, default: Any = None) -> str:
-            return printable(_text(name, value.get(name, default)))  # it is shown on terminals and in windows
+            return printable(as_text(name, value.get(name, default)))  # it is shown on terminals and in windows
 
         config = value.get("config")
         if not isinstance(config, dict):
@@ -172,11 +117,11 @@ class Header:
             config=config,
             order=text("order"),
             sampler=SamplerSettings.unpack(value.get("sampler")),
-            seed=_integer("seed", value.get("seed")),
-            tick_rate=_number("tick_rate", value.get("tick_rate")),
+            seed=as_integer("seed", value.get("seed")),
+            tick_rate=as_number("tick_rate", value.get("tick_rate")),
             engine=text("engine"),
             device=text("device"),
-            created=_number("created", value.get("created")),
+            created=as_number("created", value.get("created")),
             opening=Opening.unpack(opening) if opening is not None else None,
             tokenizer=text("tokenizer", ""),
         )
@@ -206,7 +151,7 @@ class StepRecord:
         return same and mine == (other.index, other.frame, other.time, other.action, other.latency, other.events)
 
     def pack(self) -> bytes:
-        return _dump(
+        return dump(
             [
                 self.index,
                 self.frame,
@@ -220,17 +165,17 @@ class StepRecord:
 
     @staticmethod
     def unpack(payload: bytes) -> StepRecord:
-        value = _load(payload)
-        index, frame, time, action, tokens, latency, events = _list(value, 7)
+        value = load(payload)
+        index, frame, time, action, tokens, latency, events = as_list(value, 7)
         if not isinstance(events, list) or len(events) > MAX_EVENTS:
             raise RecordingError(f"a step's events are no list of at most {MAX_EVENTS}")
         return StepRecord(
-            index=_integer("index", index, MAX_STEPS),
-            frame=_integer("frame", frame),
-            time=_number("time", time),
+            index=as_integer("index", index, MAX_STEPS),
+            frame=as_integer("frame", frame),
+            time=as_number("time", time),
             action=unpack_action(action),
             tokens=unpack_array(tokens, 1) if tokens is not None else None,
-            latency=_number("latency", latency),
+            latency=as_number("latency", latency),
             events=tuple(_event(event) for event in events),
         )
 
@@ -253,7 +198,7 @@ class Marker:
     opening: Opening | None = None
 
     def pack(self) -> bytes:
-        return _dump(
+        return dump(
             {
                 "kind": self.kind,
                 "index": self.index,
@@ -268,7 +213,7 @@ class Marker:
 
     @staticmethod
     def unpack(payload: bytes) -> Marker:
-        value = _load(payload)
+        value = load(payload)
         if not isinstance(value, dict):
             raise RecordingError("a marker is no map")
 
@@ -276,12 +221,12 @@ class Marker:
             return convert(value[name]) if value.get(name) is not None else None
 
         return Marker(
-            kind=_text("kind", value.get("kind")),
-            index=_integer("index", value.get("index"), MAX_STEPS),
-            time=_number("time", value.get("time")),
-            label=_text("label", value.get("label")),
-            back_to=optional("back_to", lambda step: _integer("back_to", step, MAX_STEPS, low=-1)),
-            seed=optional("seed", lambda seed: _integer("seed", seed)),
+            kind=as_text("kind", value.get("kind")),
+            index=as_integer("index", value.get("index"), MAX_STEPS),
+            time=as_number("time", value.get("time")),
+            label=as_text("label", value.get("label")),
+            back_to=optional("back_to", lambda step: as_integer("back_to", step, MAX_STEPS, low=-1)),
+            seed=optional("seed", lambda seed: as_integer("seed", seed)),
             sampler=optional("sampler", SamplerSettings.unpack),
             opening=optional("opening", Opening.unpack),
         )
@@ -318,116 +263,7 @@ def pack_readable(kind: int, record: Record) -> bytes:
     return packed
 
 
-def printable(text: str, most: int = MAX_TEXT) -> str:
-    """`text` without what a terminal or a font would obey or choke on (control characters, turned direction, half
-    characters: each becomes "?"), and of at most `most` characters."""
-    shown = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
-
-
-def pack_action(action: Action) -> list[Any]:
-    """[bit i: BUTTONS[i] is held, pitch, yaw]."""
-    bits = sum(1 << index for index, name in enumerate(BUTTONS) if name in action.buttons)
-    return [bits, action.pitch, action.yaw]
-
-
-def unpack_action(value: Any) -> Action:
-    bits, pitch, yaw = _list(value, 3)
-    held = _integer("buttons", bits, (1 << len(BUTTONS)) - 1)
-    return Action(_buttons(held), _number("pitch", pitch), _number("yaw", yaw))
-
-
-@lru_cache(maxsize=1 << 14)
-def _buttons(bits: int) -> frozenset[str]:
-    """Shared between steps: a set of names takes a hundred times the bytes that it has in the file."""
-    return frozenset({name for index, name in enumerate(BUTTONS) if bits >> index & 1})
-
-
-def pack_array(array: NDArray[np.integer]) -> list[Any]:
-    """[shape, bytes an item (2 or 4), little-endian bytes]; 2 where all values fit."""
-    if array.size and not 0 <= int(array.min()) <= int(array.max()) < 1 << 31:
-        raise RecordingError(f"tokens must lie in 0..2^31-1, got {array.min()}..{array.max()}")
-    size = 2 if not array.size or int(array.max()) < 1 << 16 else 4
-    return [list(array.shape), size, array.astype("<u2" if size == 2 else "<u4").tobytes()]
-
-
-def unpack_array(value: Any, dimensions: int) -> NDArray[np.int32]:
-    shape, size, data = _list(value, 3)
-    lengths = [_integer("an array's length", length, MAX_TOKENS) for length in _list(shape, dimensions)]
-    if dimensions == 2 and lengths[0] > MAX_CONTEXT:
-        raise RecordingError(f"a context of {lengths[0]} frames is longer than the format's {MAX_CONTEXT}")
-    count = int(np.prod(lengths, dtype=np.int64))
-    if size not in (2, 4) or not isinstance(data, bytes) or len(data) != count * size:
-        raise RecordingError(f"an array of shape {lengths} does not fit its bytes")
-    values = np.frombuffer(data, "<u2" if size == 2 else "<u4")
-    if values.size and int(values.max()) >= 1 << 31:
-        raise RecordingError("a token is larger than 2^31-1")
-    return values.astype(np.int32).reshape(lengths)
-
-
-def _dump(value: Any) -> bytes:
-    packed = msgpack.packb(value, use_bin_type=True)
-    assert packed is not None, "packb returns bytes"
-    return packed
-
-
-def _load(payload: bytes) -> Any:
-    left = MAX_CONTAINERS
-
-    def count(container: T) -> T:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ValueError(f"more than {MAX_CONTAINERS} lists and maps")
-        return container
-
-    try:
-        return msgpack.unpackb(
-            payload,
-            raw=False,
-            strict_map_key=True,
-            object_hook=count,
-            list_hook=count,
-            max_str_len=MAX_TEXT,
-            max_bin_len=MAX_PAYLOAD,
-            max_array_len=MAX_ITEMS,
-            max_map_len=MAX_ITEMS,
-            max_ext_len=0,
-        )
-    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        raise RecordingError(f"a record is no MessagePack within the limits ({error})") from None
-
-
-def _list(value: Any, length: int) -> list[Any]:
-    if not isinstance(value, list) or len(value) != length:
-        raise RecordingError(f"expected a list of {length}")
-    return value
-
-
-def _integer(name: str, value: Any, most: int = (1 << 64) - 1, low: int = 0) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= most:
-        raise RecordingError(f"{name} must be an integer in {low}..{most}, got {_shown(value)}")
-    return value
-
-
-def _number(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e18:
-        raise RecordingError(f"{name} must be a number below 1e18, got {_shown(value)}")
-    return float(value)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise RecordingError(f"{name} must be text, got {_shown(value)}")
-    return value
-
-
 def _event(value: Any) -> Event:
     if not isinstance(value, list) or not all(isinstance(item, str | int | float) for item in value):
         raise RecordingError("an input event must be a list of texts and numbers")
     return tuple(value)
-
-
-def _shown(value: Any) -> str:
-    """A number as it is; of anything else, what it is."""
-    return str(value) if isinstance(value, int | float) else f"a {type(value).__name__}"

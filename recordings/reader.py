@@ -23,11 +23,11 @@ from recordings.format import (
     STEP,
     Header,
     Marker,
-    Opening,
     RecordingError,
     StepRecord,
     payload_limit,
 )
+from recordings.opening import Opening
 from worldmodel.types import Action, Tokens
 
 

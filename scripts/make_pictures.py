@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 from recordings.reader import read_session
-from worldmodel.data.clips import action_lines
 from worldmodel.data.played import decode_tokens
+from worldmodel.data.ticks import action_lines
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.script import main_with_errors
 from worldmodel.types import Action, WorldModelError

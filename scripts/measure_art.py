@@ -24,7 +24,8 @@ from worldmodel.data.frames import StoredClip, build_frame_store, open_frame_sto
 from worldmodel.evaluation.following.scores import Following, add_up, score
 from worldmodel.evaluation.metrics.picture import sharpness
 from worldmodel.games.luanti.art import STYLES
-from worldmodel.games.luanti.recorder import RecordingOptions, record
+from worldmodel.games.luanti.manifest import RecordingOptions
+from worldmodel.games.luanti.recorder import record
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel
 from worldmodel.script import main_with_errors

@@ -17,8 +17,8 @@ from pathlib import Path
 import av
 from tqdm import tqdm
 
-from worldmodel.data.clips import TICKS_PER_SECOND, find_clips, plan_clip
-from worldmodel.data.video import decoded, fit_to, fitted
+from worldmodel.data.clips import find_clips, plan_clip
+from worldmodel.data.video import TICKS_PER_SECOND, decoded, fit_to, fitted
 from worldmodel.locking import unfinished
 from worldmodel.script import main_with_errors
 

@@ -45,8 +45,8 @@ from recordings.format import HEADER, INDEX, MARKER, RECORD, STEP
 from recordings.reader import read_session
 from scripts.ship_checkpoint import read_starts
 from worldmodel.checkpoint import CONFIG_FILE
-from worldmodel.data.clips import read_actions
 from worldmodel.data.frames import write_json
+from worldmodel.data.ticks import read_actions
 from worldmodel.measure.provenance import provenance
 from worldmodel.model.loading import (
     STARTS_FILE,

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from conftest import vpt_line, write_clip
 
-from worldmodel.data.clips import ClipError, action_lines, find_clips, read_actions, read_clip
+from worldmodel.data.clips import ClipError, find_clips, read_clip
 from worldmodel.data.frames import build_frame_store, open_clips, open_frame_store
+from worldmodel.data.ticks import action_lines, read_actions
 from worldmodel.types import Action
 
 

@@ -11,7 +11,8 @@ from gymnasium.utils.env_checker import check_env
 from client.cli import main
 from tests.conftest import write_clip
 from tests.fakes import FakeWorld
-from worldmodel.data.clips import read_actions, read_clip
+from worldmodel.data.clips import read_clip
+from worldmodel.data.ticks import read_actions
 from worldmodel.games import game_of, make_game
 from worldmodel.games.clip_recorder import ClipRecorder, record_clips
 from worldmodel.games.gymnasium_world import GymnasiumWorld, keys_of

@@ -40,11 +40,11 @@ def test_imports_follow_the_arrows(room):
 
 
 WINGS = (
-    *("client.play", "client.window", "client.sessions", "client.making"),
+    *("client.play", "client.window", "client.sessions", "client.serve", "client.web", "client.making"),
     *("worldmodel.data", "worldmodel.engine.host", "worldmodel.engine.cuda", "worldmodel.evaluation.beside_game"),
     *("worldmodel.evaluation.following", "worldmodel.evaluation.metrics", "worldmodel.games", "worldmodel.lab"),
     *("worldmodel.measure", "worldmodel.minecraft", "worldmodel.model", "worldmodel.readers", "worldmodel.training"),
-    *("worldmodel.worlds", "recordings", "kernels"),
+    *("worldmodel.web", "worldmodel.worlds", "recordings", "kernels"),
 )
 """Rooms within rooms: of several files each, by whose names an arrow is drawn. Any other file stands for itself."""
 

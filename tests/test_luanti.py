@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldmodel.data.clips import read_actions, read_clip
-from worldmodel.games.luanti.art import GALLERY
+from worldmodel.data.clips import read_clip
+from worldmodel.data.ticks import read_actions
+from worldmodel.games.luanti.art_table import GALLERY
 from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
+from worldmodel.games.luanti.clip_files import ClipWriter, LineMaker
 from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
 from worldmodel.games.luanti.game import REST_TICKS, LuantiGame
-from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, record
+from worldmodel.games.luanti.manifest import RecordingOptions
+from worldmodel.games.luanti.recorder import record
 from worldmodel.games.luanti.world import LuantiWorld, reduce_frame
 from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action, World, WorldModelError
 

@@ -12,8 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from worldmodel.data.clips import read_actions, read_clip
+from worldmodel.data.clips import read_clip
+from worldmodel.data.ticks import read_actions
 from worldmodel.games.luanti import build
+from worldmodel.games.luanti.clip_files import ClipWriter, LineMaker
 from worldmodel.games.luanti.controls import (
     BUTTON_OF_KEY,
     IDLE,
@@ -26,11 +28,12 @@ from worldmodel.games.luanti.controls import (
     next_slot,
     parse_state,
 )
-from worldmodel.games.luanti.game import GameOptions, LuantiGame
+from worldmodel.games.luanti.game import LuantiGame
 from worldmodel.games.luanti.hands import MAX_PITCH, PlayerOptions
+from worldmodel.games.luanti.manifest import RecordingOptions, clip_stats
+from worldmodel.games.luanti.options import GameOptions
 from worldmodel.games.luanti.player import WALKING, Player
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, PRESETS, TOOL_SLOTS
-from worldmodel.games.luanti.recorder import ClipWriter, LineMaker, RecordingOptions, clip_stats
 from worldmodel.games.luanti.world import derive_map_seed
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, Action, WorldModelError
 

@@ -20,8 +20,10 @@ from client.sessions.resume import Resume
 from client.sessions.simulation import verify
 from client.sessions.timeline import timeline_of
 from recordings.check import Shapes, check_session
-from recordings.format import Marker, RecordingError, SamplerSettings, printable
+from recordings.format import Marker, RecordingError
+from recordings.opening import SamplerSettings
 from recordings.reader import read_session
+from recordings.values import printable
 from worldmodel.settings import EngineOptions
 from worldmodel.types import BUTTONS, Action, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from client.cli import main
-from worldmodel.data.clips import ClipError, read_actions
+from worldmodel.data.clips import ClipError
+from worldmodel.data.ticks import read_actions
 from worldmodel.parsing import MAX_DEPTH, MAX_LINE_BYTES, Fields, parse_json, read_json
 from worldmodel.types import WorldModelError
 

@@ -18,23 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recordings.format import (
-    MAJOR,
-    MAX_PAYLOAD,
-    PREAMBLE,
-    RECORD,
-    STEP,
-    Header,
-    Marker,
-    Opening,
-    RecordingError,
-    SamplerSettings,
-    StepRecord,
-    pack_record,
-)
+from recordings.format import MAJOR, PREAMBLE, RECORD, STEP, Header, Marker, RecordingError, StepRecord, pack_record
 from recordings.index import Index
+from recordings.opening import Opening, SamplerSettings
 from recordings.reader import SessionReader, read_session
 from recordings.recorder import Recorder
+from recordings.values import MAX_PAYLOAD
 from recordings.writer import SessionWriter
 from worldmodel.types import BUTTONS, Action
 

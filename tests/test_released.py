@@ -32,7 +32,8 @@ from worldmodel.checkpoint import CheckpointError, read_config
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.decode_order import parse_order
 from worldmodel.engine.released import ReleasedDecoder
-from worldmodel.minecraft.weights import Files, Reading, import_weights
+from worldmodel.minecraft.released_sizes import Reading
+from worldmodel.minecraft.weights import Files, import_weights
 from worldmodel.model.loading import load_config, load_world_model
 from worldmodel.model.released import angles
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -233,7 +234,8 @@ def test_importing_takes_no_second_copy(tmp_path):
     script = """
 import resource, sys
 from pathlib import Path
-from worldmodel.minecraft.weights import Files, Reading, import_weights
+from worldmodel.minecraft.released_sizes import Reading
+from worldmodel.minecraft.weights import Files, import_weights
 folder = Path(sys.argv[1])
 given = Files(folder / "model.ckpt", None, folder / "config.json", folder / "model.yaml")
 import_weights(given, Reading(height=48, width=80), folder / "small")  # what the program itself takes

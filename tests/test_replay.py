@@ -21,7 +21,7 @@ from client.play.recording import RecordedWorld
 from client.sessions.playback import ReplayWorld
 from client.sessions.simulation import simulate, verify
 from client.sessions.strips import make_strip
-from recordings.format import SamplerSettings
+from recordings.opening import SamplerSettings
 from recordings.reader import Session, read_session
 from recordings.writer import SessionWriter
 from worldmodel.settings import EngineOptions

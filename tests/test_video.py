@@ -11,7 +11,8 @@ import pytest
 from av.stream import Disposition
 from conftest import vpt_line, write_clip
 
-from worldmodel.data.clips import ClipError, plan_clip, read_actions, read_clip
+from worldmodel.data.clips import ClipError, plan_clip, read_clip
+from worldmodel.data.ticks import read_actions
 from worldmodel.data.video import open_video
 
 H, W = 48, 80

@@ -16,8 +16,9 @@ import numpy as np
 
 from worldmodel.checkpoint import CONFIG_FILE, config_to_dict, read_config
 from worldmodel.locking import unfinished
+from worldmodel.minecraft.released_sizes import Reading
 from worldmodel.minecraft.scenes import encode, find_scenes, likelier_lead, read_scene, start_scene
-from worldmodel.minecraft.weights import Files, Reading, import_weights
+from worldmodel.minecraft.weights import Files, import_weights
 from worldmodel.model.loading import WorldModel, load_world_model, save_starts
 from worldmodel.types import NO_ACTION, StartScene, WorldModelError
 

@@ -6,7 +6,7 @@ Started again, it goes on where it stopped. Needs the Debian packages that `worl
 
 from __future__ import annotations
 
-from worldmodel.games.luanti.recorder import RecordingOptions as Arguments
+from worldmodel.games.luanti.manifest import RecordingOptions as Arguments
 from worldmodel.games.luanti.recorder import record
 
 

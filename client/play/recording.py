@@ -13,16 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from recordings.format import (
-    MAX_EVENTS,
-    Event,
-    Header,
-    Marker,
-    Opening,
-    RecordingError,
-    SamplerSettings,
-    StepRecord,
-)
+from recordings.format import MAX_EVENTS, Event, Header, Marker, RecordingError, StepRecord
+from recordings.opening import Opening, SamplerSettings
 from recordings.recorder import Recorder, Stopped
 from worldmodel.types import Action, Frame, Step, Tokens
 

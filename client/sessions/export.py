@@ -84,7 +84,8 @@ def write_vpt(folder: Path, name: str, steps: Iterable[ClipStep]) -> Path:
     """`<name>.mp4` + `<name>.jsonl`, 20 Hz: training data. Between two segments stands a step with an open GUI, so that
     a reader does not take a branch for the result of the action before. The jsonl comes last: a clip without it is not
     whole."""
-    from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP, action_lines
+    from worldmodel.data.ticks import action_lines
+    from worldmodel.data.video import TICKS_PER_SECOND, TICKS_PER_STEP
 
     actions: list[Action | None] = []
 

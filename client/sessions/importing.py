@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from client.sessions.simulation import IMPORTED
-from recordings.format import Header, Marker, Opening, SamplerSettings, StepRecord
+from recordings.format import Header, Marker, StepRecord
+from recordings.opening import Opening, SamplerSettings
 from recordings.writer import SessionWriter
 from worldmodel.types import Tokens, WorldModelError
 
@@ -117,7 +118,7 @@ def _opening(tokens: Tokens) -> Opening:
 
 def _header(folder: Path, tokenizer: ImageTokenizer, opening: Opening) -> Header:
     from worldmodel.checkpoint import read_config, tokenizer_hash, weights_hash
-    from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP
+    from worldmodel.data.video import TICKS_PER_SECOND, TICKS_PER_STEP
     from worldmodel.model.loading import load_sampler
 
     config: dict[str, Any] = read_config(folder)

@@ -12,8 +12,9 @@ from client.sessions.playback import date_of, name_of
 from client.sessions.strips import make_strip
 from client.sessions.timeline import clock_of
 from recordings.check import RATES
-from recordings.format import SUFFIX, printable
+from recordings.format import SUFFIX
 from recordings.reader import Session, read_session
+from recordings.values import printable
 from worldmodel.types import WorldModelError
 
 COLUMNS = ("file", "steps", "length", "size", "world", "weights", "date", "state", "strip")

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recordings.check import Shapes, check_session
-from recordings.format import Header, RecordingError, printable
+from recordings.format import Header, RecordingError
 from recordings.reader import Session, read_session
+from recordings.values import printable
 from worldmodel.types import NO_ACTION, Action, Step, Tokens
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from client.play.recording import context_of
-from recordings.format import Opening, SamplerSettings
+from recordings.opening import Opening, SamplerSettings
 from recordings.reader import Session
 from worldmodel.types import Action, Step, Tokens, WorldModelError
 

@@ -31,7 +31,7 @@ def make_game(world: str, frame_shape: tuple[int, int]) -> World:
         raise WorldModelError(f"no game {world!r}; known are {LISTED}")
     name, detail = found
     if name == GAME:
-        from worldmodel.games.luanti.game import GameOptions
+        from worldmodel.games.luanti.options import GameOptions
         from worldmodel.games.luanti.world import LuantiWorld
 
         return LuantiWorld(frame_shape, options=GameOptions(preset=detail))

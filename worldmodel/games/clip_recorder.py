@@ -13,8 +13,8 @@ from typing import Any
 
 import av
 
-from worldmodel.data.clips import action_lines
 from worldmodel.data.random_play import random_actions
+from worldmodel.data.ticks import action_lines
 from worldmodel.data.video import TICKS_PER_SECOND
 from worldmodel.locking import unfinished
 from worldmodel.types import Action, Frame, Step, World, WorldModelError

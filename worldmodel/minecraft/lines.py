@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worldmodel.data.clips import MAX_TURN, fold, read_ticks
+from worldmodel.data.ticks import MAX_TURN, fold, read_ticks
 from worldmodel.data.video import ClipError
 from worldmodel.parsing import is_number, parse_json, quoted, read_lines
 from worldmodel.types import BUTTONS, Action

@@ -25,9 +25,10 @@ import torch
 from tqdm import tqdm
 
 from worldmodel.checkpoint import tokenizer_hash
-from worldmodel.data.clips import ClipStep, fold_actions
+from worldmodel.data.clips import ClipStep
 from worldmodel.data.frames import StoredClip, check_manifest, write_json
 from worldmodel.data.played import batches, decode_tokens
+from worldmodel.data.ticks import fold_actions
 from worldmodel.data.tokens import TokenClip, save_array
 from worldmodel.data.video import TICKS_PER_SECOND, ClipError
 from worldmodel.data.windows import held

@@ -25,17 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from worldmodel.data.clips import (
-    HOTBAR_SLOTS,
-    KEYS,
-    MAX_MISSING_TICKS,
-    MAX_TICK_PIXELS,
-    MOUSE_BUTTONS,
-    ClipStep,
-    find_clips,
-    parse_line,
-    within_reach,
-)
+from worldmodel.data.clips import MAX_MISSING_TICKS, ClipStep, find_clips
+from worldmodel.data.ticks import HOTBAR_SLOTS, KEYS, MAX_TICK_PIXELS, MOUSE_BUTTONS, parse_line, within_reach
 from worldmodel.data.video import TICKS_PER_SECOND, ClipError, fit_to, fitted, open_video, pictures
 from worldmodel.parsing import Fields, quoted, read_json, read_lines
 from worldmodel.types import DEGREES_PER_PIXEL, HOTBAR, Action, Frame

@@ -225,7 +225,8 @@ class NeuralWorld:
         """A clip (FILE.mp4, its actions beside it) as an opening: MineWorld's scenes, or VPT's. Of a world of 20 Hz,
         every picture of it up to the context's size less one; of another, as it reads clips in training. ClipError for
         a clip that cannot be used."""
-        from worldmodel.data.clips import TICKS_PER_SECOND, ClipError, read_clip
+        from worldmodel.data.clips import ClipError, read_clip
+        from worldmodel.data.video import TICKS_PER_SECOND
         from worldmodel.minecraft.scenes import encode, read_scene, start_scene
 
         most = max(1, self.window - 1)

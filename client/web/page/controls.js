@@ -1,4 +1,4 @@
-// Keys, mouse and touches -> one action a step: the twin of Controls (client/controls.py) for a browser. Pure: no clock,
+// Keys, mouse and touches -> one action a step: the twin of client/play/controls.py for a browser. Pure: no clock,
 // no elements. A key is a KeyboardEvent.code, or "Mouse0" and so on.
 
 const KEY_DEGREES_PER_SECOND = 90; // a camera key held down

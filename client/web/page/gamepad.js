@@ -1,4 +1,4 @@
-// A gamepad's keys are keys, by the names of client/play/controls.py; its right stick is the mouse. Polled, since a
+// A gamepad's keys are keys, by the names of client/play/bindings.py; its right stick is the mouse. Polled, since a
 // browser sends no events for it.
 
 const BUTTONS = {

@@ -28,10 +28,11 @@ from worldmodel.evaluation.beside_game.view import node_mask
 from worldmodel.evaluation.beside_game.view_motion import Motion, view_walk
 from worldmodel.evaluation.metrics.motion import world_weights
 from worldmodel.games.luanti.build import require_packages
+from worldmodel.games.luanti.clip_files import ClipWriter, LineMaker
 from worldmodel.games.luanti.controls import ActionMapper, Event
 from worldmodel.games.luanti.display import Display
-from worldmodel.games.luanti.game import GameOptions, LuantiGame
-from worldmodel.games.luanti.recorder import ClipWriter, LineMaker
+from worldmodel.games.luanti.game import LuantiGame
+from worldmodel.games.luanti.options import GameOptions
 from worldmodel.games.luanti.world import derive_map_seed, reduce_frame
 from worldmodel.types import NO_ACTION, Action, Frame, WorldModelError
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from worldmodel.data.clips import KEYS, MOUSE_BUTTONS
+from worldmodel.data.ticks import KEYS, MOUSE_BUTTONS
 from worldmodel.types import DEGREES_PER_PIXEL, Action
 
 KEY_PREFIX = "key.keyboard."

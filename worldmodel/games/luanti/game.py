@@ -12,56 +12,27 @@ import re
 import select
 import shutil
 import socket
-import struct
 import subprocess
 import tempfile
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
-from worldmodel.data.clips import TICKS_PER_SECOND
-from worldmodel.games.luanti.art import DEFAULT_STYLE, GALLERY, STYLES, game_settings, write_pack
+from worldmodel.data.video import TICKS_PER_SECOND
 from worldmodel.games.luanti.build import GAME_NAMES, build_shim, program, require_packages
-from worldmodel.games.luanti.controls import (
-    IDLE,
-    KEYSYMS,
-    WHEEL_DOWN,
-    WHEEL_UP,
-    X_BUTTONS,
-    Controls,
-    GameState,
-    parse_state,
-)
+from worldmodel.games.luanti.controls import IDLE, Controls, GameState, parse_state
 from worldmodel.games.luanti.display import Display
-from worldmodel.games.luanti.presets import DEFAULT_LAND, PRESETS, SETTINGS, Preset
+from worldmodel.games.luanti.options import USUAL, GameOptions, write_world
+from worldmodel.games.luanti.wire import REPLY, SOCKET_BUFFER, request
 from worldmodel.types import DEGREES_PER_PIXEL, Frame, WorldModelError
 
 TICK_SECONDS = 1 / TICKS_PER_SECOND
-MOD_SOURCE = Path(__file__).with_name("mod")
-WORLD_MT = """gameid = minetest
-backend = dummy
-world_name = world
-creative_mode = false
-enable_damage = false
-player_backend = files
-auth_backend = files
-mod_storage_backend = files
-load_mod_worldmodel = true
-"""
-MAX_SEED = 2**63 - 1
-
-# shim.c's wire format
-REQUEST = struct.Struct("=Iiii")
-INPUT = struct.Struct("=II")
-REPLY = struct.Struct("=IIQ")
-KEY_UP, KEY_DOWN, BUTTON_UP, BUTTON_DOWN = range(4)
-SOCKET_BUFFER = 1 << 20
 
 # The terrain is drawn as it arrives: play starts when the picture has stood still this long.
 SETTLE_STILL_TICKS = 10
@@ -73,62 +44,6 @@ MAX_SERVER_LAG = 2.5 * TICK_SECONDS  # two ticks and rounding
 REST_TICKS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class GameOptions:
-    """width, height: pixels (below 256 of width the hotbar fills the screen); map_seed: of the terrain; preset: a
-    name in PRESETS; viewing_range: nodes (the game's speed hangs on it); render_threads: of the software renderer
-    (None: as many as cores); style: of our art, a name in art.STYLES; start_timeout, tick_timeout: seconds."""
-
-    width: int = 384
-    height: int = 224
-    map_seed: int = 0
-    preset: str = DEFAULT_LAND
-    viewing_range: int = 40
-    render_threads: int | None = None
-    style: str = DEFAULT_STYLE
-    start_timeout: float = 180.0
-    tick_timeout: float = 60.0
-
-    def __post_init__(self) -> None:
-        if not (64 <= self.width <= 800 and 64 <= self.height <= 600):
-            raise ValueError(f"the game's picture must be 64..800 x 64..600 pixels, got {self.width}x{self.height}")
-        if not 0 <= self.map_seed <= MAX_SEED:
-            raise ValueError(f"map_seed must be 0..{MAX_SEED}, got {self.map_seed}")
-        if self.preset not in PRESETS:
-            raise ValueError(f"unknown preset {self.preset!r}; known are {', '.join(PRESETS)}")
-        if self.style not in STYLES:
-            raise ValueError(f"unknown style {self.style!r}; known are {', '.join(STYLES)}")
-        if not 10 <= self.viewing_range <= 400:
-            raise ValueError(f"viewing_range must be 10..400 nodes, got {self.viewing_range}")
-        if self.render_threads is not None and self.render_threads < 1:
-            raise ValueError(f"render_threads must be at least 1, got {self.render_threads}")
-
-
-def write_world(folder: Path, options: GameOptions, preset: Preset) -> None:
-    """Writes game.conf and a new world with our mod below `folder`."""
-    mod = folder / "world/worldmods/worldmodel"
-    shutil.copytree(MOD_SOURCE, mod)
-    (folder / "world/world.mt").write_text(WORLD_MT)
-    art: dict[str, str] = {}
-    if preset.own_art:
-        write_pack(folder / "pack", mod, STYLES[options.style])
-        art = {"texture_path": str(folder / "pack"), "worldmodel_art": "true", **game_settings(STYLES[options.style])}
-    settings = {
-        **SETTINGS,
-        **preset.settings,
-        **art,
-        "screen_w": options.width,
-        "screen_h": options.height,
-        "viewing_range": options.viewing_range,
-        "fixed_map_seed": options.map_seed,
-        "worldmodel_kit": ",".join(preset.kit),
-        "worldmodel_biomes": ",".join(preset.biomes),
-        "worldmodel_land": preset.land,
-        "worldmodel_gallery": ",".join(GALLERY),
-    }
-    (folder / "game.conf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
-
-
 class LuantiGame:
     """A running game; a context manager. `frame` is the newest picture, uint8 (height, width, 3).
 
@@ -137,7 +52,7 @@ class LuantiGame:
     that ends or hangs, with the last lines of its log; then the game is closed.
     """
 
-    def __init__(self, options: GameOptions = GameOptions(), display: str | None = None) -> None:
+    def __init__(self, options: GameOptions = USUAL, display: str | None = None) -> None:
         require_packages()
         self.options = options
         self.state = GameState()
@@ -151,7 +66,7 @@ class LuantiGame:
         self._pipe: int | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="worldmodel-luanti-"))
         try:
-            write_world(self._folder, options, PRESETS[options.preset])
+            write_world(self._folder, options)
             if display is None:
                 self._display = Display()
                 display = self._display.name
@@ -254,18 +169,11 @@ class LuantiGame:
 
     def send(self, controls: Controls) -> None:
         """The first half of a tick: the game begins to work on it. `receive` must follow."""
-        events = [(KEY_UP, KEYSYMS[key]) for key in sorted(self._held.keys - controls.keys)]
-        events += [(KEY_DOWN, KEYSYMS[key]) for key in sorted(controls.keys - self._held.keys)]
-        events += [(BUTTON_UP, X_BUTTONS[button]) for button in sorted(self._held.mouse - controls.mouse)]
-        events += [(BUTTON_DOWN, X_BUTTONS[button]) for button in sorted(controls.mouse - self._held.mouse)]
-        if controls.wheel:
-            click = WHEEL_UP if controls.wheel > 0 else WHEEL_DOWN
-            events += [(BUTTON_DOWN, click), (BUTTON_UP, click)]
+        message = request(self._held, controls, TICK_SECONDS)
         self._held = controls
-        header = REQUEST.pack(round(TICK_SECONDS * 1e6), controls.dx, controls.dy, len(events))
         channel = self._open_channel()
         try:
-            channel.sendall(header + b"".join(INPUT.pack(*event) for event in events))
+            channel.sendall(message)
         except OSError:
             raise self._error("the game has gone away") from None
 

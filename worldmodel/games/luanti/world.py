@@ -13,9 +13,10 @@ import av
 import numpy as np
 from av.video.reformatter import Interpolation
 
-from worldmodel.data.clips import TICKS_PER_SECOND, TICKS_PER_STEP
+from worldmodel.data.video import TICKS_PER_SECOND, TICKS_PER_STEP
 from worldmodel.games.luanti.controls import ActionMapper
-from worldmodel.games.luanti.game import GameOptions, LuantiGame
+from worldmodel.games.luanti.game import LuantiGame
+from worldmodel.games.luanti.options import GameOptions
 from worldmodel.games.luanti.presets import DEFAULT_LAND, GAME
 from worldmodel.types import Action, Frame, Status, Step, WorldModelError
 
