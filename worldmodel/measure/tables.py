@@ -1,0 +1,155 @@
+"""What was measured, as tables of a README: each function takes what a script wrote as JSON, and gives Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from worldmodel.evaluation.following.comparison import markdown as table
+
+Measured = dict[str, Any]
+
+
+def tokenizer_settings(bench: Measured) -> str:
+    rows = [
+        [
+            "x".join(map(str, run["levels"])),
+            str(run["codes"]),
+            f"{run['bits_per_frame']:.0f}",
+            str(run["steps"]),
+            f"{run['psnr']:.2f}",
+            f"{run['ssim']:.3f}",
+            f"{run['hotbar']:.2f}",
+            f"{run['used']:.1%}",
+        ]
+        for run in bench["runs"]
+    ]
+    return table(["FSQ levels", "codes", "bits a frame", "steps", "PSNR", "SSIM", "hotbar PSNR", "codes used"], rows)
+
+
+def art(bench: Measured) -> str:
+    """Best first: by F1 on reconstructions."""
+    rows = [
+        [
+            style,
+            f"{found['f1_reconstructed']:.2f}",
+            f"{found['f1_recorded']:.2f}",
+            f"{found['camera_degrees_reconstructed']:.2f} / {found['camera_degrees_recorded']:.2f}",
+            f"{found['sharpness_kept']:.0%} of {found['sharpness']:.1f}",
+            f"{found['psnr']:.2f}",
+            f"{found['slots_read']:.0%} / {found['items_read']:.0%}",
+            f"{found['perplexity']:.0f}",
+        ]
+        for style, found in sorted(bench["styles"].items(), key=lambda item: -item[1]["f1_reconstructed"])
+    ]
+    settings = bench["settings"]
+    header = ["style", "F1, reconstructed", "F1, recorded", "camera off, degrees", "edges kept", "PSNR", "slot / item"]
+    note = (
+        f"{settings['clips']} clips of {settings['frames']} frames, {settings['steps']} steps of the tokenizer, "
+        f"{settings['reader_steps']} of the inverse dynamics model, one seed each. Edges kept: mean brightness "
+        "difference of neighbouring pixels, of that of the recorded frames."
+    )
+    return table([*header, "perplexity"], rows) + "\n\n" + note
+
+
+def cpu_engines(bench: Measured) -> str:
+    tokens, pictures = bench["tokens_of_a_frame"], bench["image_decoder"]
+    rows = [
+        [
+            name,
+            f"{times['p50_ms']:.1f} / {times['p95_ms']:.1f}",
+            f"{pictures[name]['p50_ms']:.1f} / {pictures[name]['p95_ms']:.1f}" if name in pictures else "-",
+        ]
+        for name, times in tokens.items()
+    ]
+    machine = f"{bench['machine']['cpu']}, {bench['machine']['threads']} threads"
+    return table([f"engine ({machine})", "84 tokens, ms p50 / p95", "image decoder, ms p50 / p95"], rows)
+
+
+def play_speed(headless: Measured, window: Measured) -> str:
+    runs = (headless, window)
+
+    def latency(run: Any) -> str:
+        return " / ".join(f"{run['latency_ms'][name]:.0f}" for name in ("p50", "p95", "p99")) + " ms"
+
+    rows = [
+        ["frames a second", *(f"{run['fps']:.1f}" for run in runs)],
+        ["latency, input to picture, p50 / p95 / p99", *(latency(run) for run in runs)],
+        ["first picture after the command", *(f"{run['startup_s']:.1f} s" for run in runs)],
+    ]
+    head = f"{runs[0]['frames']} frames, random actions, two cores"
+    return table([head, "as fast as it goes, no window", "in a window, paced at 10 Hz"], rows)
+
+
+def recording_cost(bench: Measured) -> str:
+    plain, recorded = bench["latency_ms"]["plain"], bench["latency_ms"]["recorded"]
+    picture, step = bench["rewind"]["picture_ms"], bench["rewind"]["first_step_ms"]
+    rows = [
+        ["latency of a frame, p50 / p95", *(f"{of['p50']:.0f} / {of['p95']:.0f} ms" for of in (plain, recorded))],
+        ["bytes a step", "-", f"{bench['bytes_a_step']:.0f}"],
+        ["rewind: to the picture, p50 / p95", "-", f"{picture['p50']:.0f} / {picture['p95']:.0f} ms"],
+        ["first step after it, p50 / p95", "-", f"{step['p50']:.0f} / {step['p95']:.0f} ms"],
+    ]
+    return table([f"{bench['machine']['cpu']}, {bench['frames']} frames", "not recorded", "recorded"], rows)
+
+
+def reliability(runs: Measured) -> str:
+    """A row for each long test that was run (tests/fuzz.py, tests/soak.py)."""
+    rows = []
+    if "fuzz" in runs:
+        fuzz = runs["fuzz"]
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in fuzz["cases"].items())
+        found = f"{len(fuzz['finds'])} finds; the slowest took {fuzz['slowest_case_s']:.1f} s"
+        rows.append([f"`make fuzz MINUTES={fuzz['minutes']:g}`", counts, found])
+    if "soak" in runs:
+        soak = runs["soak"]
+        played = f"{soak['frames']:,} frames, {soak['resets']} resets, {soak['rewinds']} rewinds"
+        error = f" ± {soak['standard_error']:.2%}" if soak["standard_error"] is not None else ""
+        grown = f"{soak['lost_steps']} steps lost; memory {soak['growth_an_hour']:+.2%}{error} an hour"
+        rows.append([f"`make soak MINUTES={soak['minutes']:g}`", played, grown])
+    return table(["", "tried", "found"], rows)
+
+
+def gpu_speed(bench: Measured) -> str:
+    rows = []
+    for part, run in bench["parts"].items():
+        if "fps" in run:
+            times = run["frame_ms"]
+            plain = f"{run['baseline']['times_slower']:.1f}" if "baseline" in run else "-"
+            percentiles = f"{times['p50']:.1f} / {times['p99']:.1f}"
+            reached = f"{run['roofline']['reached']:.0%}"
+            beside = f"{run['overlapped_fps']:.1f}" if "overlapped_fps" in run else "-"
+            kept = f"{run['matrices']}, {run['kv_cache']}"
+            rows.append([part, kept, f"{run['fps']:.1f}", beside, percentiles, reached, plain])
+    head = [
+        f"{bench['device']}, pixels included",
+        "weights, cache",
+        "frames a second",
+        "pictures beside",
+        "p50 / p99, ms",
+    ]
+    return table([*head, "of the roofline", "times the baseline"], rows)
+
+
+def weight_formats(bench: Measured) -> str:
+    rows = [
+        [
+            name,
+            f"{cost['bytes'] / 1e6:.1f} MB",
+            f"{cost['loss_change']:+.5f} ± {cost['loss_change_error']:.5f}",
+            f"{cost['logit_error']:.2%}",
+            f"{cost['divergence']:.1e}",
+            f"{cost['same_choice']:.1%}",
+        ]
+        for name, cost in bench["formats"].items()
+        if name != "float32"
+    ]
+    plain = bench["formats"]["float32"]["bytes"] / 1e6
+    head = [
+        f"weights (float32: {plain:.1f} MB; {bench['windows']} windows)",
+        "read a pass",
+        "validation loss, nats",
+        "logit error (RMS)",
+        "KL, nats",
+        "same first choice",
+    ]
+    return table(head, rows)
