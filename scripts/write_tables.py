@@ -31,6 +31,10 @@ NANO = ROOT / "worldmodel/pretrained/nano"
 IDM = ROOT / "worldmodel/pretrained/idm"
 LUANTI = ROOT / "worldmodel/games/luanti"
 BENCHMARKS = ROOT / "benchmarks"
+PAGES = (
+    *(folder / "README.md" for folder in (ROOT, ROOT / "client", BENCHMARKS, NANO, IDM, LUANTI)),
+    BENCHMARKS / "nano.md",
+)
 NOT_YET = "Not yet measured."
 
 
@@ -136,8 +140,7 @@ def filled(text: str) -> str:
 
 def main(args: Arguments) -> None:
     stale = []
-    for folder in (ROOT, ROOT / "client", BENCHMARKS, NANO, IDM, LUANTI):
-        path = folder / "README.md"
+    for path in PAGES:
         text = path.read_text()
         new = filled(text)
         if new != text:

@@ -12,7 +12,10 @@ READMES = [
     ROOT / "README.md",
     ROOT / "client/README.md",
     ROOT / "benchmarks/README.md",
+    ROOT / "benchmarks/nano.md",
     ROOT / "worldmodel/pretrained/nano/README.md",
+    ROOT / "worldmodel/pretrained/nano/HISTORY.md",
+    ROOT / "worldmodel/minecraft/README.md",
     ROOT / "worldmodel/games/luanti/README.md",
 ]
 
@@ -24,12 +27,16 @@ def test_figures_come_from_the_files_that_measured_them():
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("readme", READMES, ids=["main", "client", "benchmarks", "nano", "luanti"])
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pictures_and_links_are_there(readme):
     text = readme.read_text()
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", text) if "://" not in target]
     for target in targets:
         assert (readme.parent / target).exists(), target
+
+
+def test_the_first_page_stays_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
 
 
 def test_every_script_is_named_and_every_name_is_a_script():
