@@ -1,0 +1,47 @@
+"""What a wheel carries, by pyproject.toml's rules: all that plays, and no picture or report."""
+
+import subprocess
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+NEEDED = (
+    *("worldmodel/pretrained/nano/model.safetensors", "worldmodel/pretrained/nano/config.json"),
+    *("worldmodel/pretrained/nano/starts.safetensors", "worldmodel/pretrained/nano/README.md"),
+    *("worldmodel/pretrained/idm/model.safetensors", "worldmodel/pretrained/idm/scores.json"),  # what --meter can tell
+    *("worldmodel/games/luanti/mod/init.lua", "worldmodel/games/luanti/shim.c", "client/web/page/index.html"),
+    *("kernels/cpu/decoder.cpp", "kernels/sampling.cu"),
+)
+MOST_BESIDE_WEIGHTS = 3 << 20  # bytes
+
+
+def carried():
+    """The repository's files that are packed, as git and the rules have them."""
+    try:
+        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is no git repository")
+    files = [PurePosixPath(line) for line in listed.stdout.splitlines()]
+    packed = [file for file in files if file.parts[0] in WHEEL["packages"]]
+    return [
+        str(file)
+        for file in packed
+        if not any(fnmatch(str(file) if "/" in rule else file.name, rule) for rule in WHEEL["exclude"])
+    ]
+
+
+def test_a_wheel_carries_what_plays():
+    missing = set(NEEDED) - set(carried())
+    assert not missing
+
+
+def test_a_wheel_carries_no_picture_and_no_report():
+    files = carried()
+    shown = (".png", ".jpg", ".jpeg", ".gif", ".mp4", ".svg", ".pdf")
+    assert not [file for file in files if file.endswith(shown)]
+    beside = {file: (ROOT / file).stat().st_size for file in files if not file.endswith(".safetensors")}
+    assert sum(beside.values()) < MOST_BESIDE_WEIGHTS, sorted(beside, key=beside.__getitem__)[-5:]
