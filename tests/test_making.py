@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import types
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from test_training import stored_clip, token_clip
 
 from client import making
 from client.cli import main
+from kernels.sampling import Sampler
+from worldmodel.settings import SamplingOptions
 from worldmodel.training.run import common
 from worldmodel.training.run.common import RunLog
 from worldmodel.training.starts import pick_starts
@@ -38,6 +41,42 @@ def test_every_option_is_explained_beside_it(name):
             if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction):
                 words = (action.help or "").replace("(required)", "").partition("(default")[0]
                 assert len(words.strip()) > 5, f"{name}: {action.option_strings or action.dest}"
+
+
+WIDER = """
+import json
+from dataclasses import dataclass
+from importlib import import_module
+import tyro
+from worldmodel import settings
+
+@dataclass(frozen=True, slots=True)
+class Wider(settings.SamplingOptions):
+    sharpness: float | None = None
+
+settings.SamplingOptions = Wider  # before any command is imported
+from client import making, options
+
+kinds = {name: getattr(options, name) for name in ("Play", "Serve", "Replay", "Bench", "Import", "Web")}
+kinds |= {name: import_module(f"client.making.{door.module}").Arguments for name, door in making.DOORS.items()}
+kinds |= {name: import_module(f"scripts.{name}").Arguments for name in ("evaluate_against_game", "ship_checkpoint")}
+parsers = {name: tyro.extras.get_parser(kind) for name, kind in kinds.items()}
+took = {name: sum((own.option_strings for own in parser._actions), []) for name, parser in parsers.items()}
+print(json.dumps(took))
+"""
+
+
+def test_a_new_option_of_the_sampler_is_declared_once_and_every_command_takes_it():
+    done = subprocess.run([sys.executable, "-c", WIDER], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    took = json.loads(done.stdout)
+    draws = {name for name, options in took.items() if "--top-p" in options}
+    assert draws == {"Play", "Serve", "evaluate", "evaluate_against_game", "ship_checkpoint"}
+    assert {name for name, options in took.items() if "--sharpness" in options} == draws
+
+
+def test_whatever_the_sampler_knows_is_an_option():
+    assert {own.name for own in fields(SamplingOptions)} == {own.name for own in fields(Sampler)}
 
 
 def test_a_command_is_found_by_its_words():
