@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from worldmodel.data.random_play import random_actions
 from worldmodel.types import WorldModelError
@@ -134,7 +133,7 @@ def _model() -> Finding:
     name = "model nano"
     try:
         began = time.monotonic()
-        world: Any = NeuralWorld(find_checkpoint("nano"), EngineOptions())
+        world = NeuralWorld(find_checkpoint("nano"), EngineOptions())
         world.reset()
         loaded = time.monotonic() - began
         actions = random_actions(0)

@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes
 
 from kernels.sampling import Sampler
 from worldmodel.checks import ConfigError
+from worldmodel.types import WorldModelError
 
 EngineName = Literal["auto", "cuda", "native", "openvino", "eager"]
 Device = Literal["auto", "cuda", "mps", "cpu"]
@@ -89,6 +90,13 @@ class BenchOptions:
 def option_of(name: str) -> str:
     """A field's name -> the option that is typed for it."""
     return f"--{name.replace('_', '-')}"
+
+
+def check_least(least: int, **given: int) -> None:
+    """WorldModelError for an option, by its field's name, whose value is below `least`."""
+    for name, value in given.items():
+        if value < least:
+            raise WorldModelError(f"{option_of(name)} must be at least {least}, got {value}")
 
 
 def check_settings(given: Iterable[tuple[str, str, Any]]) -> None:

@@ -38,7 +38,7 @@ from worldmodel.model.loading import load_config, load_sampler
 from worldmodel.parsing import read_json
 from worldmodel.readers.idm import PRETRAINED_IDM
 from worldmodel.readers.reader import ActionReader, load_reader
-from worldmodel.settings import EngineOptions, SamplingOptions
+from worldmodel.settings import EngineOptions, SamplingOptions, check_least
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
 from worldmodel.worlds.neural import NeuralWorld
@@ -92,12 +92,8 @@ class Arguments:
 
 def check(args: Arguments) -> ActionReader:
     """What can be wrong, before any long work."""
-    for name in ("frames", "context", "clips", "seeds"):
-        if getattr(args, name) < 1:
-            raise ClipError(f"--{name} must be at least 1, got {getattr(args, name)}")
-    for name in ("drift", "kept", "timed"):
-        if getattr(args, name) < 0:
-            raise ClipError(f"--{name} must be at least 0, got {getattr(args, name)}")
+    check_least(1, frames=args.frames, context=args.context, clips=args.clips, seeds=args.seeds)
+    check_least(0, drift=args.drift, kept=args.kept, timed=args.timed)
     image = load_config(args.checkpoint).image_tokenizer
     reader = load_reader(args.idm)
     reader.check((image.height, image.width), str(args.checkpoint))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from worldmodel.games import LISTED, game_of, make_game
 from worldmodel.games.clip_recorder import record_clips
+from worldmodel.settings import check_least
 from worldmodel.types import WorldModelError
 
 
@@ -36,9 +37,7 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    for name in ("clips", "frames", "height", "width"):
-        if getattr(args, name) < 1:
-            raise WorldModelError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    check_least(1, clips=args.clips, frames=args.frames, height=args.height, width=args.width)
     found = game_of(args.world)
     if found is None:
         raise WorldModelError(f"no game {args.world!r}; known are {LISTED}")

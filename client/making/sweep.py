@@ -28,8 +28,7 @@ from worldmodel.model.loading import load_config
 from worldmodel.parsing import read_json
 from worldmodel.readers.idm import PRETRAINED_IDM
 from worldmodel.readers.reader import ActionReader, load_reader
-from worldmodel.settings import EngineOptions, check_settings, option_of
-from worldmodel.types import WorldModelError
+from worldmodel.settings import EngineOptions, check_least, check_settings, option_of
 from worldmodel.worlds.neural import NeuralWorld
 
 
@@ -143,9 +142,7 @@ def main(args: Arguments) -> None:
     args = replace(
         args, context=args.context or max(load_config(folder).transformer.window for folder in args.checkpoints)
     )
-    for name in ("clips", "frames", "context", "timed"):
-        if getattr(args, name) < 1:
-            raise WorldModelError(f"--{name} must be at least 1, got {getattr(args, name)}")
+    check_least(1, clips=args.clips, frames=args.frames, context=args.context, timed=args.timed)
     samplers(args)  # raises for what cannot be sampled with
     reader = load_reader(args.idm)
     check_length(args.data, args.context + args.frames)

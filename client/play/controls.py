@@ -7,7 +7,7 @@ positive yaw looks right.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 
 from client.play.bindings import AXIS_KEYS, CAMERA, DEFAULT_BINDINGS, HOTBAR_SLOTS, PAD, table_of
 from worldmodel.data.hud import SLOT_SHOWN_STEPS
@@ -80,7 +80,7 @@ class InputLog:
 
     def note(self, event: Event) -> None:
         if len(self._waiting) < MAX_INPUTS:
-            self._waiting.append((type(event).__name__, *(getattr(event, name) for name in event.__dataclass_fields__)))
+            self._waiting.append((type(event).__name__, *astuple(event)))
 
     def take(self) -> None:
         self._taken, self._waiting = tuple(self._waiting), []

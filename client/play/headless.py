@@ -67,7 +67,7 @@ def run_headless(factory: WorldFactory, options: HeadlessOptions) -> Report:
                 interrupt = ended
             report = make_report(stats, stats.frames, startup, pacer.dropped, options.seed, facts_of(world))
             if interrupt is not None:
-                raise BrokenOff(getattr(interrupt, "number", signal.SIGINT), report) from None
+                raise BrokenOff(interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT, report) from None
             return report
         finally:
             world.close()

@@ -42,7 +42,7 @@ def make_report(
     return Report(
         frames=frames,
         fps=_rounded(stats.fps),
-        latency_ms={name: _rounded(getattr(latency, name) * 1000) for name in ("p50", "p95", "p99")},
+        latency_ms={name: _rounded(seconds * 1000) for name, seconds in asdict(latency).items()},
         startup_s=_rounded(startup_s),
         dropped=dropped,
         seed=seed,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pygame
 
-from client.play.bindings import key_name
+from client.play.bindings import MOUSE_KEYS, PAD_KEYS, key_name
 from client.play.commands import (
     Anchor,
     Bookmark,
@@ -20,21 +20,43 @@ from client.play.commands import (
     SingleStep,
     ToggleRecording,
 )
-from client.play.controls import Controls, ReleaseAll, ReleasePads
+from client.play.controls import Axis, Controls, Event, Motion, Press, Release, ReleaseAll, ReleasePads, Wheel
 from client.play.game import Picture
 from client.play.keys import FIRST_NOTE, PLAY
 from client.play.panel import Lines, panel_lines
 from client.play.runner import WorldFactory
 from client.window.base import Window
 from client.window.first_start import remember, remembered
-from client.window.inputs import shortcut_name, translate
+from client.window.inputs import shortcut_name
 from client.window.options import WindowOptions
 from client.window.view import View
 from worldmodel.types import HOTBAR, Action
 
 TEMPERATURE_STEP = 0.1
 SESSION_NAME = "session-%Y%m%d-%H%M%S.wms"
+_AXES = ("left x", "left y", "right x", "right y", "left trigger", "right trigger")  # in SDL's order
 _PRESSES = (pygame.KEYDOWN, pygame.MOUSEBUTTONDOWN, pygame.CONTROLLERBUTTONDOWN)
+
+
+def translate(event: pygame.Event) -> Event | None:
+    """pygame's event -> the controls' event; None for one that is not a game input."""
+    kind = event.type
+    if kind in (pygame.KEYDOWN, pygame.KEYUP):
+        name = key_name(event.scancode)
+        return None if name is None else (Press(name) if kind == pygame.KEYDOWN else Release(name))
+    if kind in (pygame.MOUSEBUTTONDOWN, pygame.MOUSEBUTTONUP):
+        name = MOUSE_KEYS.get(event.button)
+        return None if name is None else (Press(name) if kind == pygame.MOUSEBUTTONDOWN else Release(name))
+    if kind == pygame.MOUSEMOTION:
+        return Motion(*event.rel)
+    if kind == pygame.MOUSEWHEEL:
+        return Wheel(event.y)
+    if kind in (pygame.CONTROLLERBUTTONDOWN, pygame.CONTROLLERBUTTONUP) and 0 <= event.button < len(PAD_KEYS):
+        name = PAD_KEYS[event.button]
+        return Press(name) if kind == pygame.CONTROLLERBUTTONDOWN else Release(name)
+    if kind == pygame.CONTROLLERAXISMOTION and 0 <= event.axis < len(_AXES):
+        return Axis(_AXES[event.axis], max(-1.0, event.value / 32767))
+    return None
 
 
 class Client(Window):
