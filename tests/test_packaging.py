@@ -1,11 +1,8 @@
 """What a wheel carries, by pyproject.toml's rules: all that plays, and no picture or report."""
 
-import subprocess
 import tomllib
 from fnmatch import fnmatch
-from pathlib import Path, PurePosixPath
-
-import pytest
+from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
@@ -20,17 +17,13 @@ MOST_BESIDE_WEIGHTS = 3 << 20  # bytes
 
 
 def carried():
-    """The repository's files that are packed, as git and the rules have them."""
-    try:
-        listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this is no git repository")
-    files = [PurePosixPath(line) for line in listed.stdout.splitlines()]
-    packed = [file for file in files if file.parts[0] in WHEEL["packages"]]
+    """The files that are packed, as the rules have them."""
+    found = (path for package in WHEEL["packages"] for path in (ROOT / package).rglob("*") if path.is_file())
+    files = [path.relative_to(ROOT) for path in found if "__pycache__" not in path.parts]
     return [
-        str(file)
-        for file in packed
-        if not any(fnmatch(str(file) if "/" in rule else file.name, rule) for rule in WHEEL["exclude"])
+        file.as_posix()
+        for file in files
+        if not any(fnmatch(file.as_posix() if "/" in rule else file.name, rule) for rule in WHEEL["exclude"])
     ]
 
 
