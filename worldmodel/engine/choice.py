@@ -205,17 +205,23 @@ def build_lanes(model: WorldModel, device: torch.device, options: EngineOptions,
     together where the engine can, one after the other elsewhere. WorldModelError as build_engine."""
     first = build_engine(model, device, options)
     if first.name == "native":
+        engines = [first] * count
         lanes: Lanes = NativeLanes(model.transformer, count, options.threads or default_threads())
     else:
-        others = [build_engine(model, device, options) for _ in range(count - 1)]
-        lanes = Turns([engine.decoder for engine in (first, *others)])
-    shared, paint = Gather(lanes), first.pixels
+        engines = [first, *(build_engine(model, device, options) for _ in range(count - 1))]
+        lanes = Turns([engine.decoder for engine in engines])
+    shared = Gather(lanes)
 
-    def pixels(tokens: Tokens) -> Frame:
-        with shared.alone():  # a painter is for one at a time, and wants the cores that frames are made on
-            return paint(tokens)
+    def pixels(engine: Engine) -> Callable[[Tokens], Frame]:
+        def paint(tokens: Tokens) -> Frame:
+            with shared.alone():  # a painter is for one at a time, and wants the cores that frames are made on
+                return engine.pixels(tokens)
 
-    return [replace(first, decoder=LaneDecoder(shared, lane), pixels=pixels) for lane in range(count)]
+        return paint
+
+    return [
+        replace(engine, decoder=LaneDecoder(shared, lane), pixels=pixels(engine)) for lane, engine in enumerate(engines)
+    ]
 
 
 def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:

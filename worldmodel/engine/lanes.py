@@ -128,22 +128,22 @@ class Gather:
 
 
 class LaneDecoder:
-    """One lane behind FrameDecoder's interface."""
+    """One lane behind FrameDecoder's interface. lanes, lane: for who steps several of them in one call."""
 
     def __init__(self, lanes: Lanes, lane: int = 0) -> None:
-        self._lanes, self._lane = lanes, lane
+        self.lanes, self.lane = lanes, lane
         self.config, self.window = lanes.config, lanes.window
 
     @property
     def frames(self) -> list[Tokens]:
-        return self._lanes.frames(self._lane)
+        return self.lanes.frames(self.lane)
 
     @property
     def filled(self) -> int:
-        return self._lanes.filled(self._lane)
+        return self.lanes.filled(self.lane)
 
     def open(self, frames: list[Tokens], actions: list[Tokens]) -> None:
-        self._lanes.open(self._lane, frames, actions)
+        self.lanes.open(self.lane, frames, actions)
 
     def decode(self, action: Tokens, sampler: Sampler, seed: int, frame: int, forced: Tokens | None = None) -> Decoded:
-        return self._lanes.decode({self._lane: LaneStep(action, sampler, seed, frame, forced)})[self._lane]
+        return self.lanes.decode({self.lane: LaneStep(action, sampler, seed, frame, forced)})[self.lane]

@@ -22,7 +22,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from worldmodel.types import BUTTONS, Action, Frame, World, WorldModelError
+from worldmodel.types import BUTTONS, Action, Frame, Step, World, WorldModelError
 
 CAMERA_LIMIT = 180.0  # degrees a step, as in MineRL
 RENDER_MODE = "rgb_array"
@@ -84,7 +84,7 @@ class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """options: {"start": number of the start scene, from 0}; without it the seed chooses one."""
-        start = self._start_of(options or {})
+        start = self.start_of(options or {})
         super().reset(seed=seed)
         if start is None:
             # Without start scenes, the world says what to do.
@@ -95,10 +95,13 @@ class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
 
     def step(self, action: dict[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         self._check_reset("step")
-        step = self.world.step(action_of(action))
+        observation, info = self.show(self.world.step(action_of(action)))
+        return observation, 0.0, False, False, info
+
+    def show(self, step: Step) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The observation and the info of a step that the world has made."""
         self._frame = step.frame
-        info = {} if step.tokens is None else {"tokens": step.tokens.copy()}
-        return {"pov": step.frame.copy()}, 0.0, False, False, info
+        return {"pov": step.frame.copy()}, {} if step.tokens is None else {"tokens": step.tokens.copy()}
 
     def render(self) -> np.ndarray:  # type: ignore[override]
         return self._check_reset("render").copy()
@@ -106,14 +109,15 @@ class WorldEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
     def close(self) -> None:
         self.world.close()
 
-    def _start_of(self, options: Mapping[str, Any]) -> int | None:
+    def start_of(self, options: Mapping[str, Any]) -> int | None:
+        """The start scene that a reset's options name, if they name one. WorldModelError for what is none."""
         unknown = sorted(str(name) for name in options.keys() - {"start"})
         if unknown:
             raise WorldModelError(f'unknown options {", ".join(unknown)}: there is "start" alone')
         start = options.get("start")
         if start is None:
             return None
-        number = _whole(start)
+        number = whole(start)
         if number is None or not 0 <= number < max(1, self.world.starts):
             raise WorldModelError(f"start must be a whole number in 0..{max(1, self.world.starts) - 1}, got {start!r}")
         return number
@@ -140,14 +144,14 @@ def action_of(action: Mapping[str, Any]) -> Action:
         raise WorldModelError(
             f"camera must be [pitch, yaw] in degrees, each within {CAMERA_LIMIT:g}, got {action['camera']!r}"
         )
-    held = {name: _whole(action[name]) for name in BUTTONS}
+    held = {name: whole(action[name]) for name in BUTTONS}
     for name, down in held.items():
         if down not in (0, 1):
             raise WorldModelError(f"{name} must be 0 or 1, got {action[name]!r}")
     return Action(frozenset(name for name, down in held.items() if down), pitch, yaw)
 
 
-def _whole(value: Any) -> int | None:
+def whole(value: Any) -> int | None:
     """A whole number of any kind, NumPy's scalars included -> int; None for anything else."""
     try:
         return operator.index(value)

@@ -23,6 +23,7 @@ from worldmodel.data.hud import HOTBAR_LINES, shown_slot
 from worldmodel.engine.choice import ENGINES, Engine, build_engine, build_lanes, choose_device
 from worldmodel.engine.decoder import Decoder
 from worldmodel.engine.forks import enter
+from worldmodel.engine.lanes import LaneStep
 from worldmodel.model.loading import WorldModel, load_config, load_sampler, load_starts, load_world_model
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import to_pixels
@@ -246,15 +247,22 @@ class NeuralWorld:
 
     def step(self, action: Action) -> Step:
         decoder, began = self.decoder, time.perf_counter()
-        told = self.actions.encode(action)
-        tokens, _ = decoder.decode(told, self.sampler, self.seed, self.frame)
-        decoded = time.perf_counter()
+        asked = self.asked(action)
+        tokens, _ = decoder.decode(asked.action, asked.sampler, asked.seed, asked.frame)
+        return self.made(asked, tokens, time.perf_counter() - began)
+
+    def asked(self, action: Action) -> LaneStep:
+        """What the engine is asked for next: the first half of a step, which changes nothing."""
+        return LaneStep(self.actions.encode(action), self.sampler, self.seed, self.frame)
+
+    def made(self, asked: LaneStep, tokens: Tokens, seconds: float) -> Step:
+        """The second half: the picture of what the engine made of it, in so many seconds."""
+        began = time.perf_counter()
         frame = self.pixels(tokens)
-        done = time.perf_counter()
+        timings = {"decode": seconds, "pixels": time.perf_counter() - began}
         self.frame += 1
         self._digest.update(tokens.astype("<i4").tobytes())
-        timings = {"decode": decoded - began, "pixels": done - decoded}
-        return Step(frame, tokens.copy(), timings, self._status(frame), told=told)
+        return Step(frame, tokens.copy(), timings, self._status(frame), told=asked.action)
 
     def facts(self) -> dict[str, Any]:
         """See worldmodel.types.Neural."""
