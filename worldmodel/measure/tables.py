@@ -130,6 +130,18 @@ def gpu_speed(bench: Measured) -> str:
     return table([*head, "of the roofline", "times the baseline"], rows)
 
 
+def environments(bench: Measured) -> str:
+    """Many environments of one world: stepped together, and one after the other."""
+    rows = []
+    for count, found in bench["environments"].items():
+        rates, times = found["steps_a_second"], found["times_the_loop"]
+        ratio = f"{times['p50']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})"
+        rows.append([count, f"{rates['together']:.1f}", f"{rates['in_a_loop']:.1f}", ratio])
+    machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores, --engine {bench['engine']}"
+    head = [f"environments ({machine})", "steps a second of all, together", "in a loop"]
+    return table([*head, "times the loop, median (quartiles)"], rows)
+
+
 def weight_formats(bench: Measured) -> str:
     rows = [
         [
