@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -9,6 +14,7 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from client.cli import main
+from tests import minerl_from_pypi
 from tests.conftest import write_clip
 from tests.fakes import FakeWorld
 from worldmodel.data.clips import read_clip
@@ -21,6 +27,8 @@ from worldmodel.games.minerl import make_env as make_minerl
 from worldmodel.types import BUTTONS, NO_ACTION, Action, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
 from worldmodel.worlds.registry import register_worlds
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_games_by_name():
@@ -109,6 +117,17 @@ def test_minerl_that_is_not_installed_says_how(capsys):
         assert "MineRL is not installed" in capsys.readouterr().err
     else:
         pytest.skip("MineRL is installed here")
+
+
+def test_pypis_older_minerl_is_played_too():
+    folder = os.environ.get(minerl_from_pypi.FOLDER)
+    if not folder:
+        pytest.skip("PyPI's minerl is not here: see tests/minerl_from_pypi.py")
+    path = os.pathsep.join([*minerl_from_pypi.paths(Path(folder)), str(ROOT)])
+    command = [sys.executable, "-W", "ignore", "-c", minerl_from_pypi.PLAY]
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
+    assert "played 3" in done.stdout, done.stderr
 
 
 # Clips

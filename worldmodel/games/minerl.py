@@ -3,7 +3,8 @@
 Its environments are gym's of old: `seed` before every reset, which forgets it, `reset` returns the observation alone,
 `step` four values. While a screen is open, the camera moves the cursor. Escape would end an episode of BASALT's: it is
 not sent. A failure of the game arrives as `info["error"]`. The library is imported when it is asked for; it cannot be
-had from PyPI, where an older one lies (0.4.4, Minecraft 1.11.2), which this adapter also plays, as far as it goes.
+had from PyPI. The older one that lies there (0.4.4, Minecraft 1.11.2) knows no hotbar and no inventory; its fake
+environment has been played through this adapter, without a game (tests/minerl_from_pypi.py).
 """
 
 from __future__ import annotations
