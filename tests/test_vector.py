@@ -11,6 +11,7 @@ from gymnasium.wrappers import TimeLimit
 from gymnasium.wrappers.vector import TransformReward
 
 from kernels.sampling import Sampler
+from scripts import train_agent
 from worldmodel.engine.lanes import Gather
 from worldmodel.settings import EngineOptions
 from worldmodel.types import WorldModelError
@@ -204,3 +205,20 @@ def test_what_they_cannot_take_is_one_sentence_and_moves_nobody(tiny_folder):
     ):
         with pytest.raises(WorldModelError, match=sentence):
             NeuralVectorEnv(world, **options)
+
+
+def test_the_examples_agent_is_paid_for_what_it_faces(monkeypatch):
+    sky = (150, 195, 240)
+    pictures = np.zeros((3, 112, 192, 3), np.uint8)
+    pictures[0, :, :96] = sky
+    pictures[1] = np.subtract(sky, 20)
+    assert train_agent.shares(pictures, sky).tolist() == [0.5, 1.0, 0.0]
+    patches = train_agent.seen(pictures).reshape(3, 7, 12, 3)
+    assert np.allclose(patches[0, :, :6], np.divide(sky, 255))
+    assert not patches[0, :, 6:].any()
+    actions = train_agent.told(np.array([0, 2, 3]))
+    assert actions["camera"].tolist() == [[0, 0], [0, 10], [-10, 0]]
+    assert actions.keys() == WorldEnv.idle().keys()
+    monkeypatch.setattr(train_agent, "find_spec", lambda name: None)
+    with pytest.raises(WorldModelError, match=r"needs stable-baselines3: pip install -e '.\[agent\]'"):
+        train_agent.main(train_agent.Arguments())
