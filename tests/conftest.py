@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from kernels.native import NativeError, build
+from kernels.native_build import NativeError, build
 from worldmodel.config import ImageTokenizerConfig, TransformerConfig, WorldModelConfig
 from worldmodel.engine.host.native import best_path
 from worldmodel.model.loading import save_starts, save_world_model

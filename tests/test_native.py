@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 
-import kernels.native as library
-from kernels.native import NativeError, build, cpu_flags, usable_paths
+import kernels.native_build as library
+from kernels.native_build import NativeError, build, cpu_flags, usable_paths
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.engine import choice
 from worldmodel.engine.decoder import FrameDecoder, InputTables

@@ -1,4 +1,4 @@
-// The library's functions. Compiled once a path: kernels/native.py says with which flags.
+// The library's functions. Compiled once a path: kernels/native_build.py says with which flags.
 #include "decoder.h"
 
 #include <exception>

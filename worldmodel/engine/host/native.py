@@ -14,19 +14,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.native import (
-    PATHS,
-    CompiledDecoder,
-    Frame,
-    Model,
-    NativeError,
-    Sampling,
-    build,
-    cpu_flags,
-    load,
-    pointer,
-    usable_paths,
-)
+from kernels.native import CompiledDecoder, Frame, Model, Sampling, load, pointer
+from kernels.native_build import PATHS, NativeError, build, cpu_flags, usable_paths
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
@@ -124,7 +113,7 @@ class _Lane:
 
 class NativeLanes:
     """Lanes (see there) whose frames are made in one call: a weight is read once for all of them. int8: else float32;
-    threads: 0 is as many as fit; path: one of kernels.native.PATHS that this processor has, "" is the best.
+    threads: 0 is as many as fit; path: one of kernels.native_build.PATHS that this processor has, "" is the best.
     NativeError if it cannot be compiled: ask native_problem first."""
 
     def __init__(

@@ -1,0 +1,169 @@
+"""Compiles the decoder of cpu/ with the system's C++ compiler, once, into the user's cache folder.
+
+A path is what it is compiled for: the best one whose instructions this processor has. All paths give the same bits.
+Knows no arrays and no models: native.py calls what is compiled here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import subprocess
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parent / "cpu"
+COMPILERS = ("c++", "g++", "clang++")
+# Products are not fused with sums, so that every path rounds alike; sums of what is no number may wrap around.
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fPIC", "-shared", "-pthread")
+# What a test adds to them: the first access outside a table or the first undefined operation ends the process.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O0")
+COMPILE_SECONDS = 600.0
+_AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
+
+
+@dataclass(frozen=True, slots=True)
+class CpuPath:
+    """needs: the processor's flags, as Linux names them; flags: the compiler's."""
+
+    needs: frozenset[str]
+    flags: tuple[str, ...]
+
+
+PATHS = {
+    "avx512-vnni": CpuPath(
+        frozenset(name.replace("512vnni", "512_vnni") for name in _AVX512),
+        (*(f"-m{name}" for name in _AVX512), "-mprefer-vector-width=512"),
+    ),
+    "avx2": CpuPath(frozenset(("avx2",)), ("-mavx2",)),
+    "portable": CpuPath(frozenset(), ()),
+}
+"""The best one first."""
+
+
+class NativeError(Exception):
+    """Why there is no compiled decoder here, in one sentence."""
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What the processor has, as Linux names it; nothing where the system does not say so."""
+    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
+        return frozenset()
+    lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")]
+    return frozenset(lines[0].split(":", 1)[1].split()) if lines else frozenset()
+
+
+def usable_paths(flags: frozenset[str]) -> list[str]:
+    """The best one first. flags: see cpu_flags."""
+    return [name for name, path in PATHS.items() if path.needs <= flags]
+
+
+def cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "worldmodel" / "native"
+
+
+def _find_compiler() -> str:
+    for name in COMPILERS:
+        if found := shutil.which(name):
+            return found
+    raise NativeError(f"there is no C++ compiler ({', '.join(COMPILERS)})")
+
+
+def _library_name(compiler: str, path: str, flags: tuple[str, ...]) -> str:
+    """Changes with the source, the compiler and the flags."""
+    try:
+        version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        raise NativeError(f"the C++ compiler {compiler} does not run ({_last_line(str(error))})") from None
+    digest = hashlib.sha256(repr((platform.machine(), compiler, version, flags)).encode())
+    for source in sorted(SOURCES.iterdir()):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return f"{path}-{digest.hexdigest()[:16]}.so"
+
+
+def _check_owner(path: Path) -> None:
+    """Nobody else may have put there what is loaded into this process."""
+    found = path.lstat()
+    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise NativeError(f"{path} is a link, belongs to another user or may be written by others")
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1].strip()[-200:] if lines else "no message"
+
+
+def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
+    try:
+        handle, name = tempfile.mkstemp(suffix=".tmp", dir=library.parent)
+    except OSError as error:
+        raise NativeError(f"{library.parent} cannot be written ({error.strerror})") from None
+    os.close(handle)
+    unfinished = Path(name)
+    try:
+        command = [compiler, *flags, "-o", name, str(SOURCES / "decoder.cpp")]
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS)
+        if done.returncode != 0:
+            errors = [line for line in done.stderr.splitlines() if "error" in line]
+            raise NativeError(f"{compiler} does not compile the decoder ({_last_line((errors or [done.stderr])[0])})")
+        unfinished.chmod(0o700)
+        unfinished.replace(library)
+    except subprocess.TimeoutExpired:
+        raise NativeError(f"{compiler} was not ready after {COMPILE_SECONDS:g} s") from None
+    except OSError as error:
+        raise NativeError(f"the decoder cannot be compiled ({error})") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+class _Compilation(threading.Thread):
+    """One that goes on in the background if nobody waits for its end."""
+
+    def __init__(self, compiler: str, flags: tuple[str, ...], library: Path) -> None:
+        super().__init__(daemon=True)
+        self.arguments = (compiler, flags, library)
+        self.problem: NativeError | None = None
+
+    def run(self) -> None:
+        try:
+            _compile(*self.arguments)
+        except NativeError as error:
+            self.problem = error
+
+
+_under_way: dict[Path, _Compilation] = {}
+
+
+def build(path: str, seconds: float | None = None, extra: tuple[str, ...] = ()) -> Path:
+    """The compiled library of a path. NativeError if it cannot be had, or not within so many seconds: then it is still
+    compiled beside what goes on, and there another time. Safe to call from several processes at once.
+
+    extra: flags of the compiler's beside the path's own."""
+    if os.name != "posix":
+        raise NativeError("the native engine is for Linux and macOS")
+    compiler, folder = _find_compiler(), cache_folder()
+    flags = (*FLAGS, *PATHS[path].flags, *extra)
+    library = folder / _library_name(compiler, path, flags)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(folder)
+        if not library.exists() or library in _under_way:
+            compilation = _under_way.get(library)
+            if compilation is None:
+                compilation = _under_way[library] = _Compilation(compiler, flags, library)
+                compilation.start()
+            compilation.join(seconds)
+            if compilation.is_alive():
+                raise NativeError(f"it is still being compiled after {seconds:g} s")
+            del _under_way[library]
+            if compilation.problem is not None:
+                raise compilation.problem
+        _check_owner(library)
+    except OSError as error:
+        raise NativeError(f"{folder} cannot be used ({error.strerror})") from None
+    return library

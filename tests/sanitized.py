@@ -1,0 +1,79 @@
+"""Plays on a native engine that watches its own memory, then makes it read outside of it, as no player can. What the
+engine does wrong ends the process, and says where. test_native_sanitized.py runs it, the sanitizers' library first:
+
+    python tests/sanitized.py PATH
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+import numpy as np
+import torch
+from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+
+from kernels.native_build import SANITIZERS, build
+from kernels.sampling import GREEDY, Sampler
+from worldmodel.engine.host import native
+from worldmodel.engine.host.native import NativeLanes
+from worldmodel.engine.lanes import LaneStep
+
+SHAPES = (
+    with_detail(tiny_config("diagonal-2", (1, 3), layers=1)),
+    tiny_config("diagonal-1", (1,), hidden=36, mlp=50, heads=3, kv_heads=1, head_dim=10, layers=2),
+    tiny_config("rows", (1, 2), hidden=80, layers=1),
+)
+SAMPLERS = (GREEDY, Sampler(guidance=0.5), Sampler(0.7, 5, 1.0, 0.5), Sampler(2.0, 3, 0.9))
+
+
+def play(model, int8, players=2, frames=5):
+    """Until the ring has rolled, all players together and apart, drawn and forced."""
+    tokens, actions = random_steps(model.config, frames + 1)
+    lanes = NativeLanes(model, players, threads=2, int8=int8)
+    for lane in range(players):
+        lanes.open(lane, list(tokens[: lane + 1]), list(actions[:lane]))
+    for index in range(frames):
+        forced = tokens[index] if index % 3 == 2 else None
+        step = LaneStep(actions[index], SAMPLERS[index % len(SAMPLERS)], 7, index, forced)
+        for made, _ in lanes.decode({lane: step for lane in range(players) if lane <= index}).values():
+            assert 0 <= made.min() <= made.max() < model.codes, "image tokens"
+
+
+def mutate(model, seed: int, share: float) -> None:
+    """Gives a share of the weights random bits: numbers of any size, and what is no number."""
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        bits = torch.randint(-(2**31), 2**31, parameter.shape, generator=generator, dtype=torch.int64).to(torch.int32)
+        hit = torch.rand(parameter.shape, generator=generator) < share
+        parameter.copy_(torch.where(hit, bits.view(torch.float32), parameter))
+
+
+def read_outside(model) -> None:
+    """What the engine's own checks would refuse: a token whose row is the first behind a table's end."""
+    lanes = NativeLanes(model, 1, threads=1)
+    lanes._codes = token = (len(model.embed_tokens.weight) - model.main) * model.main
+    lanes._codes += 1
+    lanes.open(0, [np.full(model.layout.image, token, np.int32)], [])
+
+
+def main(path: str) -> None:
+    torch.set_num_threads(1)
+    native.build = partial(build, extra=SANITIZERS)
+    native.best_path = lambda: path
+    with np.errstate(all="ignore"):
+        for config in SHAPES:
+            for int8 in (True, False):
+                play(tiny_transformer(config), int8)
+        for seed, share in enumerate((1e-3, 0.1, 1.0)):
+            model = tiny_transformer(SHAPES[seed])
+            mutate(model, seed, share)
+            for int8 in (True, False):
+                play(model, int8)
+    print("clean", flush=True)
+    read_outside(tiny_transformer(SHAPES[0]))
+    print("nothing was seen")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
