@@ -30,8 +30,8 @@ from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
 from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoPainter
 from worldmodel.engine.host.openvino_graphs import pass_widths
-from worldmodel.measure.bench import random_transformer
 from worldmodel.measure.provenance import device_name
+from worldmodel.measure.random_play import random_transformer
 from worldmodel.model.loading import WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors

@@ -19,7 +19,8 @@ from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.memory import count_parameters
 from worldmodel.measure import bench as module
 from worldmodel.measure.baseline import BaselineBackend
-from worldmodel.measure.bench import bench, fill_context, random_transformer
+from worldmodel.measure.bench import bench
+from worldmodel.measure.random_play import fill_context, random_transformer
 from worldmodel.measure.roofline import PassCost, Roofline, pass_costs
 from worldmodel.settings import BenchOptions, EngineOptions
 from worldmodel.types import WorldModelError
@@ -158,4 +159,4 @@ def test_too_little_memory_is_said_before_anything_is_loaded(monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 2_000_000_000)
     monkeypatch.setattr(module, "_model", lambda *args: pytest.fail("loaded"))
     with pytest.raises(WorldModelError, match=r"needs 5\.\d GB of memory on cpu, 2\.0 GB are free"):
-        bench(BenchOptions(preset="mineworld-1200m", engine=EngineOptions(device="cpu")))
+        bench(BenchOptions(preset="mineworld-1200m", engine=EngineOptions("eager", device="cpu")))

@@ -9,16 +9,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 
 import kernels.native_build as library
 from kernels.native_build import NativeError, build, cpu_flags, usable_paths
 from kernels.sampling import GREEDY, Sampler
+from worldmodel.config import PRESETS
 from worldmodel.engine import choice
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host import native
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.native import NativeDecoder, native_problem
+from worldmodel.engine.memory import count_parameters
+from worldmodel.measure.random_play import fill_context
 from worldmodel.settings import EngineOptions
 from worldmodel.types import NO_ACTION, Action
 from worldmodel.worlds.neural import NeuralWorld
@@ -181,6 +185,16 @@ def test_a_world_plays_on_it_by_default_and_again_from_its_name(tiny_folder):
     other = NeuralWorld(tiny_folder, EngineOptions("native", threads=2))
     other.reset(1, seed=4)
     assert (np.stack(made) == [other.step(Action(frozenset({"forward"}), yaw=3.0)).tokens for _ in range(5)]).all()
+
+
+@needs_compiler
+def test_a_large_model_is_played_by_it_too_and_measured_with_a_full_context():
+    config = PRESETS["mineworld-300m"]
+    assert choice.pick_engine("auto", torch.device("cpu"), config, count_parameters(config)) == "native"
+    config = tiny_config("diagonal-1", (1, 3))
+    decoder = NativeDecoder(tiny_transformer(config), 1)
+    fill_context(decoder, np.random.default_rng(0))
+    assert decoder.filled == config.transformer.window
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU, whether P
 FOR_CUDA = {"weights": "are", "cache": "is"}
 NO_CUPY = "our kernels need CuPy: pip install cupy-cuda13x"
 ENGINES = ("auto", "cuda", "native", "openvino", "eager")
-# OpenVINO holds the weights once for every compiled pass width: beyond this, eager PyTorch is the default on a CPU.
+# OpenVINO holds the weights once for every compiled pass width: beyond this, it is not taken without being asked for.
 SMALL_PARAMETERS = 100_000_000
 COMPILE_SECONDS = 20.0  # that play waits at most for the native engine, once
 
@@ -104,11 +104,10 @@ def pick_engine(wanted: str, device: torch.device, config: WorldModelConfig, par
     if wanted == "auto" and device.type == "cuda":
         return "cuda"
     if wanted == "auto":
-        if device.type != "cpu" or parameters > SMALL_PARAMETERS:
-            return "eager"
-        if not native_problem(config, COMPILE_SECONDS):
+        if device.type == "cpu" and not native_problem(config, COMPILE_SECONDS):
             return "native"
-        return "openvino" if has_openvino() else "eager"
+        small = device.type == "cpu" and parameters <= SMALL_PARAMETERS
+        return "openvino" if small and has_openvino() else "eager"
     if wanted == "cuda" and device.type != "cuda":
         raise WorldModelError(f"the cuda engine runs on a CUDA device, not on {device}; use --engine auto")
     if wanted in ("native", "openvino") and device.type != "cpu":
@@ -183,7 +182,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         decoder = ReleasedDecoder(model.transformer.to(device, dtype))
         return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)))
-    if wanted == "auto" and device.type == "cpu" and parameters <= SMALL_PARAMETERS:
+    if wanted == "auto" and device.type == "cpu":
         problem = native_problem(model.config, COMPILE_SECONDS)
         notices = (f"the native engine cannot be had: {problem}; {name} plays",)
     tables = InputTables.of(model.transformer)

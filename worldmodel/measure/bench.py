@@ -30,20 +30,17 @@ from worldmodel.engine.choice import (
 )
 from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
-from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.engine.memory import check_memory, count_parameters
-from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.measure.baseline import BaselineBackend
 from worldmodel.measure.provenance import device_name
-from worldmodel.measure.roofline import measure_roofline, pass_costs, picture_flops, synchronise
+from worldmodel.measure.random_play import ROLLS, fill_context, random_tokens, random_transformer
+from worldmodel.measure.roofline import measure_products, measure_roofline, pass_costs, picture_flops, synchronise
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
-from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.settings import BenchOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import Action, WorldModelError
 
-ROLLS = 3  # how often the context has been replaced before a frame is measured
 FILLED_PARAMETERS = 100_000_000  # models from this size on do not play those frames on a CPU: that would take an hour
 
 
@@ -66,7 +63,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     step()
     first_picture = time.perf_counter() - began
     runs: dict[str, Callable[[], None]] = {engine.name: step}
-    filled = device.type == "cpu" and parameters >= FILLED_PARAMETERS and name != "native"
+    filled = device.type == "cpu" and parameters >= FILLED_PARAMETERS
     decoders = [engine.decoder]
     compiled = False
     if options.baseline:
@@ -80,11 +77,8 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         decoders.append(other.decoder)
     for decoder, run in zip(decoders, runs.values(), strict=True):
         if filled:
-            assert isinstance(decoder, FrameDecoder | ReleasedDecoder), "on a CPU"
-            if isinstance(decoder, ReleasedDecoder):
-                decoder.fill(rng)
-            else:
-                fill_context(decoder, rng)
+            fill_context(decoder, rng)
+            run()  # the first frame after it warms up
         else:
             for _ in trange(ROLLS * config.transformer.window, desc="rolling the context", disable=quiet or None):
                 run()
@@ -111,7 +105,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         "passes": config.decode_order().passes,
         "context_frames": config.transformer.attended,
         "context_offsets": config.transformer.offsets,
-        "context": "filled with random keys and values" if filled else f"rolled {ROLLS} times by playing",
+        "context": "filled with random frames" if filled else f"rolled {ROLLS} times by playing",
         **_summary(seconds[engine.name]),
         "load_s": round(loaded, 2),
         "first_picture_s": round(first_picture, 2),
@@ -133,7 +127,10 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         1 if result[kind] in ("int8", "fp8") else dtype.itemsize for kind in ("matrices", "kv_cache")
     )
     costs = pass_costs(config, of_weights, of_cache)
-    best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / floor.matrix_rate
+    picture = picture_flops(model.tokenizer) / floor.matrix_rate
+    if isinstance(engine.decoder, NativeDecoder):  # its products are of int8, the picture's are not
+        floor = replace(floor, matrix_rate=measure_products(device, torch.int8))
+    best = sum(cost.seconds(floor) for cost in costs) + picture
     result["roofline"] = {
         "copy_bytes_per_s": round(floor.bandwidth),
         "matrix_flops_per_s": round(floor.matrix_rate),
@@ -161,7 +158,7 @@ def report(result: dict[str, Any]) -> str:
         f"first picture after {result['first_picture_s']:.1f} s (of that, weights {result['load_s']:.1f} s); "
         f"memory {result['memory_bytes'] / 1e9:.2f} GB",
         f"roofline: {floor['copy_bytes_per_s'] / 1e9:.1f} GB/s copied, "
-        f"{floor['matrix_flops_per_s'] / 1e9:.0f} GFLOP/s: "
+        f"{floor['matrix_flops_per_s'] / 1e9:.0f} G operations/s ({result['matrices']}): "
         f"{floor['frame_ms']:.2f} ms a frame at best, {floor['reached']:.1%} reached",
     ]
     if "overlapped_fps" in result:
@@ -174,34 +171,6 @@ def report(result: dict[str, Any]) -> str:
             f"{plain['times_slower']:.2f} times this engine's time"
         )
     return "\n".join(lines)
-
-
-def random_transformer(config: WorldModelConfig, device: torch.device, dtype: torch.dtype) -> VisualActionTransformer:
-    """Random weights, allocated once, in place. Seeded."""
-    with torch.device("meta"):
-        model = VisualActionTransformer(config).to(dtype)
-    model = model.to_empty(device=device).eval().requires_grad_(False)
-    generator = torch.Generator(device).manual_seed(0)
-    for name, parameter in model.named_parameters():
-        if name.endswith("norm.weight"):
-            parameter.fill_(1)
-        else:
-            parameter.normal_(std=0.02, generator=generator)
-    return model
-
-
-def fill_context(decoder: FrameDecoder, rng: np.random.Generator) -> None:
-    """Makes the context as full as after ROLLS windows of play, with random keys and values instead of played ones:
-    a pass then costs the same. For measuring only."""
-    backend = decoder.backend
-    assert isinstance(backend, EagerBackend), f"the {backend.name} engine's cache cannot be filled"
-    backend.keys.normal_()
-    backend.values.normal_()
-    decoder.block = ROLLS * decoder.window - 1
-    decoder.written[: decoder.window * decoder.layout.length] = True
-    current = decoder.block % decoder.window * decoder.layout.length
-    decoder.written[current + decoder.layout.image : current + decoder.layout.length] = False
-    decoder.frames = [_tokens(decoder, rng) for _ in range(decoder.window)]
 
 
 def _config(options: BenchOptions) -> WorldModelConfig:
@@ -238,13 +207,8 @@ def _model(options: BenchOptions, config: WorldModelConfig, device: torch.device
     return WorldModel(config, model.tokenizer, transformer.to(device, dtype))
 
 
-def _tokens(decoder: Decoder, rng: np.random.Generator) -> np.ndarray:
-    image = decoder.config.image_tokenizer
-    return rng.integers(0, image.codebook_size, image.tokens_per_frame, dtype=np.int32)
-
-
 def _open(decoder: Decoder, rng: np.random.Generator) -> None:
-    decoder.open([_tokens(decoder, rng)], [])
+    decoder.open([random_tokens(decoder, rng)], [])
 
 
 def _stepper(engine: Engine, rng: np.random.Generator) -> Callable[[], None]:

@@ -24,8 +24,8 @@ REPEATS = 5
 
 @dataclass(frozen=True, slots=True)
 class Roofline:
-    """bandwidth: bytes a second of a copy, read and written; matrix_rate: floating-point operations a second of a
-    square product, in the dtype of the weights."""
+    """bandwidth: bytes a second of a copy, read and written; matrix_rate: operations a second of a square product, in
+    the dtype of the weights."""
 
     bandwidth: float
     matrix_rate: float
@@ -65,9 +65,15 @@ def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
     source = torch.ones(COPY_BYTES[kind], dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     bandwidth = 2 * source.numel() / best_seconds(lambda: target.copy_(source), device)
-    n = MATRIX_SIZE[kind]
+    return Roofline(bandwidth, measure_products(device, dtype))
+
+
+def measure_products(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations a second of a square product; of int8, with sums in int32."""
+    n = MATRIX_SIZE[device.type if device.type in MATRIX_SIZE else "cpu"]
     a, b = torch.ones(n, n, dtype=dtype, device=device), torch.ones(n, n, dtype=dtype, device=device)
-    return Roofline(bandwidth, 2 * n**3 / best_seconds(lambda: a @ b, device))
+    multiply = torch.ops.aten._int_mm if dtype == torch.int8 else torch.matmul
+    return 2 * n**3 / best_seconds(lambda: multiply(a, b), device)
 
 
 def pass_costs(config: WorldModelConfig, weight_bytes: float, cache_bytes: float) -> list[PassCost]:
