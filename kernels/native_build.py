@@ -29,10 +29,11 @@ _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
 
 @dataclass(frozen=True, slots=True)
 class CpuPath:
-    """needs: the processor's flags, as Linux names them; flags: the compiler's."""
+    """needs: the processor's flags, as Linux names them; flags: the compiler's; machine: which may have it."""
 
     needs: frozenset[str]
     flags: tuple[str, ...]
+    machine: str = "x86_64"
 
 
 PATHS = {
@@ -41,6 +42,7 @@ PATHS = {
         (*(f"-m{name}" for name in _AVX512), "-mprefer-vector-width=512"),
     ),
     "avx2": CpuPath(frozenset(("avx2",)), ("-mavx2",)),
+    "neon-dotprod": CpuPath(frozenset(("asimddp",)), ("-march=armv8.2-a+dotprod",), "aarch64"),
     "portable": CpuPath(frozenset(), ()),
 }
 """The best one first."""
@@ -52,10 +54,9 @@ class NativeError(Exception):
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     """What the processor has, as Linux names it; nothing where the system does not say so."""
-    if platform.machine() not in ("x86_64", "AMD64") or not cpuinfo.is_file():
-        return frozenset()
-    lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")]
-    return frozenset(lines[0].split(":", 1)[1].split()) if lines else frozenset()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    found = [line for line in lines if line.startswith(("flags", "Features"))]  # x86, ARM
+    return frozenset(found[0].split(":", 1)[1].split()) if found else frozenset()
 
 
 def usable_paths(flags: frozenset[str]) -> list[str]:

@@ -7,6 +7,7 @@ nearly; a test compares them. The same tokens on every processor, whatever its p
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -42,8 +43,11 @@ def path_reason() -> str:
     flags, path = cpu_flags(), best_path()
     if not flags:
         return "the system does not say what the processor has"
-    missing = [f"{name} needs {', '.join(sorted(PATHS[name].needs - flags))}" for name in PATHS if name != path]
-    better = missing[: list(PATHS).index(path)]
+    better = [
+        f"{name} needs {', '.join(sorted(PATHS[name].needs - flags))}"
+        for name in list(PATHS)[: list(PATHS).index(path)]
+        if PATHS[name].machine == platform.machine()
+    ]
     return f"the processor's best ({'; '.join(better)})" if better else "the fastest there is"
 
 
