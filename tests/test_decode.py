@@ -92,6 +92,20 @@ def test_forced_decoding_equals_training_after_the_ring_has_rolled(order, backen
     assert abs(other[-1] - reference[-1]).max() > 1e-3
 
 
+def test_openvino_in_8_bits_is_near_to_float32():
+    config = tiny_config(hidden=128, mlp=256, head_dim=64)
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 6)
+
+    def logits(backend):
+        decoder = FrameDecoder(config, InputTables.of(model), backend)
+        decoder.open(list(tokens[:1]), [])
+        return np.stack([decoder.decode(actions[i - 1], GREEDY, 0, i, forced=tokens[i])[1] for i in range(1, 6)])
+
+    exact, near = logits(EagerBackend(model)), logits(OpenVinoBackend(model, 1, int8=True))
+    assert 1e-4 < np.sqrt(np.mean((near - exact) ** 2)) / exact.std() < 0.05  # it is rounded, and not by much
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_detail_code_is_decoded_as_it_was_trained(backend):
     """Forced logits equal the training pass, whose loss is that of tokens of two parts; and what is drawn from them

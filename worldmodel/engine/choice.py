@@ -189,7 +189,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
     if name == "openvino":
         from worldmodel.engine.host.openvino import OpenVinoBackend
 
-        backend = OpenVinoBackend(model.transformer, threads, guided)
+        backend = OpenVinoBackend(model.transformer, threads, guided, int8=True)
         pixels = painter_of(model.tokenizer, threads)
         return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
     if device.type == "cpu" and not forked():

@@ -6,6 +6,7 @@ module as its twin, and a test that compares them.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,15 @@ def _integers(*values: int) -> Node:
     return op.constant(np.asarray(values, np.int64))
 
 
-def _linear(x: Node, weight: torch.Tensor) -> Node:
-    return op.matmul(x, _constant(weight), False, True)
+def _int8(weight: torch.Tensor) -> Node:
+    """The same matrix in 8 bits, a scale a row. OpenVINO multiplies in 8 bits what is written like this."""
+    scale = weight.detach().float().abs().amax(1, keepdim=True).clamp_min(1e-30) / 127
+    whole = (weight.detach() / scale).round().to(torch.int8).cpu().numpy()
+    return op.multiply(op.convert(op.constant(whole), "f32"), _constant(scale))
+
+
+def _linear(x: Node, weight: torch.Tensor, int8: bool) -> Node:
+    return op.matmul(x, (_int8 if int8 else _constant)(weight), False, True)
 
 
 def pass_widths(layout: BlockLayout) -> tuple[int, ...]:
@@ -58,8 +66,8 @@ def guided_widths(layout: BlockLayout) -> tuple[int, ...]:
     return 2 * max(map(len, layout.order.groups)), first_widths(layout)[1]
 
 
-def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvino.Model:
-    """One pass over `width` rows and a cache of `ring` entries as an OpenVINO model.
+def build_pass(model: VisualActionTransformer, width: int, ring: int, int8: bool = False) -> openvino.Model:
+    """One pass over `width` rows and a cache of `ring` entries as an OpenVINO model. int8: its matrices, else float32.
 
     Inputs: x (width, hidden); cos, sin (1, width, head_dim/2); past (width, ring) and own (width, width) additive
     masks; then keys (kv_heads, head_dim, ring) and values (kv_heads, ring, head_dim) of each layer. Outputs: logits
@@ -67,6 +75,7 @@ def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvin
     """
     t = model.config.transformer
     groups, half = t.heads // t.kv_heads, t.head_dim // 2
+    linear = partial(_linear, int8=int8)
 
     def rms_norm(x: Node, weight: torch.Tensor) -> Node:
         mean = op.reduce_mean(op.multiply(x, x), _integers(-1), keep_dims=True)
@@ -101,7 +110,7 @@ def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvin
         inputs += [keys, values]
         h = rms_norm(x, layer.input_layernorm.weight)
         weights = [layer.q_proj.weight * t.head_dim**-0.5, layer.k_proj.weight, layer.v_proj.weight]
-        joint = _linear(h, torch.cat(weights))
+        joint = linear(h, torch.cat(weights))
         q, k, v = op.variadic_split(
             joint, op.constant(np.int64(1)), _integers(*(len(weight) for weight in weights))
         ).outputs()
@@ -118,17 +127,17 @@ def build_pass(model: VisualActionTransformer, width: int, ring: int) -> openvin
         mixed = op.reshape(mixed, _integers(t.heads, width, t.head_dim), False)
         mixed = op.transpose(mixed, _integers(1, 0, 2))
         mixed = op.reshape(mixed, _integers(width, t.heads * t.head_dim), False)
-        x = op.add(x, _linear(mixed, layer.o_proj.weight))
+        x = op.add(x, linear(mixed, layer.o_proj.weight))
         h = rms_norm(x, layer.post_attention_layernorm.weight)
         x = op.add(
             x,
-            _linear(
-                op.multiply(op.swish(_linear(h, layer.gate_proj.weight)), _linear(h, layer.up_proj.weight)),
+            linear(
+                op.multiply(op.swish(linear(h, layer.gate_proj.weight)), linear(h, layer.up_proj.weight)),
                 layer.down_proj.weight,
             ),
         )
         results += [k, v]
-    logits = _linear(rms_norm(x, model.norm.weight), model.lm_head.weight)
+    logits = linear(rms_norm(x, model.norm.weight), model.lm_head.weight)
     return ov.Model([op.result(node) for node in [logits, *results]], inputs, f"pass{width}")
 
 
