@@ -1,6 +1,7 @@
-"""Times the CPU engines on one model, side by side in one run: native, OpenVINO, eager PyTorch, ONNX Runtime.
+"""Times the CPU engines on one model, side by side in one run: native on each path, OpenVINO, eager PyTorch.
 
     python scripts/bench_cpu_engines.py --checkpoint worldmodel/pretrained/nano --out benchmarks/cpu_engines.json
+    python scripts/write_tables.py
 
 A frame of each in turn, so that a busy machine is shared fairly: the ratio to OpenVINO is that of neighbours. Frames
 are guided unless --no-guided. --preset takes random weights instead. ONNX Runtime, if it is in --engines, runs the
@@ -20,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from kernels.native_build import cpu_flags, usable_paths
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.config import PRESETS
@@ -50,8 +52,9 @@ class Arguments:
     """Random weights of a preset, instead of a checkpoint."""
     out: Path = Path("benchmarks/cpu_engines.json")
     """File for the figures."""
-    engines: tuple[str, ...] = ("native", "openvino", "eager")
-    """Each of them makes a frame in turn."""
+    engines: tuple[str, ...] = ()
+    """Each of them makes a frame in turn: native (or native-PATH), openvino, openvino-int8, eager, onnxruntime. None:
+    native on every path that this processor has, and all others but onnxruntime."""
     frames: int = 60
     """Frames of each."""
     threads: int = 0
@@ -147,19 +150,28 @@ class OnnxBackend:
         return out[one.logits]
 
 
+def _engines(args: Arguments) -> tuple[str, ...]:
+    """Those that are measured, "native" with its path."""
+    paths = usable_paths(cpu_flags())
+    asked = args.engines or (*(f"native-{path}" for path in paths), "openvino", "openvino-int8", "eager")
+    return tuple(f"native-{paths[0]}" if name == "native" else name for name in asked)
+
+
 def _decoder(name: str, model: WorldModel, threads: int) -> Decoder:
     """WorldModelError for an engine that is unknown or not to be had."""
     backends: dict[str, Callable[[], Backend]] = {
         "eager": lambda: EagerBackend(model.transformer),
         "openvino": lambda: OpenVinoBackend(model.transformer, threads),
+        "openvino-int8": lambda: OpenVinoBackend(model.transformer, threads, int8=True),
         "onnxruntime": lambda: OnnxBackend(model.transformer, threads),
     }
-    if name == "native":
+    paths = [f"native-{path}" for path in usable_paths(cpu_flags())]
+    if name in paths:
         if problem := native_problem(model.config):
             raise WorldModelError(f"the native engine cannot be had: {problem}; leave it out of --engines")
-        return NativeDecoder(model.transformer, threads)
+        return NativeDecoder(model.transformer, threads, path=name.removeprefix("native-"))
     if name not in backends:
-        raise WorldModelError(f"no engine {name!r}; known are native, {', '.join(backends)}")
+        raise WorldModelError(f"no engine {name!r} here; there are native, {', '.join((*paths, *backends))}")
     return FrameDecoder(model.config, InputTables.of(model.transformer), backends[name]())
 
 
@@ -184,13 +196,17 @@ def summary(times: list[float]) -> dict[str, float]:
     return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
 
 
+def quartiles(values: NDArray[np.floating]) -> dict[str, float]:
+    return {f"p{part}": round(float(np.percentile(values, part)), 2) for part in (25, 50, 75)}
+
+
 def main(args: Arguments) -> None:
     threads = args.threads or default_threads()
     torch.set_num_threads(threads)
     model, scene = _model(args)
     walk = model.config.action_tokenizer().encode(Action(frozenset({"forward"}), yaw=3.0))
     sampler = Sampler(guidance=0.5 if args.guided else 0.0)
-    decoders = {name: _decoder(name, model, threads) for name in args.engines}
+    decoders = {name: _decoder(name, model, threads) for name in _engines(args)}
     for decoder in decoders.values():
         decoder.open(list(scene.tokens), list(scene.actions))
         for index in range(model.config.transformer.window):  # fill the context
@@ -221,14 +237,12 @@ def main(args: Arguments) -> None:
         "tokens_of_a_frame": {name: summary(times) for name, times in seconds.items()},
         "image_decoder": {name: summary(times) for name, times in pictures.items()},
     }
-    native = decoders.get("native")
-    if isinstance(native, NativeDecoder):
-        result["native_path"] = native.path
-    if "native" in seconds and "openvino" in seconds:  # by pairs: each frame and the one beside it, pictures included
+    if "openvino" in seconds:  # by pairs: each frame and the one beside it, pictures included
         picture = float(np.median(pictures["openvino"]))
-        pairs = (np.asarray(seconds["openvino"]) + picture) / (np.asarray(seconds["native"]) + picture)
-        low, middle, high = np.percentile(pairs, [25, 50, 75])
-        result["times_openvino"] = {"p25": round(low, 2), "p50": round(middle, 2), "p75": round(high, 2)}
+        result["times_openvino"] = {
+            name: quartiles((np.asarray(seconds["openvino"]) + picture) / (np.asarray(times) + picture))
+            for name, times in seconds.items()
+        }
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.out, result)
     print(args.out.read_text())

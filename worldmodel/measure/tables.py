@@ -52,17 +52,19 @@ def art(bench: Measured) -> str:
 
 
 def cpu_engines(bench: Measured) -> str:
-    tokens, pictures = bench["tokens_of_a_frame"], bench["image_decoder"]
+    tokens, pictures, ratios = bench["tokens_of_a_frame"], bench["image_decoder"], bench.get("times_openvino", {})
     rows = [
         [
             name,
             f"{times['p50_ms']:.1f} / {times['p95_ms']:.1f}",
             f"{pictures[name]['p50_ms']:.1f} / {pictures[name]['p95_ms']:.1f}" if name in pictures else "-",
+            "{p50:.2f} ({p25:.2f} to {p75:.2f})".format(**ratios[name]) if name in ratios else "-",
         ]
         for name, times in tokens.items()
     ]
     machine = f"{bench['machine']['cpu']}, {bench['machine']['threads']} threads"
-    return table([f"engine ({machine})", "84 tokens, ms p50 / p95", "image decoder, ms p50 / p95"], rows)
+    head = [f"engine ({machine})", "84 tokens, ms p50 / p95", "image decoder, ms p50 / p95"]
+    return table([*head, "times as fast as openvino, by pairs (quartiles)"], rows)
 
 
 def play_speed(headless: Measured, window: Measured) -> str:
