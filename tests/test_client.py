@@ -653,6 +653,21 @@ def test_start_picture_is_cropped_around_its_centre(tmp_path):
             load_picture(tmp_path / name, (48, 48))
 
 
+def test_a_small_file_of_a_huge_picture_takes_no_memory(tmp_path):
+    path = tmp_path / "p.png"
+    Image.new("L", (9000, 9000)).save(path)
+    with pytest.raises(WorldModelError, match="9000x9000 pixels would take 617 MiB of memory, too much for a file of"):
+        load_picture(path, (48, 48))
+    Image.new("RGB", (6000, 4000), (255, 255, 255)).save(path, "JPEG")  # a photograph
+    assert load_picture(path, (48, 48)).min() > 250
+
+
+def test_a_picture_whose_format_is_a_program_is_none(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "p.png", "EPS")
+    with pytest.raises(WorldModelError, match="not a readable picture"):
+        load_picture(tmp_path / "p.png", (48, 48))
+
+
 def test_saved_pictures_of_one_second_do_not_overwrite(tmp_path):
     frame, now = np.full((4, 6, 3), 9, np.uint8), datetime(2026, 1, 2, 3, 4, 5)
     first, second = (save_picture(frame, tmp_path, now) for _ in range(2))
