@@ -53,7 +53,7 @@ from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import BUTTONS, Action, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
-SIMULATED = 20  # one session in so many is also simulated and resumed
+SIMULATED = 50  # one session in so many is also simulated and resumed
 LARGE = 100  # one in so many is as large as a file may be that MOST_BYTES counts for
 MOST_FILE = 1 << 20
 LOOKED_AT = 50  # steps of a session, at most
