@@ -345,6 +345,8 @@ def test_games_that_stay_recorded_are_gone_on_with_on_another_server(tiny_folder
         (["--start", "7"], "there is no start scene 7"),
         (["--world", "nowhere"], "no world 'nowhere'"),
         (["--record", "/proc/nothing"], "cannot record in /proc/nothing"),
+        (["--world", "gym:Nope-v0"], "cannot make 'Nope-v0'"),
+        (["--world", "luanti", "--start", "1"], "--start are for a neural world, not for --world luanti"),
     ],
 )
 def test_what_cannot_be_served_is_said(tiny_folder, arguments, said):
