@@ -7,6 +7,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ class Material:
         if rng.randrange(LARGE) == 0:
             self._large(path, rng)
         elif kind < 2:
-            write_odd(path, self.session, lambda *parts: self._change(parts, rng))
+            with suppress(OverflowError):  # a number that no file can hold: the case before is tried again
+                write_odd(path, self.session, lambda *parts: self._change(parts, rng))
         elif kind == 2:
             path.write_bytes(self._with_crcs(rng))
         else:
