@@ -40,7 +40,7 @@ from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
 from worldmodel.worlds.neural import NeuralWorld  # noqa: E402
 
-PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
+PATIENCE = 120.0  # seconds that a loaded machine may take for what is due at once
 
 
 def key(name, down=True, mod=0, printed=""):
