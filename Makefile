@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 MINUTES ?= 10
 
-.PHONY: play web test fuzz soak lint clean
+.PHONY: play web test fuzz soak kills lint clean
 
 play: $(VENV)/.play
 	$(BIN)/worldmodel play
@@ -25,6 +25,9 @@ fuzz: $(VENV)/.test
 
 soak: $(VENV)/.test
 	PYTHONPATH=. $(BIN)/python tests/soak.py --minutes $(MINUTES)
+
+kills: $(VENV)/.test
+	PYTHONPATH=. $(BIN)/python tests/kills.py
 
 # torch is installed first and exactly: a looser request fetches gigabytes of CUDA libraries.
 $(VENV)/.torch: constraints.txt

@@ -201,6 +201,20 @@ def replay_without_window(options: Replay) -> str:
     return "--export FILE.mp4 writes it as a video"
 
 
+def world_problems(options: Play | Serve, given: list[str]) -> list[str]:
+    """What is wrong with how a world is to be run. given: the other options that are for a neural world alone."""
+    problems = options.engine.problems()
+    game = game_of(options.world)
+    given = [option_of(name) for name in options.sampling.given()] + options.engine.given() + given
+    if game is not None and given:
+        problems.append(f"{' and '.join(given)} are for a neural world, not for --world {game[0]}")
+    try:
+        options.sampling.over()
+    except WorldModelError as error:
+        problems.append(str(error))
+    return problems
+
+
 def check(options: Play) -> None:
     """All that can be wrong with the options, before any work. WorldModelError with everything in one sentence."""
     problems: list[str] = []
@@ -216,7 +230,6 @@ def check(options: Play) -> None:
         problems.append(f"--frames must be at least 1, got {options.frames}")
     if not 0 <= options.seed < 1 << 64:
         problems.append(f"--seed must be 0 or more and below 2^64, got {options.seed}")
-    problems += options.engine.problems()
     if options.actions not in (None, "random", "idle"):
         if not options.actions.endswith(".jsonl"):
             problems.append(f'--actions must be "random", "idle" or a .jsonl file, got {options.actions}')
@@ -242,23 +255,14 @@ def check(options: Play) -> None:
     start = parse_start(options.start)
     if isinstance(start, int) and start < 0:
         problems.append(f"--start counts from 0, got {start}")
-    game = game_of(options.world)
-    if options.clips is not None and game is None:
+    if options.clips is not None and game_of(options.world) is None:
         problems.append("--clips is for a real game: a neural world is recorded with --record")
-    if game is not None:
-        given = [option_of(name) for name in options.sampling.given()] + options.engine.given()
-        others = {
-            "--start PICTURE": isinstance(start, Path),
-            "--record": options.record is not None,
-            "--resume": options.resume is not None,
-        }
-        given += [flag for flag, wrong in others.items() if wrong]
-        if given:
-            problems.append(f"{' and '.join(given)} are for a neural world, not for --world {game[0]}")
-    try:
-        options.sampling.over()
-    except WorldModelError as error:
-        problems.append(str(error))
+    others = {
+        "--start PICTURE": isinstance(start, Path),
+        "--record": options.record is not None,
+        "--resume": options.resume is not None,
+    }
+    problems += world_problems(options, [flag for flag, given in others.items() if given])
     if isinstance(start, Path) and start.suffix == CLIP:
         if not start.is_file():
             problems.append(f"there is no clip {start}")

@@ -8,11 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,7 @@ import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 from client.serve.protocol import FRAME, MAX_CHUNK, TOKENS, VERSION
+from recordings.reader import read_session
 
 PATIENCE_S = 120.0  # a busy machine needs some
 
@@ -55,6 +58,14 @@ class Server:
     def socket(self, token: str | None = None, **options: Any) -> ClientConnection:
         address = f"ws://{self.host}/play?token={self.token if token is None else token}"
         return connect(address, open_timeout=PATIENCE_S, **options)
+
+    def steps(self, player: str) -> int:
+        """How many a player's recording has so far."""
+        status, data, _ = self.ask(f"/recording?player={player}&token={self.token}")
+        assert status == 200, data
+        with tempfile.NamedTemporaryFile(suffix=".wms") as file:
+            Path(file.name).write_bytes(data)
+            return len(read_session(Path(file.name)).steps)
 
     def memory(self) -> int:
         """Bytes that the process holds."""

@@ -42,7 +42,7 @@ from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
 from worldmodel.worlds.neural import NeuralWorld  # noqa: E402
 
-PATIENCE = 20.0  # seconds that a loaded machine may take for what is due at once
+PATIENCE = 120.0  # seconds that a loaded machine may take for what is due at once
 
 
 def key(name, down=True, mod=0, printed=""):
@@ -653,6 +653,21 @@ def test_start_picture_is_cropped_around_its_centre(tmp_path):
     for name in ("bad.png", "none.png"):
         with pytest.raises(WorldModelError, match=name):
             load_picture(tmp_path / name, (48, 48))
+
+
+def test_a_small_file_of_a_huge_picture_takes_no_memory(tmp_path):
+    path = tmp_path / "p.png"
+    Image.new("L", (9000, 9000)).save(path)
+    with pytest.raises(WorldModelError, match="9000x9000 pixels would take 617 MiB of memory, too much for a file of"):
+        load_picture(path, (48, 48))
+    Image.new("RGB", (6000, 4000), (255, 255, 255)).save(path, "JPEG")  # a photograph
+    assert load_picture(path, (48, 48)).min() > 250
+
+
+def test_a_picture_whose_format_is_a_program_is_none(tmp_path):
+    Image.new("RGB", (64, 64)).save(tmp_path / "p.png", "EPS")
+    with pytest.raises(WorldModelError, match="not a readable picture"):
+        load_picture(tmp_path / "p.png", (48, 48))
 
 
 def test_saved_pictures_of_one_second_do_not_overwrite(tmp_path):

@@ -58,7 +58,7 @@ def test_a_signal_ends_play_with_the_report_of_what_was_played(tiny_folder, tmp_
 def test_a_reader_that_has_gone_is_no_failure():
     process = command(*DOORS[0], "play", "--help")
     process.stdout.close()
-    process.wait(60)
+    process.wait(120)
     assert "Traceback" not in process.stderr.read()
 
 

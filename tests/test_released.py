@@ -188,6 +188,14 @@ def test_a_file_that_asks_to_run_something_is_refused(files, tmp_path, capsys):
     assert "run!" not in capsys.readouterr().out
 
 
+# A billion of them, once it is printed.
+LAUGHS = (
+    "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+    + "model: {params: {transformer_config: {params: {hidden_size: *a8}}}}\n"
+)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -200,8 +208,10 @@ def test_a_file_that_asks_to_run_something_is_refused(files, tmp_path, capsys):
         ),
         ("model: {params: {transformer_config: {params: {hidden_size: 64}}}}", "hidden is 64, but the weights have 32"),
         ("model: {params: {transformer_config: {params: {hidden_size: .nan}}}}", "hidden_size must be a number"),
+        (LAUGHS, "an alias, which stands for another place, is not read"),
+        (f"model: 1{':59' * 500}.5", "not plain YAML"),
     ],
-    ids=["object", "another", "deep", "list", "size", "nan"],
+    ids=["object", "another", "deep", "list", "size", "nan", "laughs", "sexagesimal"],
 )
 def test_a_yaml_that_cannot_be_used(files, tmp_path, text, told):
     (tmp_path / "odd.yaml").write_text(text)

@@ -146,7 +146,7 @@ def test_a_server_lives_through_what_pages_send(server):
             with server.page() as page:
                 page.next()
                 with suppress(ConnectionClosed):
-                    for _ in range(2000):
+                    for _ in range(20_000):  # it is refused long before
                         page.input(["move", 1, 1])
                 with suppress(ConnectionClosed):
                     page.until(lambda page, _: page.error)
@@ -188,6 +188,8 @@ def test_a_slow_page_misses_pictures_and_is_told(server):
         for _ in range(IN_FLIGHT):  # and not one of them is shown
             slow.next(shown=False)
         quick.until(lambda _, picture: picture is not None and picture.index > 12)
+        while server.steps(slow.world["player"]) < 12:  # its game goes on, too, as fast as the machine lets it
+            quick.next()
         for number in range(1, 2 + IN_FLIGHT):
             slow.socket.send(json.dumps({"kind": "shown", "number": number}))
         assert slow.next().missed > 0
@@ -201,8 +203,12 @@ def test_keys_and_mouse_reach_the_game_and_what_is_recorded_verifies(server, tmp
         page.next()
         assert page.world["bits"] is not None
         page.do("play")
-        page.input(["down", "KeyW"], ["move", 20, -10], ["down", "Pad A"], ["down", "KeyNone"], time=17.0)
-        picture = page.until(lambda _, picture: answered(picture))
+        keys = (["down", "KeyW"], ["down", "Pad A"], ["down", "KeyNone"])
+        while True:  # the picture that answers is missed by a page that is kept from reading for too long
+            page.input(*keys, ["move", 20, -10], time=17.0)
+            seen = [page.next() for _ in range(5)]
+            if picture := next(filter(answered, seen), None):
+                break
         assert picture.time == 17.0
         page.do("temperature", 1.2)
         page.until(lambda page, _: page.state.get("temperature") == 1.2)
@@ -225,8 +231,7 @@ def test_keys_and_mouse_reach_the_game_and_what_is_recorded_verifies(server, tmp
     file.write_bytes(data)
     session = read_session(file)
     assert {"reset", "branch", "bookmark"} <= {marker.kind for marker in session.markers}
-    first = session.steps[0].action
-    assert any(step.action.buttons >= {"forward", "jump"} for step in session.steps[:20]), first
+    assert any(step.action.buttons >= {"forward", "jump"} for step in session.steps)
     assert any(step.action.yaw == 3.0 and step.action.pitch == -1.5 for step in session.steps)
     command = [sys.executable, "-m", "worldmodel", "replay", str(file), "--verify", "--engine", "eager"]
     checked = subprocess.run([*command, "--world", str(tiny_folder)], capture_output=True, text=True)
@@ -290,7 +295,7 @@ def test_a_picture_and_a_recording_are_taken_and_what_is_none_is_refused(server,
         page.until(lambda page, _: page.state["replay"])
         length = page.state["replay"]["length"]
         assert length > 8
-        page.do("pause")
+        page.do("pause")  # while it plays, any of its pictures may be missed
         page.until(lambda page, _: page.state["paused"] and not page.state["stage"])
         page.do("seek", 3)
         page.until(lambda _, picture: picture is not None and picture.index == 3)
@@ -325,6 +330,7 @@ def test_games_that_stay_recorded_are_gone_on_with_on_another_server(tiny_folder
         page.until(lambda _, picture: picture is not None and picture.index > 5)
         player = page.world["player"]
         server.process.send_signal(signal.SIGKILL)
+        server.process.wait(PATIENCE_S)
     kept = read_session(next(tmp_path.glob("*.wms")))
     with serving(str(tiny_folder), *options) as server, server.page(player) as page:
         picture = page.next()
@@ -347,6 +353,8 @@ def test_games_that_stay_recorded_are_gone_on_with_on_another_server(tiny_folder
         (["--start", "7"], "there is no start scene 7"),
         (["--world", "nowhere"], "no world 'nowhere'"),
         (["--record", "/proc/nothing"], "cannot record in /proc/nothing"),
+        (["--world", "gym:Nope-v0"], "cannot make 'Nope-v0'"),
+        (["--world", "luanti", "--start", "1"], "--start are for a neural world, not for --world luanti"),
     ],
 )
 def test_what_cannot_be_served_is_said(tiny_folder, arguments, said):

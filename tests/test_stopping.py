@@ -170,5 +170,5 @@ def test_a_planned_stop_is_no_failure_of_any_process(clips, tmp_path):
 def test_a_reader_that_has_gone_ends_a_script_quietly():
     process = start(ROOT / "scripts/compare.py", "--help")
     process.stdout.close()
-    process.wait(60)
+    process.wait(120)
     assert process.stderr.read() == ""

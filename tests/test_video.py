@@ -215,6 +215,19 @@ def test_altered_bytes_are_read_or_refused(tmp_path):
             assert all(step.frame.shape == (H, W, 3) for step in read_clip(path, H, W))
 
 
+def test_huge_pictures_are_refused_before_one_is_decoded(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=20)
+        stream.width, stream.height, stream.pix_fmt = 6000, 4000, "yuv420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame(6000, 4000, "yuv420p")))
+        container.mux(stream.encode())
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(ClipError, match="its pictures are 6000x4000 px, more than 9 million: scale the video down"):
+        open_video(path)
+
+
 def test_what_is_known_of_a_video(tmp_path):
     video = open_video(write_video(tmp_path / "a.mp4", range(5, 25), 20))
     assert (video.frames, video.ticks, video.rate, video.gaps) == (20, 20, 20.0, 0)

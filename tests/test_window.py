@@ -17,7 +17,8 @@ pytestmark = pytest.mark.window
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTEFACTS = ROOT / "artefacts"
-PATIENCE = 30.0
+PATIENCE = 120.0
+QUIET_S = 1.5  # a game that plays makes many frames meanwhile
 SCREEN = "1280x800x24"
 CENTRE = ("640", "400")
 
@@ -54,6 +55,18 @@ def wait_for(what, message):
     while not (value := what()):
         assert time.monotonic() < deadline, message
         time.sleep(0.05)
+    return value
+
+
+def wait_still(what, message):
+    """The value that has not changed for QUIET_S: however long it takes until it stands."""
+    deadline = time.monotonic() + PATIENCE
+    value, since = what(), time.monotonic()
+    while time.monotonic() - since < QUIET_S:
+        assert time.monotonic() < deadline, message
+        time.sleep(0.05)
+        if (now := what()) != value:
+            value, since = now, time.monotonic()
     return value
 
 
@@ -170,10 +183,7 @@ def test_keys_and_mouse_reach_the_world_and_move_the_picture(session):
     wait_for(lambda: "forward" not in session.lines()[-1][0], "W stayed down")
 
     session.xdotool("key", "Escape")
-    time.sleep(0.5)
-    paused = len(session.lines())
-    time.sleep(0.5)
-    assert len(session.lines()) == paused
+    paused = wait_still(lambda: len(session.lines()), "Esc does not pause")
     assert session.process.poll() is None  # Esc never quits
     session.picture(ARTEFACTS / "window-paused.png")
     session.xdotool("mousemove", *CENTRE, "click", "1")
@@ -252,10 +262,7 @@ def test_a_recording_is_scrubbed_in_a_real_window(display, tiny_folder, tmp_path
         replay.wait()
         wait_for(lambda: at() > 3, "it does not play")
         replay.xdotool("mousemove", *CENTRE, "key", "space")
-        time.sleep(0.5)
-        paused = at()
-        time.sleep(0.4)
-        assert at() == paused
+        paused = wait_still(at, "Space does not pause")
         replay.xdotool("key", "period")
         wait_for(lambda: at() == paused + 1, "no frame step")
         replay.xdotool("key", "comma")

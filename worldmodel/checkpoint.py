@@ -10,7 +10,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from worldmodel.checks import check_value, field_types
-from worldmodel.locking import unfinished
 from worldmodel.parsing import parse_json, quoted, read_json
 from worldmodel.types import WorldModelError
+from worldmodel.writing import written
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -92,15 +91,18 @@ def write_checkpoint(
         for name, tensor in module.state_dict().items():
             stored = tensor.detach().cpu().to(dtype) if dtype and tensor.is_floating_point() else tensor.detach().cpu()
             tensors[f"{prefix}.{name}"] = stored.contiguous().clone()
-    temporary = unfinished(folder / WEIGHTS_FILE)
     sums = {
         prefix: tensors_sum({name: t for name, t in tensors.items() if owner(name) == prefix}) for prefix in modules
     }
-    save_file(tensors, temporary, {CHECKSUMS: json.dumps(sums, sort_keys=True)})
-    os.replace(temporary, folder / WEIGHTS_FILE)
-    temporary = unfinished(folder / CONFIG_FILE)
-    temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
-    os.replace(temporary, folder / CONFIG_FILE)
+    with written(folder / WEIGHTS_FILE) as file:
+        save_file(tensors, file, {CHECKSUMS: json.dumps(sums, sort_keys=True)})
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: dict[str, Any]) -> None:
+    """config.json, atomically."""
+    with written(folder / CONFIG_FILE) as file:
+        file.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -144,28 +146,19 @@ def stream_checkpoint(folder: Path, config: dict[str, Any], tensors: Sequence[St
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 
-    temporary = unfinished(folder / WEIGHTS_FILE)
-    try:
-        with temporary.open("wb") as file:
-            file.write(header())
-            for tensor in tensors:
-                values = tensor.make().contiguous()
-                assert values.shape == tensor.shape, f"{tensor.name} was to be {tensor.shape}"
-                assert values.dtype == tensor.dtype, f"{tensor.name} was to be {tensor.dtype}"
-                raw = values.flatten().view(torch.uint8).numpy().data
-                sums[owner(tensor.name)].update(f"{tensor.name} {values.dtype} {tuple(values.shape)}\n".encode())
-                sums[owner(tensor.name)].update(raw)
-                file.write(raw)
-            file.seek(0)
-            file.write(header())
-        os.replace(temporary, folder / WEIGHTS_FILE)
-    except OSError as error:
-        raise CheckpointError(f"{folder / WEIGHTS_FILE} cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    temporary = unfinished(folder / CONFIG_FILE)
-    temporary.write_text(json.dumps({"format": FORMAT, **config}, indent=1) + "\n")
-    os.replace(temporary, folder / CONFIG_FILE)
+    with written(folder / WEIGHTS_FILE) as temporary, temporary.open("wb") as file:
+        file.write(header())
+        for tensor in tensors:
+            values = tensor.make().contiguous()
+            assert values.shape == tensor.shape, f"{tensor.name} was to be {tensor.shape}"
+            assert values.dtype == tensor.dtype, f"{tensor.name} was to be {tensor.dtype}"
+            raw = values.flatten().view(torch.uint8).numpy().data
+            sums[owner(tensor.name)].update(f"{tensor.name} {values.dtype} {tuple(values.shape)}\n".encode())
+            sums[owner(tensor.name)].update(raw)
+            file.write(raw)
+        file.seek(0)
+        file.write(header())
+    write_config(folder, config)
 
 
 def owner(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,16 +12,25 @@ from worldmodel.ending import PIPE_CODE, Output, Signals, exit_code
 from worldmodel.types import WorldModelError
 
 USER_ERROR, BROKEN = 2, 1
+REFUSALS = frozenset(
+    (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EEXIST, errno.ENOTDIR,
+     errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+)  # fmt: skip
+"""Why the system does not let a file be written or read that the user has named."""
 
 
 def report_failure(error: BaseException, what: str = "the world") -> int:
     """Writes `error: ...` to stderr and returns the exit code. what: what has stopped, if the fault is ours.
 
-    A WorldModelError is the user's to mend: its sentence alone, code 2. Anything else is ours: code 1, and the
-    traceback goes before the sentence, so that nothing is lost.
+    A WorldModelError is the user's to mend, and so is a file that the system refuses: a sentence alone, code 2.
+    Anything else is ours: code 1, and the traceback goes before the sentence, so that nothing is lost.
     """
     if isinstance(error, WorldModelError):
         sys.stderr.write(f"error: {error}\n")
+        return USER_ERROR
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        named = f"{error.filename} cannot be used" if error.filename else "what is written cannot be kept"
+        sys.stderr.write(f"error: {named} ({error.strerror})\n")
         return USER_ERROR
     traceback.print_exception(error, file=sys.stderr)
     sys.stderr.write(f"error: {what} stopped ({type(error).__name__}: {error})\n")

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from worldmodel.types import WorldModelError
+
 LOCK_FILE = ".lock"
 UNFINISHED = ".tmp"  # the ending of what is being written
 
@@ -25,8 +27,11 @@ def unfinished(path: Path) -> Path:
 @contextmanager
 def building(folder: Path) -> Iterator[None]:
     """Makes the folder and holds it; waits, and says so, while another process does. What killed builders left
-    unfinished is removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    unfinished is removed. WorldModelError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorldModelError(f"{folder} cannot be made ({error.strerror})") from None
     if sys.platform == "win32":
         yield
         return

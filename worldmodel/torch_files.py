@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from worldmodel.checkpoint import CheckpointError
-from worldmodel.locking import unfinished
+from worldmodel.writing import written
 
 STATE_FILE = "state.pt"
 
@@ -56,15 +56,10 @@ def tensors_by_name(state: Any, where: object) -> dict[str, Tensor]:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Training state, atomically, and on the disk when this returns: a power loss leaves it or the one before."""
-    temporary = unfinished(path)
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as temporary, temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

@@ -6,7 +6,6 @@ model.safetensors and start scenes in --out: play it with `worldmodel play --wor
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from worldmodel.checkpoint import CONFIG_FILE, config_to_dict, read_config
-from worldmodel.locking import unfinished
+from worldmodel.checkpoint import config_to_dict, read_config, write_config
 from worldmodel.minecraft.released_sizes import Reading
 from worldmodel.minecraft.scenes import encode, find_scenes, likelier_lead, read_scene, start_scene
 from worldmodel.minecraft.weights import Files, import_weights
@@ -78,7 +76,7 @@ def main(args: Arguments) -> None:
         lead, nats = likelier_lead(model, scenes)
         print(f"action lead {lead}: {nats[0]:.4f} nats a token with 0, {nats[1]:.4f} with 1", file=sys.stderr)
         model = replace(model, config=replace(model.config, action_lead=lead))
-        _write_config(args.out, model)
+        write_config(args.out, {**read_config(args.out), "model": config_to_dict(model.config)})
     if scenes:
         first = [replace(scene, frames=scene.frames[: args.scene_frames]) for scene in scenes]
         save_starts(args.out, [start_scene(model, scene) for scene in first])
@@ -94,10 +92,3 @@ def _grey(model: WorldModel) -> StartScene:
     tokens = encode(model.tokenizer, np.full((1, image.height, image.width, 3), GREY, np.uint8))
     idle = model.config.action_tokenizer().encode(NO_ACTION)
     return StartScene(np.repeat(tokens, 2, 0), idle[None])
-
-
-def _write_config(folder: Path, model: WorldModel) -> None:
-    values = {**read_config(folder), "model": config_to_dict(model.config)}
-    temporary = unfinished(folder / CONFIG_FILE)
-    temporary.write_text(json.dumps(values, indent=1) + "\n")
-    temporary.replace(folder / CONFIG_FILE)

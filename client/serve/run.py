@@ -41,11 +41,12 @@ def serve(options: Serve) -> int:
     with _listening(options.host, options.port) as listener, tempfile.TemporaryDirectory(prefix="worldmodel-") as made:
         port = listener.getsockname()[1]
         folder = Path(made)
+        rules = rules_of(options, table, folder / "games")
         seats, site = prepare(options, table, folder / "page")
         from client.serve.app import build_app
         from client.serve.room import Room
 
-        room = Room(seats, rules_of(options, table, folder / "games"))
+        room = Room(seats, rules)
         token = secrets.token_urlsafe(24)
         print(f"play at {link(options.host, port, token)}", flush=True)
         if not is_loopback(options.host):

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.options import Serve
+from client.options import Serve, world_problems
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS
 from client.web.folder import PAGE
@@ -62,6 +62,9 @@ def check(options: Serve) -> None:
         raise WorldModelError(f"--port must lie in 0..65535, got {options.port}")
     if not 0 <= options.seed < 2**63:
         raise WorldModelError(f"--seed must lie in 0..2^63-1, got {options.seed}")
+    given = {"--start": options.start != 0, "--record": options.record is not None}
+    if problems := world_problems(options, [flag for flag, is_given in given.items() if is_given]):
+        raise WorldModelError("; ".join(problems))
 
 
 def _make(folder: Path) -> None:
@@ -87,6 +90,7 @@ def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[lis
     }
     codes = page_codes(table)
     if game_of(options.world) is not None:
+        make_game(options.world, PLAYED_FRAME).close()  # is it installed? Later, only its players would be told
         seats = [lambda: make_game(options.world, PLAYED_FRAME)] * options.players
         return seats, Site(described, codes, None, folder, None)
     print("loading the world", file=sys.stderr)

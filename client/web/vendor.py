@@ -16,8 +16,9 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from worldmodel.locking import building, unfinished
+from worldmodel.locking import building
 from worldmodel.types import WorldModelError
+from worldmodel.writing import written
 
 VERSION = "1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
@@ -104,14 +105,10 @@ def _fetch(folder: Path) -> None:
             for name in (*WASM_FILES, *WEBGPU_FILES):
                 member = archive.extractfile(f"package/dist/{name}")
                 assert member is not None, name
-                _write(folder / name, member.read())
-    _write(folder / LICENCE, LICENCE_TEXT.encode())
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = unfinished(path)
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+                with written(folder / name) as file:
+                    file.write_bytes(member.read())
+    with written(folder / LICENCE) as file:
+        file.write_text(LICENCE_TEXT)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from worldmodel.ending import ENDING
 from worldmodel.locking import building, unfinished
 from worldmodel.parsing import read_json
 from worldmodel.types import BUTTONS, Action, WorldModelError
+from worldmodel.writing import new_array, written
 
 STORE_FORMAT = 2  # 2: clicks of Luanti begin a tick later
 
@@ -195,34 +196,31 @@ def named_clips(folder: Path, readers: Mapping[str, ClipReader]) -> list[tuple[P
 def _store_clip(clip: Path, name: str, out: Path, height: int, width: int, reader: ClipReader) -> None:
     frames_path, rows, camera, segments = out / f"{name}.frames.npy", [], [], []
     raw = unfinished(out / f"{name}.raw")
-    with raw.open("wb") as file:  # streamed: a clip may be larger than the memory
-        for step in reader(clip, height, width):
-            file.write(step.frame.tobytes())
-            rows.append([button in step.action.buttons for button in BUTTONS])
-            camera.append((step.action.pitch, step.action.yaw))
-            segments.append(step.segment)
-    if not rows:
-        raw.unlink()
-        raise ClipError(f"{clip}: no step of play in it (two frames of 20 Hz make one)")
-    temporary = unfinished(frames_path)
-    frames = np.lib.format.open_memmap(temporary, "w+", np.uint8, (len(rows), height, width, 3))
-    source = np.memmap(raw, np.uint8, "r", shape=frames.shape)
-    for start in range(0, len(rows), 256):
-        frames[start : start + 256] = source[start : start + 256]
-    frames.flush()
-    del frames, source
-    raw.unlink()
-    os.replace(temporary, frames_path)
-    actions = out / f"{name}.actions.npz"
-    temporary = unfinished(actions)
-    with temporary.open("wb") as file:
+    try:
+        with written(frames_path) as temporary:
+            with raw.open("wb") as file:  # streamed: a clip may be larger than the memory
+                for step in reader(clip, height, width):
+                    file.write(step.frame.tobytes())
+                    rows.append([button in step.action.buttons for button in BUTTONS])
+                    camera.append((step.action.pitch, step.action.yaw))
+                    segments.append(step.segment)
+            if not rows:
+                raise ClipError(f"{clip}: no step of play in it (two frames of 20 Hz make one)")
+            frames = new_array(temporary, np.uint8, (len(rows), height, width, 3))
+            source = np.memmap(raw, np.uint8, "r", shape=frames.shape)
+            for start in range(0, len(rows), 256):
+                frames[start : start + 256] = source[start : start + 256]
+            frames.flush()
+            del frames, source
+    finally:
+        raw.unlink(missing_ok=True)
+    with written(out / f"{name}.actions.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(
             file,
             buttons=np.asarray(rows, np.bool_),
             camera=np.asarray(camera, np.float32),
             segments=np.asarray(segments, np.int32),
         )
-    os.replace(temporary, actions)
 
 
 def open_frame_store(out: Path, names: Sequence[str]) -> list[StoredClip]:
@@ -268,6 +266,5 @@ def write_json(path: Path, value: object) -> None:
             return str(value)
         raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
-    temporary = unfinished(path)
-    temporary.write_text(json.dumps(value, indent=1, default=plain) + "\n")
-    os.replace(temporary, path)
+    with written(path) as file:
+        file.write_text(json.dumps(value, indent=1, default=plain) + "\n")

@@ -6,7 +6,6 @@ int32 (T,). Each is written atomically; a killed build goes on. Tokens of anothe
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,10 @@ from worldmodel.checkpoint import module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
 from worldmodel.data.windows import Windows
-from worldmodel.locking import building, unfinished
+from worldmodel.locking import building
 from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
+from worldmodel.writing import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,8 @@ class TokenClip:
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
-    temporary = unfinished(path)
-    with temporary.open("wb") as file:
+    with written(path) as temporary, temporary.open("wb") as file:
         np.save(file, array)
-    os.replace(temporary, path)
 
 
 @torch.no_grad()
@@ -89,7 +87,7 @@ def _encode(
         for clip in todo:
             rows = []
             for start in range(0, len(clip.frames), 64):
-                frames = torch.from_numpy(np.ascontiguousarray(clip.frames[start : start + 64])).to(device)
+                frames = torch.from_numpy(np.array(clip.frames[start : start + 64])).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     codes = tokenizer.encode(to_pixels(frames))
                 rows.append(codes.cpu().numpy().astype(np.uint16))

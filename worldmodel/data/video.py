@@ -34,6 +34,9 @@ EARLY = 0.25  # of a tick, that a picture may come after its tick: timestamps ar
 SLOWEST = TICKS_PER_SECOND / TICKS_PER_STEP
 # A shape this near to the model's is scaled as it is: VPT's 16:9 is 3.7% wider than nano's 12:7.
 NEARLY = 1.05
+MOST_PIXELS = (
+    4096 * 2304
+)  # of a picture: a decoder holds a score of them, and black ones of any size fit into a small file
 
 
 class ClipError(WorldModelError):
@@ -85,6 +88,10 @@ def open_video(path: Path) -> Video:
     try:
         with _open(path) as container:
             number, stream = _stream(container, path)
+            coded = stream.codec_context
+            if coded.width * coded.height > MOST_PIXELS:
+                size = f"{coded.width}x{coded.height} px, more than {MOST_PIXELS // 10**6} million"
+                raise ClipError(f"{path}: its pictures are {size}: scale the video down (the model sees far less)")
             first = next(container.decode(stream), None)
             if first is None:
                 raise ClipError(f"{path}: the video has no pictures")

@@ -100,7 +100,8 @@ def reliability(runs: Measured) -> str:
     if "fuzz" in runs:
         fuzz = runs["fuzz"]
         counts = ", ".join(f"{count:,} {kind}" for kind, count in fuzz["cases"].items())
-        found = f"{len(fuzz['finds'])} finds; the slowest took {fuzz['slowest_case_s']:.1f} s"
+        most = f"{fuzz['slowest_case_s']:.1f} s and {fuzz['most_mib']:.0f} MiB"
+        found = f"{len(fuzz['finds'])} finds; at most {most} each"
         rows.append([f"`make fuzz MINUTES={fuzz['minutes']:g}`", counts, found])
     if "soak" in runs:
         soak = runs["soak"]
@@ -108,6 +109,10 @@ def reliability(runs: Measured) -> str:
         error = f" ± {soak['standard_error']:.2%}" if soak["standard_error"] is not None else ""
         grown = f"{soak['lost_steps']} steps lost; memory {soak['growth_an_hour']:+.2%}{error} an hour"
         rows.append([f"`make soak MINUTES={soak['minutes']:g}`", played, grown])
+    if "kills" in runs:
+        kills = runs["kills"]
+        killed = f"{kills['kills']} kills while a step is recorded every {kills['step_ms']:g} ms"
+        rows.append(["`make kills`", killed, f"at most {kills['most_lost']} step lost, the one being written"])
     return table(["", "tried", "found"], rows)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from worldmodel.data.video import ClipError
-from worldmodel.locking import unfinished
 from worldmodel.types import WorldModelError
+from worldmodel.writing import written
 
 KEY = re.compile(r"\('?([\w.\-]{1,120})'?, (\d{1,9})\)")
 MAX_CHUNK_BYTES = 256 << 20
@@ -63,14 +63,13 @@ def read_chunks(path: Path) -> Iterator[Chunk]:
 
 def write_chunks(path: Path, out: Path) -> int:
     """Writes each chunk as EPISODE.FRAME.mp4 into a folder; returns how many. Those that are there are left alone."""
-    out.mkdir(parents=True, exist_ok=True)
     count = 0
     for chunk in read_chunks(path):
+        out.mkdir(parents=True, exist_ok=True)
         target = out / f"{chunk.episode}.{chunk.first:09d}.mp4"
         if not target.exists():
-            temporary = unfinished(target)
-            temporary.write_bytes(chunk.mp4)
-            temporary.replace(target)
+            with written(target) as file:
+                file.write_bytes(chunk.mp4)
         count += 1
     if not count:
         raise ClipError(f"{path} holds no pictures of episodes")

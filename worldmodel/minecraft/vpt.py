@@ -209,7 +209,7 @@ def find_recordings(source: Path, root: Path | None = None) -> list[tuple[Path, 
     found: dict[str, Path] = {}
     for path in relpaths:
         parts = PurePosixPath(path).parts if isinstance(path, str) else ()
-        if not parts or ".." in parts or parts[0] == "/" or "\0" in path or not path.endswith(".mp4"):
+        if not parts or ".." in parts or parts[0].startswith("/") or "\0" in path or not path.endswith(".mp4"):
             raise ClipError(f"{source}: {quoted(path)} is no file below the index's folder (NAME.mp4)")
         found[".".join((*parts[:-1], PurePosixPath(path).stem))] = folder.joinpath(*parts)
     return [(path, name) for name, path in found.items()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +21,11 @@ from worldmodel.checkpoint import (
     write_checkpoint,
 )
 from worldmodel.config import ImageTokenizerConfig, WorldModelConfig
-from worldmodel.locking import unfinished
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import StartScene
+from worldmodel.writing import written
 
 STARTS_FILE = "starts.safetensors"
 MAX_STARTS_BYTES = 64 << 20
@@ -112,9 +111,8 @@ def save_starts(folder: Path, starts: list[StartScene]) -> None:
     """All scenes have the same number of frames."""
     tokens = np.stack([start.tokens for start in starts]).astype(np.int32)
     actions = np.stack([start.actions for start in starts]).astype(np.int32)
-    temporary = unfinished(folder / STARTS_FILE)
-    save_file({"tokens": tokens, "actions": actions}, temporary)
-    os.replace(temporary, folder / STARTS_FILE)
+    with written(folder / STARTS_FILE) as file:
+        save_file({"tokens": tokens, "actions": actions}, file)
 
 
 def load_starts(folder: Path, config: WorldModelConfig) -> list[StartScene]:

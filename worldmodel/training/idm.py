@@ -8,7 +8,6 @@ their smoothness for an action. Rare buttons are drawn more often. Resumable to 
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from worldmodel.checkpoint import load_weights
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.windows import Windows
 from worldmodel.evaluation.following.scores import Counts, as_told, count
-from worldmodel.locking import building, unfinished
+from worldmodel.locking import building
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, read_actions, save_idm, to_input
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
@@ -32,6 +31,7 @@ from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, up
 from worldmodel.training.run.loop import Run
 from worldmodel.training.run.stopping import say_stopped
 from worldmodel.types import BUTTONS
+from worldmodel.writing import new_array, written
 
 CHUNK = 32  # frames that the image tokenizer takes at once
 
@@ -100,16 +100,15 @@ def reconstruct(clip: StoredClip, tokenizer: ImageTokenizer, path: Path, device:
     with building(path.parent):
         if path.exists():
             return False
-        temporary = unfinished(path)
-        made = np.lib.format.open_memmap(temporary, "w+", np.uint8, clip.frames.shape)
-        for start in range(0, len(clip.frames), CHUNK):
-            pixels = to_pixels(torch.from_numpy(np.array(clip.frames[start : start + CHUNK])).to(device))
-            with autocast(device, bf16):
-                shown = tokenizer.decode(tokenizer.encode(pixels))
-            made[start : start + CHUNK] = to_frames(shown.float()).cpu().numpy()
-        made.flush()
-        del made
-        os.replace(temporary, path)
+        with written(path) as temporary:
+            made = new_array(temporary, np.uint8, clip.frames.shape)
+            for start in range(0, len(clip.frames), CHUNK):
+                pixels = to_pixels(torch.from_numpy(np.array(clip.frames[start : start + CHUNK])).to(device))
+                with autocast(device, bf16):
+                    shown = tokenizer.decode(tokenizer.encode(pixels))
+                made[start : start + CHUNK] = to_frames(shown.float()).cpu().numpy()
+            made.flush()
+            del made
     return True
 
 

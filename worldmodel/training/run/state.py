@@ -22,10 +22,10 @@ from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from worldmodel.checkpoint import CheckpointError
-from worldmodel.locking import unfinished
 from worldmodel.parsing import read_json
 from worldmodel.torch_files import STATE_FILE, load_state, save_state
 from worldmodel.training.run.stopping import processes, rank
+from worldmodel.writing import written
 
 VALUES = "values.json"
 MAX_VALUES_BYTES = 1 << 24
@@ -113,9 +113,8 @@ class SpreadState(WholeState):
         writer = HuggingFaceStorageWriter(str(path), save_distributed=True)
         save({name: t for name, t in tensors.items() if t.ndim}, storage_writer=writer)  # all wait for all
         if rank() == 0:
-            temporary = unfinished(path / VALUES)
-            temporary.write_text(json.dumps({**values, "numbers": numbers}))
-            temporary.replace(path / VALUES)
+            with written(path / VALUES) as file:
+                file.write_text(json.dumps({**values, "numbers": numbers}))
 
 
 def _whole_folders(folder: Path) -> list[tuple[int, Path]]:
