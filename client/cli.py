@@ -15,23 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from client import making
+from client.checks import check, check_replay, replay_without_window, without_window
 from client.display import check_display
-from client.options import (
-    Bench,
-    Doctor,
-    Import,
-    Play,
-    Replay,
-    Serve,
-    Sessions,
-    Web,
-    check,
-    check_replay,
-    parse_start,
-    replay_without_window,
-    resume_of,
-    without_window,
-)
+from client.options import Bench, Doctor, Import, Play, Replay, Serve, Sessions, Web, parse_start, resume_of
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.play.controls import InputLog
 from client.play.runner import Source, WorldFactory

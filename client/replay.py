@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from client.options import Replay, replay_without_window
+from client.checks import replay_without_window
+from client.options import Replay
 from client.play.panel import Lines
 from client.sessions.playback import SHOWN_NAME, Playback, ReplayWorld, date_of, name_of, open_session
 from recordings.reader import Session

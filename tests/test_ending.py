@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from client.options import Play, check
+from client.checks import check
+from client.options import Play
 from worldmodel.games.luanti.presets import DEFAULT_LAND, land_of
 from worldmodel.settings import SamplingOptions
 from worldmodel.types import WorldModelError

@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.options import Serve, world_problems
+from client.checks import world_problems
+from client.options import Serve
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS
 from client.web.folder import PAGE
