@@ -25,6 +25,7 @@ from worldmodel.parsing import quoted, read_json, read_text
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, TOKENS_PER_ACTION
 
 LAYERS = f"{TRANSFORMER}model.layers."
+MOST_REASON = 200  # characters of what the YAML's reader says
 MAX_YAML_BYTES = 64 << 10  # the released one has one thousand; its loader is slow
 HEAD_DIM = 64
 IN_YAML = ("model", "params", "transformer_config", "params")
@@ -157,9 +158,8 @@ def yaml_sizes(path: Path) -> dict[str, float]:
     try:
         values: Any = yaml.load(text, _plain_loader(yaml))
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise CheckpointError(
-            f"{path}: not plain YAML ({str(error).splitlines()[0] or type(error).__name__})"
-        ) from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:MOST_REASON]
+        raise CheckpointError(f"{path}: not plain YAML ({reason})") from None
     for depth, name in enumerate(IN_YAML):
         values = values.get(name) if isinstance(values, dict) else None
         if not isinstance(values, dict):
