@@ -126,6 +126,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reliability": reliability,
     "gpu-speed": gpu_speed,
     "environments": lambda: bench("environments.json", tables.environments),
+    "web": lambda: bench("web.json", tables.web),
     "weight-formats": lambda: bench("weight_formats.json", tables.weight_formats),
 }
 

@@ -149,6 +149,41 @@ def environments(bench: Measured) -> str:
     return table([*head, "times the loop, median (quartiles)"], rows)
 
 
+def web(bench: Measured) -> str:
+    """The browser's two doors beside the window, players a machine, and a long game of four."""
+
+    def row(title: str, found: Measured) -> list[str]:
+        late = found.get("latency_ms")
+        return [
+            title,
+            str(found.get("bytes_a_frame", "-")),
+            f"{found['fps']:.1f}",
+            f"{late['p50']:.0f} / {late['p95']:.0f} ms" if late else "-",
+        ]
+
+    machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores, Chromium without a window"
+    tab, game = bench["tab"], bench["long game"]
+    first = table(
+        [f"nano ({machine})", "bytes a frame", "frames a second", "latency, p50 / p95"],
+        [
+            row("`worldmodel serve`, tokens", bench["served"]),
+            row("`worldmodel serve`, pictures (`?pixels=1`)", bench["served as pictures"]),
+            row("`worldmodel web`: in the tab alone", tab),
+            row("`worldmodel play`: the window", bench["window"]),
+        ],
+    )
+    rates = ", ".join(f"{run['players']}: {min(run['fps_each']):.1f}" for run in bench["players"])
+    grown = f"{game['growth_an_hour']:+.1%} ± {game['standard_error']:.1%} an hour"
+    return (
+        f"{first}\n\nPaced at the world's 10 Hz. Python without a window, right before and after the tab: "
+        f"{' and '.join(f'{fps:.1f}' for fps in tab['python_fps'])} frames a second; the tab's folder: "
+        f"{tab['folder_mb']:.1f} MB. Players at once, and the frames a second of the slowest of them: {rates}. "
+        f"{game['players']} players for {game['minutes']:g} minutes: {game['frames']:,} frames, {game['missed']:,} "
+        f"of them not sent to a page that was behind, {game['lost_steps']} recorded steps lost; the server's memory "
+        f"{grown}."
+    )
+
+
 def weight_formats(bench: Measured) -> str:
     rows = [
         [
