@@ -104,6 +104,7 @@ def messages():
         {"kind": "hello", "version": 1, "player": "0" * 32, "pixels": False},
         {"kind": "input", "time": 12.5, "events": events},
         {"kind": "shown", "number": 3},
+        {"kind": "pixels"},
         {"kind": "file", "what": "session", "size": 1 << 20},
         *({"kind": "do", "what": what, "value": 1} for what in COMMANDS),
     ]
@@ -272,6 +273,11 @@ def test_pixels_instead_of_tokens(server):
         assert picture.tokens is None
         assert picture.jpeg[:2] == b"\xff\xd8"
         assert page.world["bits"] is None
+    with server.page() as page:
+        assert page.next().tokens is not None
+        page.socket.send(json.dumps({"kind": "pixels"}))
+        page.do("play")
+        page.until(lambda _, picture: picture is not None and picture.tokens is None)
 
 
 # --- files

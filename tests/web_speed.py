@@ -200,20 +200,18 @@ def long_game(world: str, minutes: float) -> dict[str, Any]:
 
 def main(args: Arguments) -> int:
     figures: dict[str, Any] = {"provenance": provenance()}
-    with serving(args.world, "--players", "1") as server:
-        figures["served"] = in_chromium(server.link)
-    print("served", figures["served"], flush=True)
-    with serving(args.world, "--players", "1") as server:
-        figures["served as pictures"] = in_chromium(f"{server.link}&pixels=1")
-    print("served as pictures", figures["served as pictures"])
+    for name, asked in {"served": "", "served as tokens": "&pixels=0", "served as pictures": "&pixels=1"}.items():
+        with serving(args.world, "--players", "1") as server:
+            figures[name] = in_chromium(server.link + asked)
+        print(name, figures[name], flush=True)
     figures["window"] = in_the_window(args.world)
-    print("window", figures["window"])
+    print("window", figures["window"], flush=True)
     figures["tab"] = in_the_tab(args.world)
-    print("tab", figures["tab"])
+    print("tab", figures["tab"], flush=True)
     figures["players"] = [players(args.world, count) for count in PLAYERS]
-    print("players", figures["players"])
+    print("players", figures["players"], flush=True)
     figures["long game"] = long_game(args.world, args.minutes)
-    print("long game", figures["long game"])
+    print("long game", figures["long game"], flush=True)
     write_json(args.out, figures)
     return int(bool(figures["long game"]["lost_steps"]))
 

@@ -23,6 +23,7 @@ from client.serve.protocol import (
     Do,
     Hello,
     Input,
+    Pixels,
     ProtocolError,
     Shown,
     Upload,
@@ -177,6 +178,8 @@ class Connection:
             elif isinstance(message, Do):
                 # Ending a replay waits for its last step.
                 await asyncio.to_thread(player.do, message)
+            elif isinstance(message, Pixels):
+                self._bits = None
             elif isinstance(message, (Upload, bytes)):
                 await self._take_file(message, player)
             else:

@@ -60,7 +60,8 @@ class Guard:
         elif scope["type"] == "http" and scope["path"] == "/" and "token" in query:
             # The token leaves the address: nobody reads it from the screen, or from the browser's history.
             kept = f"{self.cookie}={self.token}; Path=/; HttpOnly; SameSite=Strict"
-            pixels = "?pixels=1" if query.get("pixels") == ["1"] else ""
+            asked = query.get("pixels", [""])[0]
+            pixels = f"?pixels={asked}" if asked in ("0", "1") else ""
             await _answer(send, 303, "", {"Location": f"/{pixels}", "Set-Cookie": kept})
         else:
             await self.app(scope, receive, _with_headers(send))

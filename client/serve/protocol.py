@@ -6,6 +6,7 @@ A page sends JSON, one object a message:
     {"kind": "input", "time": MS, "events": [["down", CODE], ["up", CODE], ["move", DX, DY], ["wheel", N], ["away"]]}
     {"kind": "do", "what": COMMAND, "value": NUMBER or null}
     {"kind": "shown", "number": N}                                           a frame is on the screen
+    {"kind": "pixels"}                                                       from now on pictures, not tokens
     {"kind": "file", "what": "picture" or "session", "size": BYTES}          to go on from, or to watch
 
 CODE is KeyboardEvent.code (a place on the keyboard), "Mouse0" and so on, or a gamepad's key; motion is in pixels,
@@ -82,6 +83,11 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Pixels:
+    """The page cannot make pictures of tokens as fast as they come."""
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """what: a key of MAX_FILE; size: bytes, as the page says."""
 
@@ -89,7 +95,7 @@ class Upload:
     size: int
 
 
-Message = Hello | Input | Do | Shown | Upload
+Message = Hello | Input | Do | Shown | Pixels | Upload
 
 
 def read_message(text: str, keys: Mapping[str, str]) -> Message:
@@ -115,6 +121,8 @@ def read_message(text: str, keys: Mapping[str, str]) -> Message:
         if not is_whole(number) or not 0 <= number < 2**32:
             raise ProtocolError(f"no number of a frame: {quoted(number)}")
         return Shown(int(number))
+    if kind == "pixels":
+        return Pixels()
     if kind == "file":
         return _upload(values.get("what"), values.get("size"))
     raise ProtocolError(f"an unknown message {quoted(kind)}")

@@ -166,8 +166,9 @@ def web(bench: Measured) -> str:
     first = table(
         [f"nano ({machine})", "bytes a frame", "frames a second", "latency, p50 / p95"],
         [
-            row("`worldmodel serve`, tokens", bench["served"]),
-            row("`worldmodel serve`, pictures (`?pixels=1`)", bench["served as pictures"]),
+            row("`worldmodel serve`", bench["served"]),
+            row("tokens alone (`?pixels=0`)", bench["served as tokens"]),
+            row("pictures alone (`?pixels=1`)", bench["served as pictures"]),
             row("`worldmodel web`: in the tab alone", tab),
             row("`worldmodel play`: the window", bench["window"]),
         ],

@@ -6,6 +6,7 @@ const HEADER = 24; // bytes before a frame's payload
 const CHUNK = 1 << 16; // bytes of a file in one message
 const SEND_MS = 8; // motion is summed for so long
 const PATIENCE_S = 30; // that a lost connection is tried again for
+const COUNTED = 20; // pictures whose making is timed, before it is judged
 const FINAL = [4400, 4403, 4409, 4429]; // the server has refused: another try would not help
 const OVER = 4410, ELSEWHERE = 4503;
 const PLAYER = "worldmodel-player";
@@ -13,8 +14,9 @@ const PLAYER = "worldmodel-player";
 export class RemoteGame {
   static async load(base, described, on, onProgress) {
     const game = new RemoteGame(base, described, on);
-    const wanted = new URLSearchParams(location.search).get("pixels") !== "1";
-    if (described.bits && wanted) {
+    const asked = new URLSearchParams(location.search).get("pixels");
+    game.stays = asked !== null;
+    if (described.bits && asked !== "1") {
       // Without the decoder (an old browser), the server sends pictures.
       game.pictures = await loadPictures(base, described, onProgress).catch(() => null);
     }
@@ -26,6 +28,7 @@ export class RemoteGame {
     this.player = sessionStorage.getItem(PLAYER);
     this.drawing = Promise.resolve();
     this.said = null;
+    this.making = [];
     this.degrees = 0.15;
     addEventListener("pagehide", () => this.socket?.close());
   }
@@ -157,7 +160,17 @@ export class RemoteGame {
     const [number, text] = message.notice;
     if (this.said !== null && number > this.said) this.on.notice(text);
     this.said = number;
+    this.rate = message.rate;
     this.on.state(message);
+  }
+
+  /** took: ms from a frame's tokens to its picture. Who cannot follow gets pictures from now on: older ones would queue. */
+  #timed(took) {
+    this.making = [...this.making.slice(1 - COUNTED), took];
+    if (this.stays || !this.rate || this.making.length < COUNTED || middle(this.making) < 1000 / this.rate) return;
+    this.stays = true;
+    this.#send({ kind: "pixels" });
+    this.on.notice("pictures are made too slowly here: the server sends them");
   }
 
   /** States and pictures are shown in the order in which they came, though pictures take a while. */
@@ -171,10 +184,12 @@ export class RemoteGame {
     const kind = view.getUint8(1), bits = view.getUint16(2, true), number = view.getUint32(4, true);
     const index = view.getUint32(8, true), time = view.getFloat64(12, true), missed = view.getUint32(20, true);
     const payload = new Uint8Array(data, HEADER);
+    const began = performance.now();
     const made = kind === 0 ? this.pictures(unpack(payload, bits, this.described.places)) : createImageBitmap(new Blob([payload], { type: "image/jpeg" }));
     this.#draw(async () => {
       try {
         const picture = await made;
+        if (kind === 0) this.#timed(performance.now() - began);
         const latency = Number.isNaN(time) ? null : performance.now() - time;
         this.on.frame(picture, { index, missed, latency, bytes: data.byteLength });
         this.first?.();
@@ -203,6 +218,10 @@ export class RemoteGame {
     this.on.waiting("the connection is lost: trying again");
     setTimeout(() => this.#connect(), 500);
   }
+}
+
+function middle(values) {
+  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
 /** -> a function: tokens -> Promise<ImageData>, made in a worker. */
