@@ -1,6 +1,7 @@
 """A world that plays wholly in a tab of a real browser (Debian packages chromium and chromium-driver)."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -103,3 +104,6 @@ def test_what_is_no_folder_of_ours_is_left_alone(tmp_path, checkpoint):
     with pytest.raises(WorldModelError, match="holds something else"):
         write_web(tmp_path, str(checkpoint))
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    for out in (tmp_path / "letter.txt/web", Path("/proc/nothing/web")):
+        with pytest.raises(WorldModelError, match=f"{out} cannot be written"):
+            write_web(out, str(checkpoint))

@@ -35,8 +35,12 @@ def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
         raise WorldModelError(f"worldmodel web needs more packages: pip install {' '.join(missing)}")
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise WorldModelError(f"{out} holds something else: give a new folder, or one that this command wrote before")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    except OSError as error:
+        raise WorldModelError(f"{out} cannot be written ({error.strerror})") from None
+    with beside as temporary:
         made = Path(temporary) / "web"
         made.mkdir()
         _fill(made, world, bits)
