@@ -15,11 +15,12 @@ export class RemoteGame {
   static async load(base, described, on, onProgress) {
     const game = new RemoteGame(base, described, on);
     const asked = new URLSearchParams(location.search).get("pixels");
-    game.stays = asked !== null;
+    game.chosen = asked !== null;
     if (described.bits && asked !== "1") {
       // Without the decoder (an old browser), the server sends pictures.
       game.pictures = await loadPictures(base, described, onProgress).catch(() => null);
     }
+    game.pixels = !game.pictures;
     return game;
   }
 
@@ -85,6 +86,7 @@ export class RemoteGame {
 
   /** A file for the server: "picture" to go on from, or "session" to watch. -> what is wrong with it, or "". */
   async upload(what, file) {
+    if (this.socket?.readyState !== WebSocket.OPEN) return "the connection is lost";
     const answer = this.#answer();
     this.#send({ kind: "file", what, size: file.size });
     const first = await answer;
@@ -131,7 +133,7 @@ export class RemoteGame {
     socket.binaryType = "arraybuffer";
     this.socket = socket;
     socket.onopen = () => {
-      this.#send({ kind: "hello", version: VERSION, player: this.player, pixels: !this.pictures });
+      this.#send({ kind: "hello", version: VERSION, player: this.player, pixels: this.pixels });
     };
     socket.onmessage = ({ data }) => (typeof data === "string" ? this.#told(JSON.parse(data)) : this.#frame(data));
     socket.onclose = ({ code }) => this.#closed(code);
@@ -167,8 +169,9 @@ export class RemoteGame {
   /** took: ms from a frame's tokens to its picture. Who cannot follow gets pictures from now on: older ones would queue. */
   #timed(took) {
     this.making = [...this.making.slice(1 - COUNTED), took];
-    if (this.stays || !this.rate || this.making.length < COUNTED || middle(this.making) < 1000 / this.rate) return;
-    this.stays = true;
+    if (this.chosen || this.pixels || !this.rate) return;
+    if (this.making.length < COUNTED || middle(this.making) < 1000 / this.rate) return;
+    this.pixels = true; // on the next connection, too
     this.#send({ kind: "pixels" });
     this.on.notice("pictures are made too slowly here: the server sends them");
   }
