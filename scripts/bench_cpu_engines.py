@@ -34,6 +34,7 @@ from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoPai
 from worldmodel.engine.host.openvino_graphs import pass_widths
 from worldmodel.measure.provenance import device_name
 from worldmodel.measure.random_play import random_transformer
+from worldmodel.measure.speed import quartiles
 from worldmodel.model.loading import WorldModel, load_starts, load_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
@@ -194,10 +195,6 @@ def _model(args: Arguments) -> tuple[WorldModel, StartScene]:
 def summary(times: list[float]) -> dict[str, float]:
     p50, p95 = np.percentile(np.asarray(times) * 1e3, [50, 95])
     return {"p50_ms": round(float(p50), 2), "p95_ms": round(float(p95), 2)}
-
-
-def quartiles(values: NDArray[np.floating]) -> dict[str, float]:
-    return {f"p{part}": round(float(np.percentile(values, part)), 2) for part in (25, 50, 75)}
 
 
 def main(args: Arguments) -> None:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.frames import write_json
 from worldmodel.measure.provenance import provenance
+from worldmodel.measure.speed import quartiles
 from worldmodel.script import main_with_errors
 from worldmodel.settings import EngineOptions
 from worldmodel.types import WorldModelError
@@ -78,10 +79,9 @@ def measure(args: Arguments, count: int) -> dict[str, object]:
             seconds[name].append(timed(envs[name], args.steps))
     for one in envs.values():
         one.close()
-    low, middle, high = np.percentile(np.asarray(seconds["in_a_loop"]) / seconds["together"], [25, 50, 75])
     steps = count * args.steps
     rates = {name: round(steps / float(np.median(times)), 2) for name, times in seconds.items()}
-    times = {"p25": round(float(low), 2), "p50": round(float(middle), 2), "p75": round(float(high), 2)}
+    times = quartiles(np.asarray(seconds["in_a_loop"]) / np.asarray(seconds["together"]))
     return {"steps_a_second": rates, "times_the_loop": times}
 
 

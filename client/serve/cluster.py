@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import sys
 import tempfile
 import threading
 import urllib.error
@@ -22,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from client.options import Serve
-from client.serve.guard import Guard, is_loopback
-from client.serve.site import bindings_of, link, prepare, rules_of
+from client.serve.guard import Guard
+from client.serve.site import announce, bindings_of, link, prepare, rules_of
 from worldmodel.types import WorldModelError
 
 NAME = "worldmodel"
@@ -79,9 +78,7 @@ def serve_on_a_cluster(options: Serve) -> int:
         except RuntimeError as error:
             raise WorldModelError(f"the cluster could not start the world: {error}") from None
         _check_answer(options, token)
-        print(f"play at {link(options.host, options.port, token)}", flush=True)
-        if not is_loopback(options.host):
-            print("anyone who has the link can play; what is sent is not encrypted", file=sys.stderr)
+        announce(options.host, options.port, token)
         threading.Event().wait()
     return 0
 

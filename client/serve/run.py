@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import secrets
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from client.options import Serve
 from client.serve.guard import Guard, is_loopback
 from client.serve.protocol import MAX_CHUNK
-from client.serve.site import bindings_of, check, link, prepare, rules_of
+from client.serve.site import announce, bindings_of, check, prepare, rules_of
 from worldmodel.ending import ENDING, Ended
 from worldmodel.types import WorldModelError
 
@@ -48,9 +47,7 @@ def serve(options: Serve) -> int:
 
         room = Room(seats, rules)
         token = secrets.token_urlsafe(24)
-        print(f"play at {link(options.host, port, token)}", flush=True)
-        if not is_loopback(options.host):
-            print("anyone who has the link can play; what is sent is not encrypted", file=sys.stderr)
+        announce(options.host, port, token)
         number = asyncio.run(_run(build_app(room, site), room, Guard, token, options.host, port, listener))
     if number is not None:
         raise Ended(number)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from client.checks import world_problems
 from client.options import Serve
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
-from client.serve.guard import EVERY_ADDRESS
+from client.serve.guard import EVERY_ADDRESS, is_loopback
 from client.web.folder import PAGE
 from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
 from client.web.vendor import copy_runtime
@@ -50,6 +50,13 @@ def link(host: str, port: int, token: str) -> str:
     """What a player opens."""
     shown = socket.gethostname() if host in EVERY_ADDRESS else f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/?token={token}"
+
+
+def announce(host: str, port: int, token: str) -> None:
+    """Prints the link, and says what a link for other machines means."""
+    print(f"play at {link(host, port, token)}", flush=True)
+    if not is_loopback(host):
+        print("anyone who has the link can play; what is sent is not encrypted", file=sys.stderr)
 
 
 def check(options: Serve) -> None:

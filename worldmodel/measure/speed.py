@@ -26,3 +26,8 @@ def time_frames(
     own = np.array(spent[WARM_UP:])
     p50, p95 = np.percentile(own, (50, 95)) * 1e3
     return {"frames": frames, "ms_p50": float(p50), "ms_p95": float(p95), "fps": float(1 / own.mean())}
+
+
+def quartiles(values: NDArray[np.floating]) -> dict[str, float]:
+    """Of ratios of neighbours, as tables show them."""
+    return {f"p{part}": round(float(np.percentile(values, part)), 2) for part in (25, 50, 75)}

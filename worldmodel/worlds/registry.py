@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from worldmodel.settings import EngineName
     from worldmodel.worlds.gym import WorldEnv
+    from worldmodel.worlds.neural import NeuralWorld
     from worldmodel.worlds.vector import NeuralVectorEnv
 
 NAMESPACE = "worldmodel"
@@ -24,12 +25,9 @@ def make_checkpoint(
     folder: str = "nano", render_mode: str | None = "rgb_array", engine: EngineName = "auto", threads: int = 0
 ) -> WorldEnv:
     """A neural world: "nano" or a checkpoint's folder."""
-    from worldmodel.settings import EngineOptions
     from worldmodel.worlds.gym import WorldEnv
-    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
-    world = NeuralWorld(find_checkpoint(folder), EngineOptions(engine, threads=threads))
-    return WorldEnv(world, render_mode)
+    return WorldEnv(_neural(folder, engine, threads), render_mode)
 
 
 def make_checkpoints(
@@ -41,12 +39,16 @@ def make_checkpoints(
     **options: Any,
 ) -> NeuralVectorEnv:
     """Environments of one neural world, stepped together. options: see NeuralVectorEnv."""
-    from worldmodel.settings import EngineOptions
-    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
     from worldmodel.worlds.vector import NeuralVectorEnv
 
-    world = NeuralWorld(find_checkpoint(folder), EngineOptions(engine, threads=threads))
-    return NeuralVectorEnv(world, num_envs, render_mode, **options)
+    return NeuralVectorEnv(_neural(folder, engine, threads), num_envs, render_mode, **options)
+
+
+def _neural(folder: str, engine: EngineName, threads: int) -> NeuralWorld:
+    from worldmodel.settings import EngineOptions
+    from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
+
+    return NeuralWorld(find_checkpoint(folder), EngineOptions(engine, threads=threads))
 
 
 def make_game_env(world: str = "vizdoom", render_mode: str | None = "rgb_array", **options: Any) -> WorldEnv:
