@@ -20,6 +20,7 @@ def _pointer(kind: type) -> Any:
 
 
 _INT, _FLOAT = ctypes.c_int32, ctypes.c_float
+SPAN = 64  # inputs of a matrix that share a scale (cpu/arithmetic.h)
 
 
 class Model(ctypes.Structure):

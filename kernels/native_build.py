@@ -20,7 +20,8 @@ from pathlib import Path
 SOURCES = Path(__file__).resolve().parent / "cpu"
 COMPILERS = ("c++", "g++", "clang++")
 # Products are not fused with sums, so that every path rounds alike; sums of what is no number may wrap around.
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv", "-fPIC", "-shared", "-pthread")
+COMMON_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv")
+FLAGS = (*COMMON_FLAGS, "-fPIC", "-shared", "-pthread")
 # What a test adds to them: the first access outside a table or the first undefined operation ends the process.
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O0")
 COMPILE_SECONDS = 600.0

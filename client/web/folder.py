@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from client.web.compile import TARGET
 from client.web.keys import page_commands, page_help, page_keys
 from client.web.vendor import copy_runtime
 from worldmodel.types import WorldModelError
@@ -58,7 +59,7 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
     from worldmodel.model.loading import load_sampler, load_starts, load_world_model
     from worldmodel.web.description import describe
     from worldmodel.web.image_graph import build_image_decoder
-    from worldmodel.web.pass_graph import build_pass
+    from worldmodel.web.stored import weights_file
     from worldmodel.worlds.neural import find_checkpoint
 
     checkpoint = find_checkpoint(world)
@@ -74,11 +75,10 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
         raise WorldModelError(f"{checkpoint} has no start scenes: a page has nothing to begin with")
     next(steps)
     files = {
-        "transformer.onnx": build_pass(model.transformer, bits).SerializeToString(),
+        "transformer.safetensors": weights_file(model.transformer, bits),
         "scenes.bin": b"".join(np.asarray(part, "<i4").tobytes() for s in scenes for part in (s.tokens, s.actions)),
+        TARGET.name: TARGET.read_bytes(),
     }
-    if model.transformer.chain is not None:
-        files["chain.bin"] = model.transformer.chain.detach().float().numpy().astype("<f4").tobytes()
     next(steps)
     files["decoder.onnx"] = build_image_decoder(model.tokenizer, bits).SerializeToString()
     for name, data in files.items():

@@ -14,9 +14,19 @@
 #include <immintrin.h>
 #elif defined(__ARM_FEATURE_DOTPROD)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace worldmodel {
+
+[[noreturn]] inline void no_memory() {
+#if defined(__cpp_exceptions)
+  throw std::bad_alloc();
+#else
+  std::abort();
+#endif
+}
 
 // Memory at a multiple of 64 bytes, zero at first.
 template <class T>
@@ -26,7 +36,7 @@ class Buffer {
   explicit Buffer(size_t count) {
     const size_t bytes = (count * sizeof(T) + 127) / 64 * 64;
     data_ = static_cast<T *>(std::aligned_alloc(64, bytes));
-    if (data_ == nullptr) throw std::bad_alloc();
+    if (data_ == nullptr) no_memory();
     std::memset(static_cast<void *>(data_), 0, bytes);
   }
   Buffer(Buffer &&other) noexcept : data_(other.data_) { other.data_ = nullptr; }
@@ -55,11 +65,16 @@ struct Float32 {
 };
 
 struct Int8 {
+#if defined(__wasm_simd128__)  // which multiplies int16 alone: what is stored becomes that when it is read
+  using Stored = int8_t;
+  using Given = int16_t;
+  static constexpr int GROUP = 2, ZERO = 0;
+#else
   using Stored = uint8_t;  // value + 128
   using Given = int8_t;
+  static constexpr int GROUP = 4, ZERO = 128;
+#endif
   using Sum = Ints;
-  static constexpr int GROUP = 4;
-  static constexpr Stored ZERO = 128;
 
   // What a sum starts from, for a row of `given` whose values add up to `total`.
   static Sum start(int32_t total) {
@@ -95,11 +110,14 @@ struct Int8 {
       const int8x16_t value = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(stored + 16 * i), vdupq_n_u8(128)));
       sum.part[i] = (IntPart)vdotq_s32((int32x4_t)sum.part[i], value, row);
     }
+#elif defined(__wasm_simd128__)
+    const v128_t row = wasm_v128_load32_splat(given);
+    EACH_PART sum.part[i] = sum.part[i] + (IntPart)wasm_i32x4_dot_i16x8(wasm_i16x8_load8x8(stored + 8 * i), row);
 #else
     alignas(64) int32_t added[LANES];
     for (int lane = 0; lane < LANES; ++lane) {
       added[lane] = 0;
-      for (int j = 0; j < GROUP; ++j) added[lane] += (int32_t(stored[lane * GROUP + j]) - 128) * given[j];
+      for (int j = 0; j < GROUP; ++j) added[lane] += (int32_t(stored[lane * GROUP + j]) - ZERO) * given[j];
     }
     sum = sum + load(added);
 #endif
@@ -109,6 +127,8 @@ struct Int8 {
 // How many rows are multiplied with a stored operand at once: as many sums as registers hold.
 #if defined(__AVX512F__)
 constexpr int MAX_ROWS = 14, VALUE_ROWS = 3, VALUE_TILES = 4;
+#elif defined(__wasm_simd128__)
+constexpr int MAX_ROWS = 4, VALUE_ROWS = 2, VALUE_TILES = 1;
 #else
 constexpr int MAX_ROWS = 4, VALUE_ROWS = 1, VALUE_TILES = 2;
 #endif
@@ -133,7 +153,7 @@ inline void in_blocks(int rows, int most, Call &&call) {
 }
 
 // Numbers of a row in -127..127 and their scale and sum: values[i] ~ out[i] * scale. count: a multiple of 16.
-inline void quantise(const float *values, int count, int8_t *out, float &scale, int32_t &total) {
+inline void quantise(const float *values, int count, Int8::Given *out, float &scale, int32_t &total) {
   Floats largest = splat(0.0f);
   for (int i = 0; i < count; i += LANES) largest = maximum(absolute(load(values + i)), largest);
   const float most = maximum(largest);
@@ -143,7 +163,7 @@ inline void quantise(const float *values, int count, int8_t *out, float &scale, 
   for (int i = 0; i < count; i += LANES) {
     const Ints whole = nearest(load(values + i) * factor);
     added = added + whole;
-    store_bytes(out + i, whole);
+    store_small(out + i, whole);
   }
   total = sum(added);
 }
@@ -171,7 +191,7 @@ struct Rows<Float32> {
 template <>
 struct Rows<Int8> {
   int stride = 0, span = 0, spans = 0;
-  Buffer<int8_t> data;
+  Buffer<Int8::Given> data;
   Buffer<float> scale;
   Buffer<int32_t> total;
   Rows() = default;
@@ -182,9 +202,9 @@ struct Rows<Int8> {
         data(size_t(rows) * stride),
         scale(size_t(rows) * spans),
         total(size_t(rows) * spans) {}
-  const int8_t *row(int index) const { return data + size_t(index) * stride; }
+  const Int8::Given *row(int index) const { return data + size_t(index) * stride; }
   void set(int index, const float *values) {
-    int8_t *to = data + size_t(index) * stride;
+    Int8::Given *to = data + size_t(index) * stride;
     for (int i = 0; i < spans; ++i)
       quantise(values + i * span, std::min(span, stride - i * span), to + i * span, scale[index * spans + i],
                total[index * spans + i]);

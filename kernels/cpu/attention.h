@@ -28,7 +28,7 @@ template <class A>
 struct AttentionScratch {
   int width = 0;  // entries
   Buffer<float> scores;
-  Buffer<int8_t> high, low;  // shares of rows in 14 bits: 128 * high + low
+  Buffer<Int8::Given> high, low;  // shares of rows in 14 bits: 128 * high + low
   int32_t high_total[MAX_ROWS], low_total[MAX_ROWS];
   float factor[MAX_ROWS];  // what a row's mixed values are multiplied with
 
@@ -89,15 +89,15 @@ inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen,
     constexpr float STEPS = 16383.0f;
     const float peak = maximum(most);
     const Floats steps = splat(peak > 0 ? STEPS / peak : 0.0f);
-    int8_t *high = scratch.high + size_t(row) * scratch.width, *low = scratch.low + size_t(row) * scratch.width;
+    Int8::Given *high = scratch.high + size_t(row) * scratch.width, *low = scratch.low + size_t(row) * scratch.width;
     Ints high_total = splat(0), low_total = splat(0);
     for (int index = 0; index < count; ++index) {
       const Ints whole = nearest(load(scores + index * LANES) * steps);
       const Ints above = whole >> 7, below = whole & splat(127);
       high_total = high_total + above;
       low_total = low_total + below;
-      store_bytes(high + index * LANES, above);
-      store_bytes(low + index * LANES, below);
+      store_small(high + index * LANES, above);
+      store_small(low + index * LANES, below);
     }
     scratch.high_total[row] = sum(high_total);
     scratch.low_total[row] = sum(low_total);

@@ -5,14 +5,22 @@
 
 using namespace worldmodel;
 
+static void *made(const Model &model) {
+  if (model.int8) return static_cast<AnyDecoder *>(new Decoder<Int8>(model));
+  return static_cast<AnyDecoder *>(new Decoder<Float32>(model));
+}
+
 // -> a decoder, or null where there is no memory or no thread for it.
 extern "C" void *worldmodel_decoder(const Model *model) {
+#if defined(__cpp_exceptions)
   try {
-    if (model->int8) return static_cast<AnyDecoder *>(new Decoder<Int8>(*model));
-    return static_cast<AnyDecoder *>(new Decoder<Float32>(*model));
+    return made(*model);
   } catch (const std::exception &) {
     return nullptr;
   }
+#else
+  return made(*model);
+#endif
 }
 
 // frames: `count`, of different players.

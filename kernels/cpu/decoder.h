@@ -22,6 +22,8 @@ class AnyDecoder {
   virtual ~AnyDecoder() = default;
   // Frames of different players.
   virtual void decode(const Frame *frames, int count) = 0;
+  // What a thread that is not ours does: it helps in every decode, and never returns while this lives.
+  virtual void help(int thread) = 0;
 };
 
 template <class A>
@@ -38,8 +40,8 @@ class Decoder final : public AnyDecoder {
         start_(table(m.start, 1)),
         place_(table(m.place, m.length)),
         no_previous_(table(m.no_previous, 1)),
-        previous_(table(m.previous, m.inputs)),
-        action_(table(m.action, m.inputs)),
+        previous_(projected(m.previous)),
+        action_(projected(m.action)),
         sources_(m.sources, m.sources + m.image),
         places_(m.places, m.places + m.image),
         tail_(m.tail_places, m.tail_places + m.tail),
@@ -98,6 +100,8 @@ class Decoder final : public AnyDecoder {
     }
   }
 
+  void help(int thread) override { threads_.work(thread); }
+
  private:
   struct Layer {
     Buffer<float> norm, post_norm;
@@ -130,6 +134,20 @@ class Decoder final : public AnyDecoder {
     if (rows != nullptr)
       for (int row = 0; row < count; ++row)
         std::memcpy(out + size_t(row) * width_, rows + size_t(row) * m_.hidden, m_.hidden * sizeof(float));
+    return out;
+  }
+  // The embeddings that a (hidden, hidden) matrix turns, as a table. Here and not before: so they are the same everywhere.
+  Buffer<float> projected(const float *matrix) const {
+    Buffer<float> out(size_t(matrix == nullptr ? 0 : m_.inputs) * width_);
+    if (matrix == nullptr) return out;
+    std::vector<const float *> outputs;
+    append(outputs, matrix, m_.hidden, m_.hidden);
+    const Matrix<Float32> turning(outputs, m_.hidden);
+    Rows<Float32> given(m_.inputs, m_.hidden, 0);
+    for (int row = 0; row < m_.inputs; ++row) given.set(row, embedding_ + size_t(row) * width_);
+    for (int tile = 0; tile < turning.tiles; ++tile)
+      linear(turning, given, m_.inputs, tile,
+             [&](int row, int, Floats made) { store(out + size_t(row) * width_ + tile * LANES, made); });
     return out;
   }
   static void append(std::vector<const float *> &rows, const float *matrix, int count, int inputs) {

@@ -7,7 +7,7 @@
 
 namespace worldmodel {
 
-// Matrices are (out, in) float32; null where there is none. lanes: 2 if frames may be guided; players: whose frames are
+// Matrices are (out, in) float32; null where there is none. previous, action: matrices that turn embeddings. lanes: 2 if frames may be guided; players: whose frames are
 // made side by side, each with a ring of its own.
 struct Model {
   int32_t hidden, mlp, layers, heads, kv_heads, head_dim;

@@ -41,7 +41,10 @@ struct SamplingScratch {
   std::vector<double> masses = std::vector<double>(BUCKETS);
   std::vector<float> ranked;
   SamplingScratch() = default;
-  explicit SamplingScratch(int codes) : row(padded(codes)), later(padded(codes)) {}
+  explicit SamplingScratch(int codes) : row(padded(codes)), later(padded(codes)) {
+    kept.reserve(codes);  // no thread takes memory while it draws
+    ranked.reserve(codes);
+  }
 };
 
 // The least weight of those that are kept: of the heaviest, so many as together reach `mass`, or `most` of them.

@@ -4,22 +4,12 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
-#include <thread>
 #include <vector>
 
-namespace worldmodel {
+#include "waiting.h"
 
-inline void breathe() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
+namespace worldmodel {
 
 // How a thread waits: spinning, then letting others run, then in short sleeps (who is waited for has lost its core).
 class Patience {
@@ -29,9 +19,9 @@ class Patience {
     if (++waits_ < SPINS)
       breathe();
     else if (waits_ < SPINS + YIELDS)
-      std::this_thread::yield();
+      let_others_run();
     else
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
+      sleep_shortly();
   }
 
  private:
@@ -44,31 +34,23 @@ class Threads {
   static constexpr int MOST_ITEMS = 0xffff;
 
   // count: with the one that calls `run`.
-  explicit Threads(int count) : count_(count) {
-    for (int index = 1; index < count; ++index) workers_.emplace_back([this, index] { work(index); });
-  }
-  ~Threads() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (auto &worker : workers_) worker.join();
-  }
+  explicit Threads(int count) : count_(count), helpers_(count, [this](int thread) { work(thread); }) {}
+  ~Threads() { bell_.close(); }
   int count() const { return count_; }
 
   // job for each item of each phase (1 to MOST_ITEMS items each); returns when all are through.
   void run(const std::vector<int> &items, const Job &job) {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      items_ = &items;
-      job_ = &job;
-      start_ = uint32_t(ticket_.load(std::memory_order_relaxed) >> 32);
-      open(start_);
-      ++round_;
-    }
-    if (count_ > 1) wake_.notify_all();
+    items_ = &items;
+    job_ = &job;
+    start_ = uint32_t(ticket_.load(std::memory_order_relaxed) >> 32);
+    open(start_);
+    if (count_ > 1) bell_.ring();
     help(0);
+  }
+
+  // Helps in every run until this ends.
+  void work(int thread) {
+    for (uint32_t seen = 0; bell_.wait(seen);) help(thread);
   }
 
  private:
@@ -101,29 +83,14 @@ class Threads {
     }
   }
 
-  void work(int thread) {
-    for (uint64_t seen = 0;;) {
-      {
-        std::unique_lock<std::mutex> lock(mutex_);
-        wake_.wait(lock, [&] { return stopping_ || round_ != seen; });
-        if (stopping_) return;
-        seen = round_;
-      }
-      help(thread);
-    }
-  }
-
   const int count_;
   alignas(64) std::atomic<uint64_t> ticket_{0};
   alignas(64) std::atomic<int> done_{0};
-  alignas(64) std::mutex mutex_;
-  std::condition_variable wake_;
   const std::vector<int> *items_ = nullptr;
   const Job *job_ = nullptr;
   uint32_t start_ = 0;
-  uint64_t round_ = 0;
-  bool stopping_ = false;
-  std::vector<std::thread> workers_;
+  Bell bell_;
+  Helpers helpers_;  // last: they end before anything else does
 };
 
 }  // namespace worldmodel

@@ -126,14 +126,18 @@ inline float maximum(Floats x) {
   return lane[0];
 }
 
-// Whole numbers in -128..127 to bytes.
-inline void store_bytes(int8_t *to, Ints x) {
-  using BytePart = int8_t __attribute__((vector_size(WIDTH)));
-  EACH_PART {
-    const BytePart part = __builtin_convertvector(x.part[i], BytePart);
-    std::memcpy(to + i * WIDTH, &part, WIDTH);
+// Whole numbers that the smaller type holds.
+#define STORE_SMALL(TYPE)                                               \
+  inline void store_small(TYPE *to, Ints x) {                           \
+    using Part = TYPE __attribute__((vector_size(WIDTH * sizeof(TYPE)))); \
+    EACH_PART {                                                         \
+      const Part part = __builtin_convertvector(x.part[i], Part);       \
+      std::memcpy(to + i * WIDTH, &part, sizeof(part));                 \
+    }                                                                   \
   }
-}
+STORE_SMALL(int8_t)
+STORE_SMALL(int16_t)
+#undef STORE_SMALL
 
 constexpr float LOG2E = 1.44269504f;
 

@@ -6,45 +6,42 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from kernels.sampling import Sampler
+from kernels.native import SPAN
+from kernels.sampling import COLDEST, Sampler
+from worldmodel.engine.host.native_model import TABLES, layout_tables, model_numbers, weight_names
 from worldmodel.model.rotary import rotary_axes
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers import action
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, NO_ACTION
-from worldmodel.web.pass_graph import BEFORE, COLUMNS, OWN, TableRows
+from worldmodel.web.stored import SCALE
 
 
 def describe(model: VisualActionTransformer, sampler: Sampler) -> dict[str, Any]:
-    """JSON: layout, rotary positions, rows of the graph's table, how actions become tokens, and the usual sampler."""
+    """JSON: the native decoder's numbers and tables, the names of its weights, rotary positions, how actions become
+    tokens, and the usual sampler."""
     config, layout = model.config, model.layout
-    t = config.transformer
     positions, steps, frequencies = rotary_axes(config, layout)
+    held = dict(model.named_parameters())
     return {
         "size": [config.image_tokenizer.height, config.image_tokenizer.width],
         "rate": config.tick_rate,
-        "offsets": list(t.offsets),
-        "window": t.window,
-        "detail": model.detail,
-        "transformer": {"layers": t.layers, "heads": t.kv_heads, "channels": t.head_dim},
-        "layout": {
-            "image": layout.image,
-            "length": layout.length,
-            "places": layout.places.tolist(),
-            "sources": layout.sources.tolist(),
-            "tail": layout.tail.tolist(),
-            "rank": layout.rank.tolist(),
-            "ends": [part.stop for part in layout.group_slots],
-        },
+        "numbers": model_numbers(model),
+        "layout": {name: table.tolist() for name, table in layout_tables(model).items()},
+        "tables": {field: name for field, name in TABLES.items() if name in held},
+        "weights": weight_names(model),
+        "scales": {"behind": SCALE, "span": SPAN},
         "rotary": {
             "pairs": len(steps),
             "positions": positions.tolist(),
             "steps": steps.tolist(),
             "frequencies": frequencies.tolist(),
         },
-        "table": {"own": OWN, "before": BEFORE, "columns": COLUMNS, **asdict(TableRows.of(model))},
+        "codes": model.codes,
+        "first_action": len(model.embed_tokens.weight) - action.ACTION_VOCABULARY,
         "actions": _actions(model.codes, config.legacy_camera),
         "idle": config.action_tokenizer().encode(NO_ACTION).tolist(),
         "sampler": asdict(sampler),
+        "coldest": COLDEST,
     }
 
 

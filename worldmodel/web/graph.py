@@ -26,26 +26,15 @@ Array = NDArray[np.float32]
 KINDS = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int32): TensorProto.INT32}
 
 
-def quantise(weight: Array, axis: int) -> tuple[NDArray[np.int8], Array]:
-    """Symmetric, one scale for each index of `axis`: its largest magnitude becomes 127."""
-    others = tuple(other for other in range(weight.ndim) if other != axis)
-    largest = np.abs(weight).max(others, keepdims=True)
+def quantise(weight: Array) -> tuple[NDArray[np.int8], Array]:
+    """Symmetric, one scale for each index of axis 0: its largest magnitude becomes 127."""
+    largest = np.abs(weight).max(tuple(range(1, weight.ndim)), keepdims=True)
     scale = (np.where(largest > 0, largest, 1) / 127).astype(np.float32)
     return np.clip(np.rint(weight / scale), -127, 127).astype(np.int8), scale
 
 
-def rounded(weight: torch.Tensor, bits: Bits, axis: int | None = 0) -> torch.Tensor:
-    """What a graph computes with for a matrix (axis: see `quantise`) or a table (axis None: 16 bits for 8)."""
-    array = weight.detach().float().cpu().numpy()
-    if bits == 32:
-        return torch.from_numpy(array)
-    if bits == 16 or axis is None:
-        return torch.from_numpy(_halves(array).astype(np.float32))
-    values, scale = quantise(array, axis)
-    return torch.from_numpy(values * scale)
-
-
-def _halves(array: Array) -> NDArray[np.float16]:
+def halves(array: Array) -> NDArray[np.float16]:
+    """WorldModelError for what 16 bits do not hold."""
     largest = float(np.abs(array).max(initial=0))
     if largest > np.finfo(np.float16).max:
         raise WorldModelError(f"a weight of {largest:g} does not fit 16 bits: this checkpoint cannot be exported")
@@ -64,14 +53,9 @@ class Graph:
         self._count = 0
 
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        (name,) = self.ops(kind, 1, *inputs, **attributes)
+        name = self._new(kind)
+        self._nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
         return name
-
-    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """The same with several results."""
-        names = [self._new(kind) for _ in range(outputs)]
-        self._nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
-        return names
 
     def input(self, name: str, kind: type, *shape: int | str) -> str:
         """shape: sizes, or names of sizes that differ from run to run."""
@@ -102,20 +86,14 @@ class Graph:
         array = weight if isinstance(weight, np.ndarray) else weight.detach().float().cpu().numpy()
         if self.bits == 32:
             return self.constant(array)
-        return self.op("Cast", self.constant(_halves(array), np.float16), to=TensorProto.FLOAT)
+        return self.op("Cast", self.constant(halves(array), np.float16), to=TensorProto.FLOAT)
 
-    def matrix(self, weight: torch.Tensor, transposed: bool = False) -> str:
-        """A weight whose axis 0 is the output's. transposed: (in, out) in the graph, of (out, in)."""
+    def matrix(self, weight: torch.Tensor) -> str:
+        """A weight whose axis 0 is the output's."""
         if self.bits != 8:
-            return self.table(weight.T if transposed else weight)
-        values, scale = quantise(weight.detach().float().cpu().numpy(), 0)
-        axis = 1 if transposed else 0
-        stored = self.constant(np.ascontiguousarray(values.T) if transposed else values, np.int8)
-        return self.op("DequantizeLinear", stored, self.constant(scale.ravel()), axis=axis)
-
-    def linear(self, x: str, weight: torch.Tensor) -> str:
-        """x (rows, in), weight (out, in) -> (rows, out)."""
-        return self.op("MatMul", x, self.matrix(weight, transposed=True))
+            return self.table(weight)
+        values, scale = quantise(weight.detach().float().cpu().numpy())
+        return self.op("DequantizeLinear", self.constant(values, np.int8), self.constant(scale.ravel()), axis=0)
 
     def swish(self, x: str) -> str:
         return self.op("Mul", x, self.op("Sigmoid", x))

@@ -3,7 +3,9 @@
 
 import { encodeAction } from "./actions.js";
 import { FrameDecoder } from "./frame_decoder.js";
-import { fetchBytes, loadRuntime, loadSession } from "./runtime.js";
+import { NativeDecoder } from "./native.js";
+import { fetchBytes } from "./runtime.js";
+import { Safetensors } from "./safetensors.js";
 
 /** What a folder holds: its world.json. */
 export async function readDescription(baseUrl) {
@@ -11,14 +13,27 @@ export async function readDescription(baseUrl) {
 }
 
 /** described: of readDescription; threads: for the model; onProgress: called with (name of a file, bytes so far). */
-export async function loadWorld(baseUrl, described, { threads, onProgress = () => {} } = {}) {
-  const { files, model } = described;
-  const load = (name) => fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
-  const ort = await loadRuntime(baseUrl, threads);
-  const chain = files["chain.bin"] ? { values: floats(await load("chain.bin")), detail: model.detail } : null;
-  const scenes = readScenes(await load("scenes.bin"), described.scenes, model);
-  const session = await loadSession(baseUrl, await load("transformer.onnx"));
-  return new World(model, scenes, new FrameDecoder(ort, session, model, chain));
+export async function loadWorld(baseUrl, described, { threads = 1, onProgress = () => {} } = {}) {
+  const { files } = described, bytes = {};
+  for (const name of ["scenes.bin", "transformer.safetensors", "frame_decoder.wasm"]) {
+    bytes[name] = await fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
+  }
+  return buildWorld(described, bytes, threads);
+}
+
+/** bytes: of the folder's files, by name. */
+export async function buildWorld({ model, scenes }, bytes, threads = 1) {
+  const stored = new Safetensors(bytes["transformer.safetensors"]), arrays = {};
+  for (const [name, table] of Object.entries(model.layout)) arrays[name] = Int32Array.from(table);
+  for (const [name, from] of Object.entries(model.tables)) arrays[name] = stored.floats(from, model.scales);
+  const native = await NativeDecoder.load(bytes["frame_decoder.wasm"], {
+    numbers: model.numbers,
+    arrays,
+    weights: model.weights.map((name) => stored.floats(name, model.scales)),
+    actions: model.idle.length,
+    threads,
+  });
+  return new World(model, readScenes(bytes["scenes.bin"], scenes, model), new FrameDecoder(native, model));
 }
 
 export class World {
@@ -28,9 +43,9 @@ export class World {
   }
 
   /** Opens a start scene and returns its last frame's tokens. seed: a BigInt below 2^64; onProgress: gets the share. */
-  async open(start = 0, seed = 0n, onProgress = () => {}) {
+  open(start = 0, seed = 0n, onProgress = () => {}) {
     const scene = this.scenes[start % this.scenes.length];
-    await this.frames.open(scene.frames, scene.actions, onProgress);
+    this.frames.open(scene.frames, scene.actions, onProgress);
     this.seed = seed;
     this.frame = 0;
     return scene.frames.at(-1);
@@ -43,16 +58,12 @@ export class World {
   }
 }
 
-function readScenes(bytes, { count, frames }, { layout, idle }) {
-  const values = new Int32Array(bytes.buffer);
+function readScenes(bytes, { count, frames }, { numbers, idle }) {
+  const values = new Int32Array(bytes.slice().buffer);
   let at = 0;
   const take = (rows, size) => Array.from({ length: rows }, () => Array.from(values.subarray(at, (at += size))));
   return Array.from({ length: count }, () => ({
-    frames: take(frames, layout.image),
+    frames: take(frames, numbers.image),
     actions: take(frames - 1, idle.length),
   }));
-}
-
-function floats(bytes) {
-  return new Float32Array(bytes.buffer);
 }

@@ -21,9 +21,10 @@ from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
 from worldmodel.engine.guidance import Guidance
+from worldmodel.engine.host.native_model import TABLES, layout_tables, model_numbers, weight_names
 from worldmodel.engine.lanes import LaneDecoder, LaneStep
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.transformer import Layer, VisualActionTransformer, rotary_table
+from worldmodel.model.transformer import VisualActionTransformer, rotary_table
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
 from worldmodel.types import Tokens
 
@@ -143,53 +144,12 @@ class NativeLanes:
         self, model: VisualActionTransformer, int8: bool
     ) -> tuple[Model, dict[str, Array | NDArray[np.int32] | None], list[Array]]:
         """The model as CompiledDecoder takes it."""
-        t, layout = self.config.transformer, self.layout
-        embedding = _array(model.embed_tokens.weight)
-        tables = {
-            "embedding": embedding,
-            "start": _array(model.start),
-            "place": None if model.place is None else _array(model.place),
-            "no_previous": None if model.no_previous is None else _array(model.no_previous),
-            "previous": None if model.previous_proj is None else embedding @ _array(model.previous_proj.weight).T,
-            "action": None if model.action_proj is None else embedding @ _array(model.action_proj.weight).T,
-            "chain": None if model.chain is None else _array(model.chain),
-            "sources": _rows(layout.sources),
-            "places": _rows(layout.places),
-            "tail_places": _rows(layout.tail),
-            "ends": _rows([part.stop for part in layout.group_slots]),
-            "offset": _rows(t.offsets),
-        }
-        described = Model(
-            hidden=t.hidden,
-            mlp=t.mlp,
-            layers=t.layers,
-            heads=t.heads,
-            kv_heads=t.kv_heads,
-            head_dim=t.head_dim,
-            image=layout.image,
-            length=layout.length,
-            tail=len(layout.tail),
-            window=t.window,
-            passes=len(layout.group_slots),
-            offsets=len(t.offsets),
-            main=model.main,
-            detail=model.detail,
-            inputs=len(embedding),
-            lanes=1 + self.guided,
-            players=self.count,
-            threads=self.threads,
-            int8=int8,
-            epsilon=t.norm_eps,
+        numbers = Model(
+            **model_numbers(model), lanes=1 + self.guided, players=self.count, threads=self.threads, int8=int8
         )
-        weights = []
-        for layer in model.layers:
-            assert isinstance(layer, Layer)
-            attention = (layer.q_proj, layer.k_proj, layer.v_proj, layer.o_proj)
-            middle = (layer.gate_proj, layer.up_proj, layer.down_proj)
-            weights += [layer.input_layernorm.weight, *(part.weight for part in attention)]
-            weights += [layer.post_attention_layernorm.weight, *(part.weight for part in middle)]
-        weights += [model.norm.weight, model.lm_head.weight]
-        return described, tables, [_array(weight) for weight in weights]
+        parameters = dict(model.named_parameters())
+        arrays = {field: _array(parameters[name]) if name in parameters else None for field, name in TABLES.items()}
+        return numbers, {**arrays, **layout_tables(model)}, [_array(parameters[name]) for name in weight_names(model)]
 
     def frames(self, lane: int) -> list[Tokens]:
         """As Lanes.frames."""
