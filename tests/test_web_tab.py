@@ -61,13 +61,12 @@ def test_the_tab_makes_the_tokens_of_python(checkpoint, folder):
         driver.get(f"{address}LICENCES.txt")
         made = run(
             driver,
-            """const [actions, strengths] = given, base = new URL("/", location.href);
-            const { loadWorld, readDescription } = await import("/world.js"), made = [];
-            const world = await loadWorld(base, await readDescription(base), { threads: 2 });
-            await world.open(0, 7n);
+            """const [actions, strengths] = given, made = [];
+            const { Game } = await import("/game.js");
+            const game = await Game.load(new URL("/", location.href));
+            await game.open(0, 7n);
             for (const [step, action] of actions.entries()) {
-              Object.assign(world.sampler, { temperature: 0, guidance: strengths[step] });
-              made.push(Array.from(await world.step(action)));
+              made.push(Array.from(await game.step(action, { temperature: 0, guidance: strengths[step] })));
             }
             return [crossOriginIsolated, made];""",
             taken.tolist(),

@@ -8,12 +8,12 @@ export class Game {
   static async load(baseUrl, onProgress = () => {}) {
     const described = await readDescription(baseUrl);
     const game = new Game(described, onProgress);
-    // With two cores, one each; more go to the world, whose frames cost more.
+    // The world helps itself to all cores: its threads wait for none that is busy with a picture.
     game.world = game.#worker();
     const all = availableThreads(), pictures = all > 3 ? 2 : 1;
     const given = { baseUrl: `${baseUrl}`, described };
     await Promise.all([
-      game.world("loadWorld", { ...given, threads: Math.max(1, all - pictures) }),
+      game.world("loadWorld", { ...given, threads: all }),
       game.pictures("loadPictures", { ...given, threads: pictures }),
     ]);
     return game;

@@ -12,7 +12,7 @@ export async function readDescription(baseUrl) {
   return JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("world.json", baseUrl))));
 }
 
-/** described: of readDescription; threads: for the model; onProgress: called with (name of a file, bytes so far). */
+/** described: of readDescription; threads: for the model (more than one only in a worker); onProgress: called with (name of a file, bytes so far). */
 export async function loadWorld(baseUrl, described, { threads = 1, onProgress = () => {} } = {}) {
   const { files } = described, bytes = {};
   for (const name of ["scenes.bin", "transformer.safetensors", "frame_decoder.wasm"]) {
