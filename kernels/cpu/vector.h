@@ -4,6 +4,9 @@
 
 #include <cstdint>
 #include <cstring>
+#if defined(__wasm_simd128__)
+#include <wasm_simd128.h>
+#endif
 
 namespace worldmodel {
 
@@ -136,7 +139,12 @@ inline float maximum(Floats x) {
     }                                                                   \
   }
 STORE_SMALL(int8_t)
-STORE_SMALL(int16_t)
+#if defined(__wasm_simd128__)
+inline void store_small(int16_t *to, Ints x) {
+  for (int i = 0; i < PARTS; i += 2)
+    wasm_v128_store(to + i * WIDTH, wasm_i16x8_narrow_i32x4((v128_t)x.part[i], (v128_t)x.part[i + 1]));
+}
+#endif
 #undef STORE_SMALL
 
 constexpr float LOG2E = 1.44269504f;

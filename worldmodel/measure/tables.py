@@ -161,7 +161,8 @@ def web(bench: Measured) -> str:
             f"{late['p50']:.0f} / {late['p95']:.0f} ms" if late else "-",
         ]
 
-    machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores, Chromium without a window"
+    machines = dict.fromkeys(f"{one['cpu']}, {one['cores']} cores" for one in bench["provenance"].values())
+    machine = f"{'; '.join(machines)}, Chromium without a window"
     tab, game = bench["tab"], bench["long game"]
     first = table(
         [f"nano ({machine})", "bytes a frame", "frames a second", "latency, p50 / p95"],
