@@ -69,6 +69,17 @@ class Frame(ctypes.Structure):
     )
 
 
+class PictureModel(ctypes.Structure):
+    """As in cpu/model.h."""
+
+    _fields_ = (
+        *((name, _INT) for name in ("height", "width", "latent", "deep", "wide", "lower", "upper")),
+        *((name, _INT) for name in ("groups", "threads", "int8")),
+        ("epsilon", _FLOAT),
+        ("weights", _pointer(_pointer(_FLOAT))),
+    )
+
+
 def pointer(array: NDArray[np.float32] | NDArray[np.int32] | None) -> Any:
     """The address of an array that the caller keeps alive; None for none."""
     if array is None:
@@ -88,8 +99,24 @@ def load(library: Path) -> ctypes.CDLL:
     loaded.worldmodel_decoder.argtypes, loaded.worldmodel_decoder.restype = [_pointer(Model)], ctypes.c_void_p
     loaded.worldmodel_decode.argtypes = [ctypes.c_void_p, _pointer(Frame), _INT]
     loaded.worldmodel_decode.restype = None
+    loaded.worldmodel_pictures.argtypes, loaded.worldmodel_pictures.restype = [_pointer(PictureModel)], ctypes.c_void_p
+    loaded.worldmodel_picture.argtypes = [ctypes.c_void_p, _pointer(_FLOAT), _pointer(ctypes.c_uint8)]
+    loaded.worldmodel_picture.restype = None
     loaded.worldmodel_close.argtypes, loaded.worldmodel_close.restype = [ctypes.c_void_p], None
     return loaded
+
+
+def _addresses(weights: Sequence[NDArray[np.float32]]) -> Any:
+    return (_pointer(_FLOAT) * len(weights))(*(pointer(matrix) for matrix in weights))
+
+
+def _kept(owner: object, library: ctypes.CDLL, handle: int | None) -> ctypes.c_void_p:
+    """A handle that is closed with its owner."""
+    if not handle:
+        raise MemoryError("there is no memory, or no thread, for the native decoder")
+    kept = ctypes.c_void_p(handle)
+    weakref.finalize(owner, library.worldmodel_close, kept)
+    return kept
 
 
 class CompiledDecoder:
@@ -109,15 +136,33 @@ class CompiledDecoder:
         self._library = library
         for name, table in tables.items():
             setattr(model, name, pointer(table))
-        addresses = (_pointer(_FLOAT) * len(weights))(*(pointer(matrix) for matrix in weights))
-        model.weights = addresses
-        handle = self._library.worldmodel_decoder(ctypes.byref(model))
-        if not handle:
-            raise MemoryError("there is no memory, or no thread, for the native decoder")
-        self._handle = ctypes.c_void_p(handle)
-        weakref.finalize(self, self._library.worldmodel_close, self._handle)
+        model.weights = _addresses(weights)
+        self._handle = _kept(self, library, library.worldmodel_decoder(ctypes.byref(model)))
 
     def decode(self, frames: Sequence[Frame]) -> None:
         """Frames of different players, without the interpreter's lock."""
         assert len({frame.player for frame in frames}) == len(frames), "one frame a player"
         self._library.worldmodel_decode(self._handle, (Frame * len(frames))(*frames), len(frames))
+
+
+class CompiledPictures:
+    """An image decoder of a loaded library. Not for two threads at once.
+
+    model: its numbers; weights: float32 arrays in the order of cpu/model.h. All are copied. MemoryError if there is no
+    room.
+    """
+
+    def __init__(self, library: ctypes.CDLL, model: PictureModel, weights: Sequence[NDArray[np.float32]]) -> None:
+        self._library, self._size = library, (16 * model.height, 16 * model.width)
+        self._latents = (model.height * model.width, model.latent)
+        model.weights = _addresses(weights)
+        self._handle = _kept(self, library, library.worldmodel_pictures(ctypes.byref(model)))
+
+    def decode(self, latents: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """(places, channels) -> (H, W, 3), without the interpreter's lock."""
+        assert latents.shape == self._latents, "a frame's latents"
+        rgba = np.empty((*self._size, 4), np.uint8)
+        self._library.worldmodel_picture(
+            self._handle, pointer(latents), rgba.ctypes.data_as(_pointer(ctypes.c_uint8))
+        )
+        return rgba[..., :3]

@@ -38,6 +38,15 @@ def tiny_config(
     return WorldModelConfig(TINY_TOKENIZER, TransformerConfig(**{**sizes, **transformer}), order)  # type: ignore[arg-type]
 
 
+def tiny_tokenizer(**changes: object) -> ImageTokenizer:
+    """One whose image decoder makes pictures of every code: a new one's residual blocks do nothing."""
+    torch.manual_seed(0)
+    tokenizer = ImageTokenizer(replace(TINY_TOKENIZER, **changes)).eval().requires_grad_(False)  # type: ignore[arg-type]
+    for parameter in tokenizer.decoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return tokenizer
+
+
 def with_detail(config: WorldModelConfig) -> WorldModelConfig:
     """The same with a second code of 6 values a token."""
     return replace(config, image_tokenizer=replace(config.image_tokenizer, detail_levels=(3, 2)))

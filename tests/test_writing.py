@@ -3,16 +3,18 @@
 from contextlib import contextmanager
 
 import numpy as np
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip
 
 from client.cli import main
-from client.web.vendor import runtime_folder
 from worldmodel.checkpoint import write_checkpoint
 from worldmodel.data.frames import build_frame_store, open_frame_store
 from worldmodel.data.tokens import save_array
 from worldmodel.failure import report_failure
+from worldmodel.locking import building
 from worldmodel.model.loading import save_starts
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.torch_files import STATE_FILE, load_state, save_state
@@ -84,12 +86,11 @@ def test_a_store_of_frames_that_has_no_room_ends_no_process(tmp_path):
         reconstruct(stored, ImageTokenizer(TINY_TOKENIZER), tmp_path / "shown.npy", torch.device("cpu"), False)
 
 
-def test_a_cache_that_cannot_be_made_is_said(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("mine")
-    for place in (tmp_path / "file", "/proc/nowhere"):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(place))
-        with pytest.raises(WorldModelError, match=rf"{place}/worldmodel/\S+ cannot be made"):
-            runtime_folder()
+    for place in (tmp_path / "file" / "store", Path("/proc/nowhere/store")):
+        with pytest.raises(WorldModelError, match=f"{place} cannot be made"), building(place):
+            pass
 
 
 def test_an_error_of_what_is_written_is_its_own(tmp_path):

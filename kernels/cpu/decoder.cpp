@@ -3,29 +3,45 @@
 
 #include <exception>
 
+#include "pictures.h"
+
 using namespace worldmodel;
 
-static void *made(const Model &model) {
-  if (model.int8) return static_cast<AnyDecoder *>(new Decoder<Int8>(model));
-  return static_cast<AnyDecoder *>(new Decoder<Float32>(model));
-}
+namespace {
 
-// -> a decoder, or null where there is no memory or no thread for it.
-extern "C" void *worldmodel_decoder(const Model *model) {
+// -> as a Helped, or null where there is no memory or no thread for it.
+template <template <class> class Kind, class Given>
+void *made(const Given &model) {
+  const auto make = [&]() -> Helped * {
+    if (model.int8) return new Kind<Int8>(model);
+    return new Kind<Float32>(model);
+  };
 #if defined(__cpp_exceptions)
   try {
-    return made(*model);
+    return make();
   } catch (const std::exception &) {
     return nullptr;
   }
 #else
-  return made(*model);
+  return make();
 #endif
 }
 
+}  // namespace
+
+extern "C" void *worldmodel_decoder(const Model *model) { return made<Decoder>(*model); }
+
 // frames: `count`, of different players.
 extern "C" void worldmodel_decode(void *decoder, const Frame *frames, int32_t count) {
-  static_cast<AnyDecoder *>(decoder)->decode(frames, count);
+  static_cast<AnyDecoder *>(static_cast<Helped *>(decoder))->decode(frames, count);
 }
 
-extern "C" void worldmodel_close(void *decoder) { delete static_cast<AnyDecoder *>(decoder); }
+extern "C" void *worldmodel_pictures(const PictureModel *model) { return made<Pictures>(*model); }
+
+// latents: (places, channels); rgba: (height, width, 4), of the picture.
+extern "C" void worldmodel_picture(void *pictures, const float *latents, uint8_t *rgba) {
+  static_cast<AnyPictures *>(static_cast<Helped *>(pictures))->decode(latents, rgba);
+}
+
+// Of either of the two.
+extern "C" void worldmodel_close(void *made) { delete static_cast<Helped *>(made); }

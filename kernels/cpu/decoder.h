@@ -17,13 +17,10 @@ namespace worldmodel {
 // Players whose frames go through the passes together.
 constexpr int AT_ONCE = 16;
 
-class AnyDecoder {
+class AnyDecoder : public Helped {
  public:
-  virtual ~AnyDecoder() = default;
   // Frames of different players.
   virtual void decode(const Frame *frames, int count) = 0;
-  // What a thread that is not ours does: it helps in every decode, and never returns while this lives.
-  virtual void help(int thread) = 0;
 };
 
 template <class A>

@@ -42,14 +42,11 @@ struct Matrix {
   }
 };
 
-// The outputs of a tile for rows first..first + R - 1.
+// Adds the outputs of a tile for rows first..first + R - 1.
 template <class A, int R>
-inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
+inline void add_product(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
   const typename A::Given *given[R];
-  for (int r = 0; r < R; ++r) {
-    given[r] = rows.row(first + r);
-    out[r] = splat(0.0f);
-  }
+  for (int r = 0; r < R; ++r) given[r] = rows.row(first + r);
   const typename A::Stored *stored = matrix.data + size_t(tile) * matrix.steps * A::GROUP * LANES;
   for (int span = 0, step = 0; span < matrix.spans; ++span) {
     typename A::Sum sums[R];
@@ -65,6 +62,13 @@ inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int
       out[r] = out[r] + part;
     }
   }
+}
+
+// The same, and nothing else.
+template <class A, int R>
+inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
+  for (int r = 0; r < R; ++r) out[r] = splat(0.0f);
+  add_product<A, R>(matrix, tile, rows, first, out);
 }
 
 // use(row, tile, outputs) for each of `count` rows.

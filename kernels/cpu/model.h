@@ -19,6 +19,15 @@ struct Model {
   const float *const *weights;  // of each layer: norm, q, k, v, o, norm, gate, up, down; then the last norm, the head
 };
 
+// An image decoder. height, width: of the tokens' grid; lower, upper: residual blocks of `deep` and of `wide` channels.
+struct PictureModel {
+  int32_t height, width, latent, deep, wide, lower, upper, groups, threads, int8;
+  float epsilon;
+  // from_latent, position; blocks (norm, conv1, conv2 each); up; blocks; norm, to_pixels, bias. A convolution is weights
+  // (taps, outputs, inputs) and a bias, a norm is weights and a bias, position is (places, channels).
+  const float *const *weights;
+};
+
 // One frame to be made.
 struct Frame {
   int64_t block;            // its number since the context was opened

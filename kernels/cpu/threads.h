@@ -28,6 +28,14 @@ class Patience {
   int waits_ = 0;
 };
 
+// What threads work on that are not ours: a page's workers.
+class Helped {
+ public:
+  virtual ~Helped() = default;
+  // Helps whenever there is work, and never returns while this lives.
+  virtual void help(int thread) = 0;
+};
+
 class Threads {
  public:
   using Job = std::function<void(int phase, int item, int thread)>;

@@ -2,7 +2,7 @@
 #include "decoder.cpp"
 
 // A page writes a model word by word, in the order of its fields.
-static_assert(sizeof(Model) == 33 * 4, "client/web/page/native.js says which word is what");
+static_assert(sizeof(Model) == 33 * 4 && sizeof(PictureModel) == 12 * 4, "client/web/page/native.js knows the words");
 
 // angles: (2, length, head_dim / 2), the cosines and the sines of this block; outro_angles: of the block before.
 extern "C" void worldmodel_frame(void *decoder, int64_t block, const int32_t *previous, const int32_t *actions,
@@ -18,5 +18,5 @@ extern "C" void worldmodel_frame(void *decoder, int64_t block, const int32_t *pr
   worldmodel_decode(decoder, &frame, 1);
 }
 
-// A worker's whole life: see AnyDecoder::help.
-extern "C" void worldmodel_help(void *decoder, int32_t thread) { static_cast<AnyDecoder *>(decoder)->help(thread); }
+// A worker's whole life.
+extern "C" void worldmodel_help(void *made, int32_t thread) { static_cast<Helped *>(made)->help(thread); }

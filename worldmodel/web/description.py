@@ -8,12 +8,35 @@ from typing import Any
 
 from kernels.native import SPAN
 from kernels.sampling import COLDEST, Sampler
-from worldmodel.engine.host.native_model import TABLES, layout_tables, model_numbers, weight_names
+from worldmodel.engine.host.native_model import (
+    TABLES,
+    layout_tables,
+    model_numbers,
+    picture_numbers,
+    picture_weights,
+    weight_names,
+)
 from worldmodel.model.rotary import rotary_axes
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers import action
+from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, NO_ACTION
 from worldmodel.web.stored import SCALE
+
+SCALES = {"behind": SCALE, "span": SPAN}
+
+
+def describe_pictures(tokenizer: ImageTokenizer) -> dict[str, Any]:
+    """JSON: the native image decoder's numbers, the names of its weights, and how tokens become latents: the levels of
+    FSQ, or none where the file has a codebook. WorldModelError for another kind of decoder."""
+    fsq = isinstance(tokenizer.quantizer, FiniteScalarQuantizer)
+    return {
+        "numbers": picture_numbers(tokenizer),
+        "weights": list(picture_weights(tokenizer)),
+        "levels": list(tokenizer.quantizer.levels) if fsq else None,
+        "scales": SCALES,
+    }
 
 
 def describe(model: VisualActionTransformer, sampler: Sampler) -> dict[str, Any]:
@@ -29,7 +52,7 @@ def describe(model: VisualActionTransformer, sampler: Sampler) -> dict[str, Any]
         "layout": {name: table.tolist() for name, table in layout_tables(model).items()},
         "tables": {field: name for field, name in TABLES.items() if name in held},
         "weights": weight_names(model),
-        "scales": {"behind": SCALE, "span": SPAN},
+        "scales": SCALES,
         "rotary": {
             "pairs": len(steps),
             "positions": positions.tolist(),

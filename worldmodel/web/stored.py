@@ -1,9 +1,11 @@
-"""A transformer's weights as a page fetches them: a safetensors file with matrices in 8 or 16 bits, tables in 16, the rest
-in 32. What they are worth as float32 is exactly what the page computes with."""
+"""Weights as a page fetches them: a safetensors file with matrices in 8 or 16 bits, tables in 16, the rest in 32. What
+they are worth as float32 is exactly what the page's compiled code is given."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,12 +13,19 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from kernels.native import SPAN
+from worldmodel.engine.host.native_model import picture_weights
 from worldmodel.model.transformer import VisualActionTransformer
-from worldmodel.web.graph import Array, Bits, halves
+from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.types import WorldModelError
 
 SCALE = ".scale"  # behind a matrix's name: (out, spans) float32, one for each SPAN inputs
-TABLES = ("embed_tokens.weight", "start", "no_previous", "place")
+TABLES = ("embed_tokens.weight", "start", "no_previous", "place", "position", "bias")
+CODEBOOK = "codebook"  # (codes, channels) float32
 FLOATS = ("chain",)  # what is no matrix that rows are multiplied with
+
+Array = NDArray[np.float32]
+Bits = Literal[8, 16]
+Stored = dict[str, torch.Tensor]
 
 
 def quantise_spans(matrix: Array) -> tuple[NDArray[np.int8], Array]:
@@ -34,37 +43,57 @@ def quantise_spans(matrix: Array) -> tuple[NDArray[np.int8], Array]:
     return np.clip(values, -127, 127).astype(np.int8).reshape(outputs, -1)[:, :inputs], scale
 
 
-def stored_weights(model: VisualActionTransformer, bits: Bits) -> dict[str, torch.Tensor]:
-    """By name; bits: of the matrices."""
-    made: dict[str, torch.Tensor] = {}
-    for name, parameter in model.named_parameters():
-        array = parameter.detach().float().cpu().numpy()
-        if name in TABLES or (_is_matrix(name, parameter) and bits == 16):
-            made[name] = torch.from_numpy(halves(array))
-        elif _is_matrix(name, parameter) and bits == 8:
+def stored(weights: Mapping[str, torch.Tensor], bits: Bits) -> Stored:
+    """By name; bits: of the matrices. WorldModelError for what 16 bits do not hold."""
+    made: Stored = {}
+    for name, weight in weights.items():
+        array = weight.detach().float().cpu().numpy()
+        is_matrix = weight.ndim == 2 and name not in TABLES + FLOATS
+        if is_matrix and bits == 8:
             values, scale = quantise_spans(array)
             made[name], made[name + SCALE] = torch.from_numpy(np.ascontiguousarray(values)), torch.from_numpy(scale)
+        elif is_matrix or name in TABLES:
+            made[name] = torch.from_numpy(_halves(array))
         else:
             made[name] = torch.from_numpy(np.ascontiguousarray(array))
     return made
 
 
-def weights_file(model: VisualActionTransformer, bits: Bits) -> bytes:
-    """A safetensors file of stored_weights."""
-    return save({name: tensor.contiguous() for name, tensor in stored_weights(model, bits).items()})
+def values(kept: Stored) -> Stored:
+    """What stored weights are worth, as float32."""
+    made: Stored = {}
+    for name, weight in kept.items():
+        if name.endswith(SCALE):
+            continue
+        made[name] = weight.float()
+        if name + SCALE in kept:
+            made[name] *= kept[name + SCALE].repeat_interleave(SPAN, 1)[:, : weight.shape[1]]
+    return made
+
+
+def transformer_file(model: VisualActionTransformer, bits: Bits) -> bytes:
+    return save(stored(dict(model.named_parameters()), bits))
+
+
+def pictures_file(tokenizer: ImageTokenizer, bits: Bits) -> bytes:
+    """Its image decoder, and the codebook of a tokenizer that has one. WorldModelError for another kind of decoder."""
+    kept = stored(picture_weights(tokenizer), bits)
+    if tokenizer.config.quantizer != "fsq":
+        kept[CODEBOOK] = tokenizer.quantizer.decode(torch.arange(tokenizer.config.codebook_size)).float().contiguous()
+    return save(kept)
 
 
 def with_stored_values(model: VisualActionTransformer, bits: Bits) -> VisualActionTransformer:
     """A copy whose weights are what a page computes with: the native engine then plays the page's game."""
-    stored, copy = stored_weights(model, bits), deepcopy(model)
+    worth, copy = values(stored(dict(model.named_parameters()), bits)), deepcopy(model)
     with torch.no_grad():
         for name, parameter in copy.named_parameters():
-            value = stored[name].float()
-            if name + SCALE in stored:
-                value = value * stored[name + SCALE].repeat_interleave(SPAN, 1)[:, : value.shape[1]]
-            parameter.copy_(value)
+            parameter.copy_(worth[name])
     return copy
 
 
-def _is_matrix(name: str, parameter: torch.Tensor) -> bool:
-    return parameter.ndim == 2 and name not in TABLES + FLOATS
+def _halves(array: Array) -> NDArray[np.float16]:
+    largest = float(np.abs(array).max(initial=0))
+    if largest > np.finfo(np.float16).max:
+        raise WorldModelError(f"a weight of {largest:g} does not fit 16 bits: this checkpoint cannot be exported")
+    return array.astype(np.float16)

@@ -1,6 +1,6 @@
 // A game behind two workers: the page stays free while frames are made.
 
-import { availableThreads } from "./runtime.js";
+import { availableThreads } from "./native.js";
 import { readDescription } from "./world.js";
 
 export class Game {

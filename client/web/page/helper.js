@@ -1,10 +1,10 @@
-// A thread of the frame decoder (native.js): it helps in every frame until its page is closed.
+// A thread of compiled code (native.js): it helps whenever there is work, until its page is closed.
 
 import { instantiate } from "./native.js";
 
-onmessage = async ({ data: { module, memory, decoder, thread, stack } }) => {
+onmessage = async ({ data: { module, memory, handle, thread, stack } }) => {
   const exports = await instantiate(module, memory);
   exports.__stack_pointer.value = stack;
   postMessage("ready");
-  exports.worldmodel_help(decoder, thread);
+  exports.worldmodel_help(handle, thread);
 };

@@ -1,7 +1,7 @@
-// One of the two workers of a game (game.js): "world" makes tokens, "pictures" makes pictures of them. Each has its own
-// runtime, so that a frame's picture is made while the next frame is.
+// One of the two workers of a game (game.js): "world" makes tokens, "pictures" makes pictures of them, so that a frame's
+// picture is made while the next frame is.
 
-import { loadDecoder } from "./decoder.js";
+import { loadPictures } from "./pictures.js";
 import { loadWorld } from "./world.js";
 
 const calls = {
@@ -9,9 +9,7 @@ const calls = {
     world = await loadWorld(baseUrl, described, { threads, onProgress });
   },
   async loadPictures({ baseUrl, described, threads }) {
-    const name = "decoder.onnx";
-    const version = described.files[name][1];
-    decoder = await loadDecoder(baseUrl, { threads, version, onProgress: (count) => onProgress(name, count) });
+    pictures = await loadPictures(baseUrl, described, { threads, onProgress });
   },
   open: ({ start, seed }) => world.open(start, seed, (share) => postMessage({ opened: share })),
   async step({ action, sampler }) {
@@ -19,10 +17,13 @@ const calls = {
     const tokens = await world.step(action);
     return { tokens, filled: world.frames.filled };
   },
-  picture: ({ tokens }) => decoder.decode(tokens),
+  picture({ tokens }) {
+    const { rgba, width, height } = pictures.decode(tokens);
+    return new ImageData(rgba, width, height);
+  },
 };
 
-let world = null, decoder = null;
+let world = null, pictures = null;
 
 function onProgress(name, count) {
   postMessage({ loaded: [name, count] });

@@ -1,11 +1,13 @@
-// A world that plays wholly in this tab: actions in, tokens out (decoder.js makes pictures of them). The same scene, seed
+// A world that plays wholly in this tab: actions in, tokens out (pictures.js makes pictures of them). The same scene, seed
 // and actions give the same tokens.
 
 import { encodeAction } from "./actions.js";
+import { fetchBytes } from "./files.js";
 import { FrameDecoder } from "./frame_decoder.js";
 import { NativeDecoder } from "./native.js";
-import { fetchBytes } from "./runtime.js";
 import { Safetensors } from "./safetensors.js";
+
+const FILES = ["scenes.bin", "transformer.safetensors", "native.wasm"];
 
 /** What a folder holds: its world.json. */
 export async function readDescription(baseUrl) {
@@ -15,7 +17,7 @@ export async function readDescription(baseUrl) {
 /** described: of readDescription; threads: for the model (more than one only in a worker); onProgress: called with (name of a file, bytes so far). */
 export async function loadWorld(baseUrl, described, { threads = 1, onProgress = () => {} } = {}) {
   const { files } = described, bytes = {};
-  for (const name of ["scenes.bin", "transformer.safetensors", "frame_decoder.wasm"]) {
+  for (const name of FILES) {
     bytes[name] = await fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
   }
   return buildWorld(described, bytes, threads);
@@ -26,7 +28,7 @@ export async function buildWorld({ model, scenes }, bytes, threads = 1) {
   const stored = new Safetensors(bytes["transformer.safetensors"]), arrays = {};
   for (const [name, table] of Object.entries(model.layout)) arrays[name] = Int32Array.from(table);
   for (const [name, from] of Object.entries(model.tables)) arrays[name] = stored.floats(from, model.scales);
-  const native = await NativeDecoder.load(bytes["frame_decoder.wasm"], {
+  const native = await NativeDecoder.load(bytes["native.wasm"], {
     numbers: model.numbers,
     arrays,
     weights: model.weights.map((name) => stored.floats(name, model.scales)),
