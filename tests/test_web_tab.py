@@ -66,7 +66,8 @@ def test_the_tab_makes_the_tokens_of_python(checkpoint, folder):
             const game = await Game.load(new URL("/", location.href));
             await game.open(0, 7n);
             for (const [step, action] of actions.entries()) {
-              made.push(Array.from(await game.step(action, { temperature: 0, guidance: strengths[step] })));
+              const { tokens } = await game.step(action, { temperature: 0, guidance: strengths[step] });
+              made.push(Array.from(tokens));
             }
             return [crossOriginIsolated, made];""",
             taken.tolist(),

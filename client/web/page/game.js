@@ -1,4 +1,4 @@
-// A game behind two workers: the page stays free while frames are made.
+// A game behind a worker: the page stays free while frames are made.
 
 import { availableThreads } from "./native.js";
 import { readDescription } from "./world.js";
@@ -8,21 +8,16 @@ export class Game {
   static async load(baseUrl, onProgress = () => {}) {
     const described = await readDescription(baseUrl);
     const game = new Game(described, onProgress);
-    // The world helps itself to all cores: its threads wait for none that is busy with a picture.
-    game.world = game.#worker();
-    const all = availableThreads(), pictures = all > 3 ? 2 : 1;
-    const given = { baseUrl: `${baseUrl}`, described };
-    await Promise.all([
-      game.world("loadWorld", { ...given, threads: all }),
-      game.pictures("loadPictures", { ...given, threads: pictures }),
-    ]);
+    const given = { baseUrl: `${baseUrl}`, described, threads: availableThreads() };
+    await game.call("loadWorld", given);
+    await game.call("loadPictures", given);
     return game;
   }
 
   /** The pictures alone, of a world that is played elsewhere. -> a function: tokens -> Promise<ImageData>. */
   static async loadPictures(baseUrl, described, onProgress = () => {}) {
     const game = new Game(described, onProgress);
-    await game.pictures("loadPictures", { baseUrl: `${baseUrl}`, described, threads: Math.min(2, availableThreads()) });
+    await game.call("loadPictures", { baseUrl: `${baseUrl}`, described, threads: Math.min(2, availableThreads()) });
     return (tokens) => game.picture(tokens);
   }
 
@@ -30,7 +25,7 @@ export class Game {
     Object.assign(this, { described, onProgress, filled: 0 });
     this.loaded = {};
     this.total = Object.values(described.files).reduce((sum, [size]) => sum + size, 0);
-    this.pictures = this.#worker();
+    this.call = this.#worker();
   }
 
   get scenes() {
@@ -39,19 +34,19 @@ export class Game {
 
   /** Opens a start scene -> its last frame's tokens. seed: a BigInt. */
   open(start, seed) {
-    return this.world("open", { start, seed });
+    return this.call("open", { start, seed });
   }
 
-  /** action: see actions.js; sampler: what is changed of the usual one. -> the next frame's tokens. */
+  /** action: see actions.js; sampler: what is changed of the usual one. -> the next frame: { tokens, picture }. */
   async step(action, sampler = {}) {
-    const { tokens, filled } = await this.world("step", { action, sampler });
+    const { tokens, filled, picture } = await this.call("step", { action, sampler });
     this.filled = filled;
-    return tokens;
+    return { tokens, picture };
   }
 
   /** tokens -> ImageData. */
   picture(tokens) {
-    return this.pictures("picture", { tokens });
+    return this.call("picture", { tokens });
   }
 
   /** A worker as a function (call, what is given) -> Promise. */

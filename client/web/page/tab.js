@@ -14,7 +14,7 @@ export class TabGame {
 
   constructor(game, on) {
     const { model, keys } = game.described;
-    Object.assign(this, { game, on, model, playing: false, single: false, generation: 0, shown: Promise.resolve() });
+    Object.assign(this, { game, on, model, playing: false, single: false, generation: 0 });
     this.scene = 0;
     this.seed = 0n;
     this.sampler = { temperature: model.sampler.temperature, guidance: model.sampler.guidance };
@@ -51,9 +51,9 @@ export class TabGame {
     this.#loop(own);
   }
 
-  /** Plays until the game is begun anew. A frame's picture is made while the next frame is. */
+  /** Plays until the game is begun anew. */
   async #loop(own) {
-    let due = performance.now(), drawing = Promise.resolve();
+    let due = performance.now();
     try {
       while (own === this.generation) {
         if (!this.playing && !this.single) {
@@ -63,10 +63,9 @@ export class TabGame {
         }
         this.single = false;
         const asked = performance.now();
-        const tokens = await this.game.step(this.controls.take(), this.sampler);
-        await drawing;
+        const { picture } = await this.game.step(this.controls.take(), this.sampler);
         if (own !== this.generation) return;
-        drawing = this.game.picture(tokens).then((made) => own === this.generation && this.#show(made, false, asked));
+        this.#show(picture, false, asked);
         due = Math.max(due + 1000 / this.model.rate, performance.now());
         await new Promise((resolve) => setTimeout(resolve, due - performance.now()));
       }

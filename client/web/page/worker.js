@@ -1,5 +1,5 @@
-// One of the two workers of a game (game.js): "world" makes tokens, "pictures" makes pictures of them, so that a frame's
-// picture is made while the next frame is.
+// The worker of a game (game.js): makes frames' tokens, and pictures of them. A picture comes before the next frame: the
+// cores are its player's.
 
 import { loadPictures } from "./pictures.js";
 import { loadWorld } from "./world.js";
@@ -14,16 +14,18 @@ const calls = {
   open: ({ start, seed }) => world.open(start, seed, (share) => postMessage({ opened: share })),
   async step({ action, sampler }) {
     Object.assign(world.sampler, sampler);
-    const tokens = await world.step(action);
-    return { tokens, filled: world.frames.filled };
+    const tokens = world.step(action);
+    return { tokens, filled: world.frames.filled, picture: picture(tokens) };
   },
-  picture({ tokens }) {
-    const { rgba, width, height } = pictures.decode(tokens);
-    return new ImageData(rgba, width, height);
-  },
+  picture: ({ tokens }) => picture(tokens),
 };
 
 let world = null, pictures = null;
+
+function picture(tokens) {
+  const { rgba, width, height } = pictures.decode(tokens);
+  return new ImageData(rgba, width, height);
+}
 
 function onProgress(name, count) {
   postMessage({ loaded: [name, count] });
