@@ -29,7 +29,8 @@ from worldmodel.data.frames import write_json
 from worldmodel.engine.choice import eager_pixels
 from worldmodel.engine.decoder import Array, Backend, Decoder, FrameDecoder, InputTables, Pass, ring_entries
 from worldmodel.engine.host.eager import EagerBackend
-from worldmodel.engine.host.native import NativeDecoder, default_threads, native_problem
+from worldmodel.engine.host.native import NativeDecoder, compile_problem, default_threads, native_problem
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.host.openvino import MASKED, OpenVinoBackend, OpenVinoPainter
 from worldmodel.engine.host.openvino_graphs import pass_widths
 from worldmodel.measure.provenance import device_name
@@ -214,8 +215,10 @@ def main(args: Arguments) -> None:
             began = time.perf_counter()
             decoder.decode(walk, sampler, 0, index)
             seconds[name].append(time.perf_counter() - began)
-    pictures: dict[str, list[float]] = {"eager": [], "openvino": []}
     painters = {"eager": eager_pixels(model.tokenizer), "openvino": OpenVinoPainter(model.tokenizer, threads)}
+    if not compile_problem(None):
+        painters["native"] = NativePainter(model.tokenizer, threads)
+    pictures: dict[str, list[float]] = {name: [] for name in painters}
     for _ in range(args.frames):
         for name, paint in painters.items():
             began = time.perf_counter()
@@ -235,14 +238,17 @@ def main(args: Arguments) -> None:
         "image_decoder": {name: summary(times) for name, times in pictures.items()},
     }
     if "openvino" in seconds:  # by pairs: each frame and the one beside it, pictures included
-        picture = float(np.median(pictures["openvino"]))
-        result["times_openvino"] = {
-            name: quartiles((np.asarray(seconds["openvino"]) + picture) / (np.asarray(times) + picture))
-            for name, times in seconds.items()
-        }
+        frames = {name: np.asarray(times) + _picture(name, pictures) for name, times in seconds.items()}
+        result["times_openvino"] = {name: quartiles(frames["openvino"] / times) for name, times in frames.items()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(args.out, result)
     print(args.out.read_text())
+
+
+def _picture(engine: str, pictures: dict[str, list[float]]) -> float:
+    """Seconds of the picture that is made beside an engine's tokens."""
+    kind = "native" if engine.startswith("native") else engine if engine in pictures else "openvino"
+    return float(np.median(pictures[kind]))
 
 
 if __name__ == "__main__":

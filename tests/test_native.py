@@ -204,9 +204,9 @@ def bare(monkeypatch, tmp_path):
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(folder))
-    native._compile_problem.cache_clear()
+    native.compile_problem.cache_clear()
     yield folder
-    native._compile_problem.cache_clear()
+    native.compile_problem.cache_clear()
 
 
 def write_compiler(folder, body):

@@ -551,7 +551,7 @@ def test_a_strip_shows_the_session_and_says_why_it_cannot_be_made(recorded, tiny
     strip = np.asarray(Image.open(make_strip(recorded, session)))
     world = ReplayWorld(session, tiny_folder, threads=1)
     for shown, position in ((strip[:, :80], 1), (strip[:, -80:], 20)):
-        assert abs(shown.astype(int) - world.show(position).frame).max() <= 1  # two decoders
+        assert abs(shown.astype(int) - world.show(position).frame).mean() < 1  # two decoders, one of them in int8
     (tmp_path / "lost").mkdir()
     header = replace(session.header, checkpoint="nowhere", world="nowhere")
     with SessionWriter(tmp_path / "lost" / "x.wms", header) as writer:

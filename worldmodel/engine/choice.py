@@ -20,7 +20,8 @@ from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.forks import forked
 from worldmodel.engine.host.eager import EagerBackend
-from worldmodel.engine.host.native import NativeDecoder, NativeLanes, default_threads, native_problem
+from worldmodel.engine.host.native import NativeDecoder, NativeLanes, compile_problem, default_threads, native_problem
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.lanes import Gather, LaneDecoder, Lanes, Turns
 from worldmodel.engine.memory import check_memory, memory_problem
 from worldmodel.engine.released import ReleasedDecoder
@@ -237,7 +238,11 @@ def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
 
 def painter_of(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
     """tokens (places,) -> frame, the fastest way that works on this CPU."""
-    if not has_openvino() or tokenizer.config.pyramid:
+    if tokenizer.config.pyramid:
+        return eager_pixels(tokenizer)
+    if not compile_problem(COMPILE_SECONDS):
+        return NativePainter(tokenizer, threads)
+    if not has_openvino():
         return eager_pixels(tokenizer)
     from worldmodel.engine.host.openvino import OpenVinoPainter
 

@@ -58,11 +58,12 @@ def native_problem(config: WorldModelConfig, seconds: float | None = None) -> st
     seen = (t.attended + 2) * (layout.length + LANES)
     if seen > MAX_SEEN:
         return f"its sums hold {MAX_SEEN} entries of the context at once, and this model's rows may see {seen}"
-    return _compile_problem(seconds)
+    return compile_problem(seconds)
 
 
 @cache  # what was not ready in time is not waited for twice
-def _compile_problem(seconds: float | None) -> str:
+def compile_problem(seconds: float | None) -> str:
+    """The same for any model."""
     try:
         load(build(best_path(), seconds))
     except NativeError as error:
