@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.native_build import NativeError
+from kernels.native_build import NativeError, build
 
 
 def _pointer(kind: type) -> Any:
@@ -90,6 +90,12 @@ def pointer(array: NDArray[np.float32] | NDArray[np.int32] | None) -> Any:
 
 
 @cache
+def compiled(path: str) -> ctypes.CDLL:
+    """The library of one of native_build's paths, compiled if need be. NativeError if it cannot be had."""
+    return load(build(path))
+
+
+@cache
 def load(library: Path) -> ctypes.CDLL:
     """NativeError if it does not load."""
     try:
@@ -162,7 +168,5 @@ class CompiledPictures:
         """(places, channels) -> (H, W, 3), without the interpreter's lock."""
         assert latents.shape == self._latents, "a frame's latents"
         rgba = np.empty((*self._size, 4), np.uint8)
-        self._library.worldmodel_picture(
-            self._handle, pointer(latents), rgba.ctypes.data_as(_pointer(ctypes.c_uint8))
-        )
+        self._library.worldmodel_picture(self._handle, pointer(latents), rgba.ctypes.data_as(_pointer(ctypes.c_uint8)))
         return rgba[..., :3]

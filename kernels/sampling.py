@@ -24,9 +24,9 @@ COLDEST = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """temperature: below COLDEST is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set of
-    most likely codes whose probability reaches top_p; guidance: how far logits are moved away from others (see `guide`;
-    0: not at all). ValueError for values out of range."""
+    """temperature: below COLDEST is greedy; top_k: keep the k most likely codes (0: all); top_p: keep the smallest set
+    of most likely codes whose probability reaches top_p; guidance: how far logits are moved away from others (see
+    `guide`; 0: not at all). ValueError for values out of range."""
 
     temperature: float = 1.0
     top_k: int = 0

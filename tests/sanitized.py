@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
 
+import kernels.native
 from kernels.native_build import SANITIZERS, build
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.engine.host import native, native_pictures
@@ -65,8 +66,8 @@ def read_outside(model) -> None:
 
 def main(path: str) -> None:
     torch.set_num_threads(1)
+    kernels.native.build = partial(build, extra=SANITIZERS)
     for module in (native, native_pictures):
-        module.build = partial(build, extra=SANITIZERS)
         module.best_path = lambda: path
     with np.errstate(all="ignore"):
         for config in SHAPES:

@@ -205,8 +205,10 @@ def bare(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(folder))
     native.compile_problem.cache_clear()
+    native.compiled.cache_clear()
     yield folder
     native.compile_problem.cache_clear()
+    native.compiled.cache_clear()
 
 
 def write_compiler(folder, body):

@@ -1,10 +1,9 @@
 """A disk that is full, a folder that cannot be written: one sentence, nothing half left, and what was there stays."""
 
 from contextlib import contextmanager
-
-import numpy as np
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip

@@ -1,5 +1,5 @@
-"""Compiles kernels/cpu, the frame decoder and the image decoder, to WebAssembly: page/native.wasm, which is kept beside the
-page, since few who build a folder have a compiler for it.
+"""Compiles kernels/cpu, the frame decoder and the image decoder, to WebAssembly: page/native.wasm, which is kept beside
+the page, since few who build a folder have a compiler for it.
 
 Run by hand when its sources change: pip install ziglang==0.17.1; python -m client.web.compile
 """

@@ -1,2 +1,2 @@
-"""A checkpoint as what a browser runs: the image decoder as an ONNX graph, the transformer's weights for the compiled frame
-decoder, and the plain values that the page's loop needs beside them."""
+"""A checkpoint as what a browser runs: weights for the compiled decoders of kernels/cpu, and the plain values that the
+page's loop needs beside them."""

@@ -1,4 +1,4 @@
-"""What the page's loop must know of a model beside its graphs, as plain values (world.json). Every number in it comes
+"""What the page's loop must know of a model beside its weights, as plain values (world.json). Every number in it comes
 from the model's own configuration."""
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ SCALES = {"behind": SCALE, "span": SPAN}
 def describe_pictures(tokenizer: ImageTokenizer) -> dict[str, Any]:
     """JSON: the native image decoder's numbers, the names of its weights, and how tokens become latents: the levels of
     FSQ, or none where the file has a codebook. WorldModelError for another kind of decoder."""
-    fsq = isinstance(tokenizer.quantizer, FiniteScalarQuantizer)
+    quantizer = tokenizer.quantizer
     return {
         "numbers": picture_numbers(tokenizer),
         "weights": list(picture_weights(tokenizer)),
-        "levels": list(tokenizer.quantizer.levels) if fsq else None,
+        "levels": list(quantizer.levels) if isinstance(quantizer, FiniteScalarQuantizer) else None,
         "scales": SCALES,
     }
 

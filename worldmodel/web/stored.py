@@ -29,8 +29,8 @@ Stored = dict[str, torch.Tensor]
 
 
 def quantise_spans(matrix: Array) -> tuple[NDArray[np.int8], Array]:
-    """(out, in) -> values in -127..127 and their scales (out, spans). As kernels/cpu does, which finds these very values
-    and scales again when it is given values times scale."""
+    """(out, in) -> values in -127..127 and their scales (out, spans). As kernels/cpu does, which finds these very
+    values and scales again when it is given values times scale."""
     outputs, inputs = matrix.shape
     padded = np.pad(matrix, ((0, 0), (0, -inputs % SPAN))).reshape(outputs, -1, SPAN)
     scale = np.abs(padded).max(-1) / np.float32(127)

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.native import CompiledDecoder, Frame, Model, Sampling, load, pointer
+from kernels.native import CompiledDecoder, Frame, Model, Sampling, compiled, pointer
 from kernels.native_build import PATHS, NativeError, build, cpu_flags, usable_paths
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
@@ -65,7 +65,8 @@ def native_problem(config: WorldModelConfig, seconds: float | None = None) -> st
 def compile_problem(seconds: float | None) -> str:
     """The same for any model."""
     try:
-        load(build(best_path(), seconds))
+        build(best_path(), seconds)
+        compiled(best_path())
     except NativeError as error:
         return str(error)
     return ""
@@ -139,7 +140,7 @@ class NativeLanes:
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
         described = self._described(model, int8)
-        self._compiled = CompiledDecoder(load(build(self.path)), *described)
+        self._compiled = CompiledDecoder(compiled(self.path), *described)
 
     def _described(
         self, model: VisualActionTransformer, int8: bool

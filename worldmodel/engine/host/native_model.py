@@ -1,5 +1,5 @@
-"""A model as the native decoder takes it (kernels/cpu/model.h): its numbers, its tables, and its weights by name; and an image
-decoder. For the engine, and for a page that runs the same code."""
+"""A model as the native decoder takes it (kernels/cpu/model.h): its numbers, its tables, and its weights by name; and an
+image decoder. For the engine, and for a page that runs the same code."""
 
 from __future__ import annotations
 
@@ -73,8 +73,8 @@ def layout_tables(model: VisualActionTransformer) -> dict[str, NDArray[np.int32]
 
 
 def picture_numbers(tokenizer: ImageTokenizer) -> dict[str, int | float]:
-    """The fields of a PictureModel that are numbers, but for those that say how it is run. WorldModelError for a tokenizer
-    that has another decoder."""
+    """The fields of a PictureModel that are numbers, but for those that say how it is run. WorldModelError for a
+    tokenizer that has another decoder."""
     config, decoder = tokenizer.config, _decoder(tokenizer)
     deep, wide = config.decoder_channels
     return {

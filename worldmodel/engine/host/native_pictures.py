@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from kernels.native import CompiledPictures, PictureModel, load
-from kernels.native_build import build
+from kernels.native import CompiledPictures, PictureModel, compiled
 from worldmodel.engine.host.native import best_path, default_threads
 from worldmodel.engine.host.native_model import picture_numbers, picture_weights
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -30,7 +29,7 @@ class NativePainter:
         self.tokenizer = tokenizer
         numbers = PictureModel(**picture_numbers(tokenizer), threads=threads or default_threads(), int8=int8)
         arrays = [np.ascontiguousarray(value.numpy()) for value in (weights or picture_weights(tokenizer)).values()]
-        self._compiled = CompiledPictures(load(build(path or best_path())), numbers, arrays)
+        self._compiled = CompiledPictures(compiled(path or best_path()), numbers, arrays)
 
     def __call__(self, tokens: Tokens) -> Frame:
         """A frame's tokens -> uint8 (H, W, 3)."""
