@@ -1,4 +1,4 @@
-"""A model as the native decoder takes it (kernels/cpu/model.h): its numbers, its tables, and its weights by name; and an
+"""A model as the native decoder takes it (kernels/cpu/model.h): its numbers, its tables, its weights by name; and an
 image decoder. For the engine, and for a page that runs the same code."""
 
 from __future__ import annotations
