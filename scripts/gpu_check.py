@@ -30,7 +30,7 @@ from worldmodel.script import main_with_errors
 from worldmodel.settings import BenchOptions, Device, EngineOptions, Preset
 from worldmodel.types import WorldModelError
 
-TESTS = ["tests/test_kernels.py", "tests/test_frame_step.py", "-m", "gpu", "-q"]
+TESTS = ["tests/kernels/test_kernels.py", "tests/worldmodel/engine/test_frame_step.py", "-m", "gpu", "-q"]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import StartScene
 
+ROOT = Path(__file__).resolve().parent.parent  # of the repository
 TINY_TOKENIZER = ImageTokenizerConfig(
     height=48,
     width=80,

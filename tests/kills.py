@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from test_recordings import header, step
+from records import header, step
 
 from recordings.reader import read_session
 from recordings.recorder import Recorder

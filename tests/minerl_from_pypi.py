@@ -1,7 +1,7 @@
 """PyPI's minerl 0.4.4 without its build, which needs Java 8: its fake environment steps without a game.
 
-    python tests/minerl_from_pypi.py FOLDER                          # fetches it, 120 MB, with pip alone
-    WORLDMODEL_MINERL=FOLDER python -m pytest tests/test_games.py    # its tests, which are skipped without
+    python tests/minerl_from_pypi.py FOLDER                                           # fetches it, 120 MB, with pip
+    WORLDMODEL_MINERL=FOLDER python -m pytest tests/worldmodel/games/test_games.py    # its tests, skipped without
 
 Beside it lie gym 0.19, the last that it knows, and what it imports. To be run in a process of its own (PLAY): it needs
 names that NumPy no longer has.

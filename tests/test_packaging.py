@@ -11,7 +11,7 @@ NEEDED = (
     *("worldmodel/pretrained/nano/starts.safetensors", "worldmodel/pretrained/nano/README.md"),
     *("worldmodel/pretrained/idm/model.safetensors", "worldmodel/pretrained/idm/scores.json"),  # what --meter can tell
     *("worldmodel/games/luanti/mod/init.lua", "worldmodel/games/luanti/shim.c", "client/web/page/index.html"),
-    *("kernels/cpu/decoder.cpp", "kernels/sampling.cu"),
+    *("kernels/cpu/decoder.cpp", "kernels/native.wasm", "kernels/sampling.cu"),
 )
 MOST_BESIDE_WEIGHTS = 3 << 20  # bytes
 

@@ -15,7 +15,6 @@ from client.checks import world_problems
 from client.options import Serve
 from client.play.bindings import DEFAULT_BINDINGS, read_bindings, table_of
 from client.serve.guard import EVERY_ADDRESS, is_loopback
-from client.web.compile import TARGET
 from client.web.folder import PAGE, listed
 from client.web.keys import SERVED, page_codes, page_commands, page_help, page_keys
 from worldmodel.games import LISTED, PLAYED_FRAME, game_of, make_game
@@ -133,16 +132,17 @@ def _page_decoder(world: NeuralWorld, folder: Path, described: dict[str, Any]) -
     """Puts the image decoder's weights beside the page, for it to make pictures of tokens; the bits of a token. None
     where the page gets pictures, and why is said."""
     from worldmodel.web.description import describe_pictures
-    from worldmodel.web.stored import pictures_file
+    from worldmodel.web.stored import MODULE, module_file, pictures_file
 
     try:
         described["pictures"] = describe_pictures(world.model.tokenizer)
-        data = pictures_file(world.model.tokenizer, 8)
+        files = {"pictures.safetensors": pictures_file(world.model.tokenizer, 8), MODULE: module_file()}
     except WorldModelError as error:
         print(f"frames are sent as JPEGs, not as tokens: {error}", file=sys.stderr)
         return None
-    (folder / "pictures.safetensors").write_bytes(data)
-    described["files"] = {"pictures.safetensors": listed(data), TARGET.name: listed(TARGET.read_bytes())}
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    described["files"] = {name: listed(data) for name, data in files.items()}
     return max(1, (world.model.config.image_tokenizer.codebook_size - 1).bit_length())
 
 

@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from client.web.compile import MOST_MEMORY, TARGET
 from client.web.keys import page_commands, page_help, page_keys
 from worldmodel.types import WorldModelError
 
@@ -23,7 +22,6 @@ MARK = "world.json"  # written last: the folder is whole once it is there
 LICENCES = """The page, its world and its pictures: the licence in LICENSE (MIT), and {world} as its own README says.
 native.wasm has parts of wasi-libc (MIT) and of LLVM's libc++ (Apache 2.0 with LLVM's exception).
 """
-MOST_PARAMETERS = MOST_MEMORY // 6  # which are there as float32 and, beside that, in 8 bits, while a decoder is made
 
 
 def write_web(out: Path, world: str = "nano", bits: Literal[8, 16] = 8) -> int:
@@ -53,7 +51,7 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
 
     from worldmodel.model.loading import load_sampler, load_starts, load_world_model
     from worldmodel.web.description import describe, describe_pictures
-    from worldmodel.web.stored import pictures_file, transformer_file
+    from worldmodel.web.stored import MODULE, MOST_PARAMETERS, module_file, pictures_file, transformer_file
     from worldmodel.worlds.neural import find_checkpoint
 
     checkpoint = find_checkpoint(world)
@@ -75,7 +73,7 @@ def _fill(folder: Path, world: str, bits: Literal[8, 16]) -> None:
     files = {
         "transformer.safetensors": transformer_file(model.transformer, bits),
         "scenes.bin": b"".join(np.asarray(part, "<i4").tobytes() for s in scenes for part in (s.tokens, s.actions)),
-        TARGET.name: TARGET.read_bytes(),
+        MODULE: module_file(),
     }
     next(steps)
     files["pictures.safetensors"] = pictures_file(model.tokenizer, bits)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from client.checks import check
 from client.options import Play
@@ -19,7 +20,6 @@ from worldmodel.games.luanti.presets import DEFAULT_LAND, land_of
 from worldmodel.settings import SamplingOptions
 from worldmodel.types import WorldModelError
 
-ROOT = Path(__file__).resolve().parent.parent
 DOORS = (["-m", "client"], ["-m", "worldmodel"])
 
 

@@ -15,8 +15,10 @@ from dataclasses import replace
 import msgpack
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import header, opening, step
 
 from recordings.format import MAJOR, PREAMBLE, RECORD, STEP, Header, Marker, RecordingError, StepRecord, pack_record
 from recordings.index import Index
@@ -38,37 +40,6 @@ samplers = st.builds(
     st.floats(0, 1),
     st.sampled_from([0.0, 0.5, 3.0]),
 )
-
-
-def opening(frames=3, places=84):
-    rng = np.random.default_rng(frames)
-    draw = rng.integers(0, 4096, (frames, places), dtype=np.int32)
-    return Opening(draw, rng.integers(4096, 4160, (frames - 1, 11), dtype=np.int32))
-
-
-def header(**changes):
-    values = {
-        "world": "nano",
-        "checkpoint": "pretrained/nano",
-        "weights": "ab" * 32,
-        "config": {"order": "diagonal-1", "levels": [8, 8]},
-        "order": "diagonal-1",
-        "sampler": SamplerSettings(1.0, 0, 0.8),
-        "seed": 2**63,
-        "tick_rate": 10.0,
-        "engine": "openvino",
-        "device": "cpu",
-        "created": 1.7e9,
-        "opening": opening(),
-        "tokenizer": "cd" * 32,
-    }
-    return Header(**{**values, **changes})
-
-
-def step(index, places=84):
-    rng = np.random.default_rng(index)
-    action = Action(frozenset({"forward"}), 0.15 * index, -1.5)
-    return StepRecord(index, index, index / 10, action, rng.integers(0, 4096, places, dtype=np.int32), 0.07)
 
 
 def write(path, count=5, markers=(), close=True):
@@ -471,7 +442,7 @@ def test_recorders_leave_no_descriptors_and_threads(tmp_path):
 @pytest.mark.parametrize(("writer", "step_ms", "lost"), [("SessionWriter", 0, 0), ("Recorder", 2, 1)])
 def test_kills_lose_at_most_the_step_being_written(tmp_path, writer, step_ms, lost):
     out = tmp_path / "reliability.json"
-    command = [sys.executable, os.path.join(os.path.dirname(__file__), "kills.py"), "--kills", "60", "--out", str(out)]
+    command = [sys.executable, str(ROOT / "tests/kills.py"), "--kills", "60", "--out", str(out)]
     command += ["--writer", writer, "--step-ms", str(step_ms)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

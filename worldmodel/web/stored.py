@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save
 
 from kernels.native import SPAN
+from kernels.wasm_build import MOST_MEMORY, TARGET
 from worldmodel.engine.host.native_model import picture_weights
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -21,6 +22,8 @@ from worldmodel.types import WorldModelError
 SCALE = ".scale"  # behind a matrix's name: (out, spans) float32, one for each SPAN inputs
 TABLES = ("embed_tokens.weight", "start", "no_previous", "place", "position", "bias")
 CODEBOOK = "codebook"  # (codes, channels) float32
+MODULE = TARGET.name
+MOST_PARAMETERS = MOST_MEMORY // 6  # which are there as float32 and, beside that, in 8 bits, while a decoder is made
 FLOATS = ("chain",)  # what is no matrix that rows are multiplied with
 
 Array = NDArray[np.float32]
@@ -69,6 +72,11 @@ def values(kept: Stored) -> Stored:
         if name + SCALE in kept:
             made[name] *= kept[name + SCALE].repeat_interleave(SPAN, 1)[:, : weight.shape[1]]
     return made
+
+
+def module_file() -> bytes:
+    """The compiled decoders (kernels/wasm_build.py)."""
+    return TARGET.read_bytes()
 
 
 def transformer_file(model: VisualActionTransformer, bits: Bits) -> bytes:

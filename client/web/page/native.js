@@ -1,4 +1,4 @@
-// Compiled code (kernels/cpu, see client/web/compile.py) in a tab: its memory, its models, its threads. The memory is
+// Compiled code (kernels/cpu, see kernels/wasm_build.py) in a tab: its memory, its models, its threads. The memory is
 // shared, so that workers can help. It knows no worlds.
 
 const FIRST_PAGES = 256, MOST_PAGES = 16384; // of 64 KiB; as it is compiled

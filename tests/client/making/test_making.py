@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tyro
-from conftest import vpt_line, write_clip
-from test_training import stored_clip, token_clip
+from clips import stored_clip, token_clip
+from conftest import ROOT, vpt_line, write_clip
 
 from client import making
 from client.cli import main
@@ -24,7 +24,6 @@ from worldmodel.training.run import common
 from worldmodel.training.run.common import RunLog
 from worldmodel.training.starts import pick_starts
 
-ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py"))
 OPTIONS = ("Arguments", "Run", "Table", "Plots")
 

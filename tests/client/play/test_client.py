@@ -20,9 +20,10 @@ os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 pygame = pytest.importorskip("pygame")
 
+from played import PATIENCE, Played, key  # noqa: E402
+
 from client import cli  # noqa: E402
 from client.play.actions import source_of  # noqa: E402
-from client.play.bindings import SCANCODES  # noqa: E402
 from client.play.controls import DEGREES_PER_PIXEL  # noqa: E402
 from client.play.game import Game  # noqa: E402
 from client.play.headless import HeadlessOptions, run_headless  # noqa: E402
@@ -33,7 +34,6 @@ from client.play.runner import Runner  # noqa: E402
 from client.play.stats import Stats, percentile, process_start  # noqa: E402
 from client.window.first_start import mark_file  # noqa: E402
 from client.window.layout import fit  # noqa: E402
-from client.window.loop import Client  # noqa: E402
 from client.window.options import WindowOptions  # noqa: E402
 from client.window.run import run_window  # noqa: E402
 from client.window.screen import Screen  # noqa: E402
@@ -42,54 +42,7 @@ from worldmodel.settings import EngineOptions  # noqa: E402
 from worldmodel.types import NO_ACTION, Action, WorldModelError  # noqa: E402
 from worldmodel.worlds.neural import NeuralWorld  # noqa: E402
 
-PATIENCE = 120.0  # seconds that a loaded machine may take for what is due at once
-
-
-def key(name, down=True, mod=0, printed=""):
-    """name: its place, as on a US keyboard; printed: what the layout has there."""
-    code = ord(printed) if printed else 0
-    return pygame.Event(
-        pygame.KEYDOWN if down else pygame.KEYUP, scancode=SCANCODES[name], mod=mod, key=code, unicode=printed
-    )
-
-
 CLICK = {"button": 1, "pos": (5, 5)}
-
-
-class Played:
-    """A client on a fake world, driven by made-up events."""
-
-    def __init__(self, world=None, make_client=Client, **options):
-        self.world = world or FakeWorld(tick_rate=50.0)
-        pygame.display.init()
-        pygame.font.init()
-        self.client = make_client(lambda stage: self.world, WindowOptions(**options))
-        self.client.runner.start()
-        self.until(lambda: self.client.state.picture is not None)
-
-    def until(self, done):
-        deadline = time.monotonic() + PATIENCE
-        while not done():
-            assert time.monotonic() < deadline, "it did not happen"
-            self.client.handle(pygame.event.wait(10))
-            self.client.update()
-
-    def press(self, name, mod=0):
-        self.client.handle(key(name, mod=mod))
-        self.client.handle(key(name, down=False, mod=mod))
-
-    def index(self):
-        return self.client.state.picture.index
-
-    def settle(self):
-        """Paused: waits until the step in progress is over."""
-        self.until(lambda: self.client.runner._commands.empty())
-        for _ in range(3):
-            self.client.handle(pygame.event.wait(40))
-            self.client.update()
-
-    def close(self):
-        assert self.client.runner.stop(PATIENCE)
 
 
 @pytest.fixture

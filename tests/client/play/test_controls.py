@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from client.play.actions import source_of
 from client.play.bindings import DEFAULT_BINDINGS, SCANCODES, TARGETS, BindingsError, key_name, read_bindings, table_of
@@ -271,7 +271,7 @@ def test_every_key_of_the_table_does_something_and_is_said_once(table, window):
     assert set(commands_of(table).values()) == handlers.keys()
     keys = [key for shortcut in table for key, _ in shortcut.commands]
     assert len(keys) == len(set(keys))
-    readme = (Path(__file__).parent.parent / "client/README.md").read_text()
+    readme = (ROOT / "client/README.md").read_text()
     assert all(f"| {shown} | {said} |" in readme for shown, said in help_lines(table))
 
 

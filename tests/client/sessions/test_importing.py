@@ -3,12 +3,11 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import vpt_line, write_clip
+from conftest import ROOT, vpt_line, write_clip
 
 from client.cli import main
 from client.sessions.playback import ReplayWorld
@@ -153,7 +152,7 @@ def played(world_folder, path):
 
 
 def test_sessions_are_training_data(tiny_folder, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent.parent))
+    monkeypatch.syspath_prepend(str(ROOT))
     from client.making.world import READERS
 
     made = played(tiny_folder, tmp_path / "data" / "s.wms")

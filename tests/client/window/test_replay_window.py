@@ -12,7 +12,7 @@ from fakes import FakePlayback
 os.environ["SDL_VIDEODRIVER"] = "dummy"
 pygame = pytest.importorskip("pygame")
 
-from test_client import Played, key  # noqa: E402
+from played import Played, key  # noqa: E402
 
 from client.sessions.timeline import Timeline, timeline_of  # noqa: E402
 from client.window.replay_window import ReplayClient  # noqa: E402

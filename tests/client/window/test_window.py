@@ -8,14 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 pytestmark = pytest.mark.window
 
-ROOT = Path(__file__).resolve().parent.parent
 ARTEFACTS = ROOT / "artefacts"
 PATIENCE = 120.0
 QUIET_S = 1.5  # a game that plays makes many frames meanwhile

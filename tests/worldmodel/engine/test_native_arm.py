@@ -5,14 +5,14 @@ apt-get install g++-aarch64-linux-gnu qemu-user-static
 
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from kernels.native_build import FLAGS, PATHS, SOURCES
 
 CROSS, EMULATOR, HERE = (shutil.which(name) for name in ("aarch64-linux-gnu-g++", "qemu-aarch64-static", "g++"))
-DRIVER = Path(__file__).with_name("native_driver.cpp")
+DRIVER = ROOT / "tests/native_driver.cpp"
 
 
 def played(folder, name, compiler, flags, *run):

@@ -4,13 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from kernels.native_build import COMPILERS, SANITIZERS, build
 
-CHILD = Path(__file__).with_name("sanitized.py")
+CHILD = ROOT / "tests/sanitized.py"
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,11 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import vpt_line, write_clip
+from conftest import ROOT, vpt_line, write_clip
 from PIL import Image
 
 from client.making import evaluate as evaluate_script
@@ -22,7 +21,6 @@ from worldmodel.evaluation.following.hotbar import hotbar_kept, slots_followed
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import Step, WorldModelError
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = IDMConfig(height=48, width=80, around=1, channels=(8, 16, 16), pair=32, features=16)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from conftest import ROOT
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
@@ -27,8 +28,6 @@ from worldmodel.games.minerl import make_env as make_minerl
 from worldmodel.types import BUTTONS, NO_ACTION, Action, WorldModelError
 from worldmodel.worlds.gym import WorldEnv
 from worldmodel.worlds.registry import register_worlds
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_games_by_name():

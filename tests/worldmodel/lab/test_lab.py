@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import vpt_line, write_clip
+from conftest import ROOT, vpt_line, write_clip
 
 from worldmodel.lab import bench, scores
 from worldmodel.lab.autoencoder import Crossing, LabTokenizer, TokenizerParts
@@ -244,7 +244,7 @@ def test_bits_are_judged_between_codes_that_store_as_many():
 
 
 def test_the_committed_results_are_a_table_and_a_picture(tmp_path):
-    rows = read_rows(Path(__file__).parent.parent / "benchmarks/lab.json")
+    rows = read_rows(ROOT / "benchmarks/lab.json")
     assert BASELINE in table(rows)
     assert "presets are measured" in summary(rows)
     plot(rows, tmp_path / "lab.png")

@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import ranks
 import torch
-from conftest import tiny_config, tiny_transformer
+from conftest import ROOT, tiny_config, tiny_transformer
 from torch.nn.attention.flex_attention import create_mask
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -24,7 +23,6 @@ from worldmodel.training.flops import PASSES, clip_flops, seen_entries
 from worldmodel.training.run.state import VALUES
 from worldmodel.types import WorldModelError
 
-ROOT = Path(__file__).resolve().parent.parent
 CPU = torch.device("cpu")
 
 

@@ -6,12 +6,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY_TOKENIZER, tiny_config, vpt_line, write_clip
-from test_training import OPTIONS, losses, run, stored_clip, token_clip
+from clips import stored_clip, token_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, write_clip
+from test_training import OPTIONS, losses, run
 
 from worldmodel.checkpoint import CheckpointError, config_to_dict, write_checkpoint
 from worldmodel.ending import Ended, Held, Signals
@@ -23,7 +23,6 @@ from worldmodel.training.run.common import Pace, RunLog
 from worldmodel.training.run.loop import Run
 from worldmodel.training.world import train_world
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL_TOKENIZER = (
     "--height", "48", "--width", "80", "--levels", "4", "4", "--encoder-channels", "16", "16", "--encoder-blocks", "1",
     "1", "--decoder-channels", "16", "16", "--decoder-blocks", "1", "1", "--no-bf16", "--batch", "2",

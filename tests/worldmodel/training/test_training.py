@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY_TOKENIZER, random_steps, tiny_config, vpt_line, write_clip
+from clips import stored_clip, token_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, write_clip
 
 from client.cli import main
 from scripts import train_nano
 from worldmodel.checkpoint import config_to_dict, write_checkpoint
 from worldmodel.data.clips import ClipError
-from worldmodel.data.frames import StoredClip
-from worldmodel.data.tokens import TokenClip, WindowSampler, build_token_store
+from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -26,26 +26,10 @@ from worldmodel.training.run.common import autocast, cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, train_world
 from worldmodel.types import Action
 
-ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = WorldTraining(
     steps=30, batch=2, clip=5, learning_rate=5e-3, warmup=3, bf16=False, eval_steps=1000, rollouts=1, rollout_frames=2,
     context=2, val_clips=2, average_decay=0.5,
 )  # fmt: skip
-
-
-def token_clip(frames=30):
-    """A world in which each step adds 1 to every token, so that there is something to learn."""
-    _, actions = random_steps(tiny_config(), frames)
-    start = np.arange(15) % 16
-    tokens = (start[None] + np.arange(frames)[:, None]) % 16
-    return TokenClip("c", tokens.astype(np.uint16), actions, np.zeros(frames, np.int32))
-
-
-def stored_clip(frames=30):
-    pictures = np.zeros((frames, 48, 80, 3), np.uint8)
-    return StoredClip(
-        "c", pictures, np.zeros((frames, 23), bool), np.zeros((frames, 2), np.float32), np.zeros(frames, np.int32)
-    )
 
 
 def losses(out):

@@ -1,7 +1,7 @@
-"""Compiles kernels/cpu, the frame decoder and the image decoder, to WebAssembly: page/native.wasm, which is kept beside
-the page, since few who build a folder have a compiler for it.
+"""Compiles cpu/, the frame decoder and the image decoder, to WebAssembly: native.wasm, which is kept in the repository,
+since few who have a page made have a compiler for it.
 
-Run by hand when its sources change: pip install ziglang==0.17.1; python -m client.web.compile
+Run by hand when its sources change: pip install ziglang==0.17.1; python -m kernels.wasm_build
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from kernels.native_build import COMMON_FLAGS, SOURCES
-from worldmodel.writing import written
 
-TARGET = Path(__file__).parent / "page" / "native.wasm"
+TARGET = Path(__file__).with_name("native.wasm")
 MOST_MEMORY, STACK = 2**30, 2**18  # bytes; see native.js
 EXPORTS = (
     *(f"worldmodel_{name}" for name in ("decoder", "frame", "pictures", "picture", "help")),
@@ -39,16 +39,16 @@ def digest() -> bytes:
     return made.hexdigest().encode()
 
 
-def compiled() -> bytes:
-    """The module. CalledProcessError, with the compiler's words on stderr, if it cannot be compiled."""
-    command = [sys.executable, "-m", "ziglang", "c++", *FLAGS]
-    with written(TARGET) as unfinished:
-        subprocess.run([*command, "-o", str(unfinished), str(SOURCES / "wasm.cpp")], check=True)
-        module = unfinished.read_bytes()
+def build() -> None:
+    """Writes TARGET. CalledProcessError, with the compiler's words on stderr, if it cannot be compiled."""
+    with tempfile.TemporaryDirectory() as folder:
+        module = Path(folder) / TARGET.name
+        command = [sys.executable, "-m", "ziglang", "c++", *FLAGS]
+        subprocess.run([*command, "-o", str(module), str(SOURCES / "wasm.cpp")], check=True)
         content = bytes([len(SECTION)]) + SECTION + digest()
-        unfinished.write_bytes(module + b"\0" + bytes([len(content)]) + content)
-    return TARGET.read_bytes()
+        TARGET.write_bytes(module.read_bytes() + b"\0" + bytes([len(content)]) + content)
 
 
 if __name__ == "__main__":
-    print(f"{TARGET}: {len(compiled()):,} bytes")
+    build()
+    print(f"{TARGET}: {TARGET.stat().st_size:,} bytes")
