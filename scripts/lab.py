@@ -21,9 +21,9 @@ import torch
 import tyro
 
 from worldmodel.lab.bench import run
+from worldmodel.lab.budget import Budget
 from worldmodel.lab.presets import preset
 from worldmodel.lab.table import TABLES, plot, read_rows, table
-from worldmodel.lab.train import Budget
 from worldmodel.script import main_with_errors
 
 

@@ -141,7 +141,7 @@ inline void mix(const Cache<A> &cache, size_t base, const VisibleTile *seen, int
       given[r][0] = scratch.scores + size_t(row + r) * scratch.width;
     }
   }
-  std::conditional_t<INT8, Mixed, Floats> mixed[R][T];
+  std::conditional_t<INT8, Mixed, Floats> mixed[R][T] = {};
   const int most = INT8 ? Int8::SHARED_TILES : count;
   for (int first = 0; first < count; first += most) {
     typename A::Sum sums[R][T][SHARE_PARTS];

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "linear.h"
+#include "layer.h"
 #include "plan.h"
 #include "rms_norm.h"
 #include "rotary.h"
@@ -33,44 +33,13 @@ class Decoder final : public AnyDecoder {
         columns_(m.main + (m.chain != nullptr ? m.detail : 0)),
         plan_(m),
         threads_(m.threads),
-        embedding_(table(m.embedding, m.inputs)),
-        start_(table(m.start, 1)),
-        place_(table(m.place, m.length)),
-        no_previous_(table(m.no_previous, 1)),
-        previous_(projected(m.previous)),
-        action_(projected(m.action)),
-        sources_(m.sources, m.sources + m.image),
-        places_(m.places, m.places + m.image),
-        tail_(m.tail_places, m.tail_places + m.tail),
+        inputs_(m, std::min(m.players, AT_ONCE)),
         cache_(m.layers, m.kv_heads, m.players * plan_.ring() * plan_.tiles(), m.head_dim) {
     if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(m.main) * m.detail);
     const float *const *next = m.weights;
-    for (int index = 0; index < m.layers; ++index) {
-      Layer layer;
-      layer.norm = table(*next++, 1);
-      std::vector<const float *> rows;
-      for (const int heads : {m.heads, m.kv_heads, m.kv_heads}) append(rows, *next++, heads * m.head_dim, m.hidden);
-      layer.qkv = Matrix<A>(rows, m.hidden);
-      rows.clear();
-      append(rows, *next++, m.hidden, m.heads * m.head_dim);
-      layer.output = Matrix<A>(rows, m.heads * m.head_dim);
-      layer.post_norm = table(*next++, 1);
-      rows.clear();
-      const float *gate = *next++, *up = *next++;
-      for (int first = 0; first < padded(m.mlp); first += LANES)
-        for (const float *matrix : {gate, up})
-          for (int row = first; row < first + LANES; ++row)
-            rows.push_back(row < m.mlp ? matrix + size_t(row) * m.hidden : nullptr);
-      layer.gate_up = Matrix<A>(rows, m.hidden);
-      rows.clear();
-      append(rows, *next++, m.hidden, m.mlp);
-      layer.down = Matrix<A>(rows, m.mlp);
-      layers_.push_back(std::move(layer));
-    }
-    norm_ = table(*next++, 1);
-    std::vector<const float *> rows;
-    append(rows, *next++, columns_, m.hidden);
-    head_ = Matrix<A>(rows, m.hidden);
+    for (int index = 0; index < m.layers; ++index) layers_.emplace_back(m, next);
+    norm_ = table(*next++, 1, m.hidden);
+    head_ = Layer<A>::matrix(*next++, columns_, m.hidden);
 
     const int frames = std::min(m.players, AT_ONCE), most = plan_.most_rows() * frames;
     x_ = Buffer<float>(size_t(most) * width_);
@@ -84,7 +53,6 @@ class Decoder final : public AnyDecoder {
     middle_ = Buffer<float>(size_t(most) * padded(m.mlp));
     middle_rows_ = Rows<A>(most, m.mlp, SPAN);
     logits_ = Buffer<float>(size_t(most) * head_.tiles * LANES);
-    action_sum_ = Buffer<float>(size_t(frames) * m.lanes * width_);
     for (int thread = 0; thread < m.threads; ++thread)
       scratch_.push_back(std::make_unique<Scratch>(*this, plan_.most_seen()));
   }
@@ -100,10 +68,6 @@ class Decoder final : public AnyDecoder {
   void help(int thread) override { threads_.work(thread); }
 
  private:
-  struct Layer {
-    Buffer<float> norm, post_norm;
-    Matrix<A> qkv, output, gate_up, down;
-  };
   enum class Kind { EMBED, NORM, QKV, PLACE, ATTEND, MIXED, OUTPUT, POST_NORM, GATE_UP, MIDDLE, DOWN, LAST_NORM, HEAD, DRAW };
   // What the threads do at once: each of its items a part of the pass's rows, tiles or heads.
   struct Phase {
@@ -126,30 +90,6 @@ class Decoder final : public AnyDecoder {
           mixed(size_t(MAX_ROWS) * of.head_width_) {}
   };
 
-  Buffer<float> table(const float *rows, int count) const {  // its rows padded
-    Buffer<float> out(size_t(rows == nullptr ? 0 : count) * width_);
-    if (rows != nullptr)
-      for (int row = 0; row < count; ++row)
-        std::memcpy(out + size_t(row) * width_, rows + size_t(row) * m_.hidden, m_.hidden * sizeof(float));
-    return out;
-  }
-  // The embeddings that a (hidden, hidden) matrix turns, as a table. Here and not before: so they are the same everywhere.
-  Buffer<float> projected(const float *matrix) const {
-    Buffer<float> out(size_t(matrix == nullptr ? 0 : m_.inputs) * width_);
-    if (matrix == nullptr) return out;
-    std::vector<const float *> outputs;
-    append(outputs, matrix, m_.hidden, m_.hidden);
-    const Matrix<Float32> turning(outputs, m_.hidden);
-    Rows<Float32> given(m_.inputs, m_.hidden, 0);
-    for (int row = 0; row < m_.inputs; ++row) given.set(row, embedding_ + size_t(row) * width_);
-    for (int tile = 0; tile < turning.tiles; ++tile)
-      linear(turning, given, m_.inputs, tile,
-             [&](int row, int, Floats made) { store(out + size_t(row) * width_ + tile * LANES, made); });
-    return out;
-  }
-  static void append(std::vector<const float *> &rows, const float *matrix, int count, int inputs) {
-    for (int row = 0; row < count; ++row) rows.push_back(matrix + size_t(row) * inputs);
-  }
   // use(index) for those of `count` that are an item's, one of `items`.
   template <class Use>
   static void each(int count, int item, int items, Use &&use) {
@@ -165,7 +105,7 @@ class Decoder final : public AnyDecoder {
     bool wanted = false;
     for (int frame = 0; frame < count; ++frame) {
       wanted = wanted || frames[frame].forced == nullptr || frames[frame].scores != nullptr;
-      add_actions(frames[frame], action_sum(frame, 0));
+      inputs_.add_actions(frames[frame], frame);
     }
     schedule(wanted);
     const Threads::Job job = [&](int index, int item, int thread) {
@@ -174,17 +114,6 @@ class Decoder final : public AnyDecoder {
     };
     threads_.run(items_, job);
   }
-
-  // What each lane's action adds to its image slots. sum: (lanes, width).
-  void add_actions(const Frame &frame, float *sum) const {
-    std::memset(sum, 0, size_t(m_.lanes) * width_ * sizeof(float));
-    if (m_.action == nullptr || frame.previous == nullptr) return;
-    for (int lane = 0; lane < frame.lanes; ++lane)
-      for (int i = 0; i < actions(); ++i)
-        add(sum + size_t(lane) * width_, action_ + size_t(frame.actions[lane * actions() + i]) * width_);
-  }
-  float *action_sum(int frame, int lane) { return action_sum_ + (size_t(frame) * m_.lanes + lane) * width_; }
-  const float *action_sum(int frame, int lane) const { return action_sum_ + (size_t(frame) * m_.lanes + lane) * width_; }
 
   // drawn: whether logits are wanted.
   void schedule(bool drawn) {
@@ -199,7 +128,7 @@ class Decoder final : public AnyDecoder {
       int blocks = 0;
       for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
       for (int index = 0; index < m_.layers; ++index) {
-        const Layer &layer = layers_[index];
+        const Layer<A> &layer = layers_[index];
         add(index ? Kind::NORM : Kind::EMBED, pass, index, rows, 1);
         add(Kind::QKV, pass, index, layer.qkv.tiles, 2);
         add(Kind::PLACE, pass, index, rows, 1);
@@ -217,40 +146,6 @@ class Decoder final : public AnyDecoder {
       }
       add(Kind::DRAW, pass, 0, int(pass.drawn.size()), 1);
     }
-  }
-
-  int actions() const { return m_.length - m_.image - m_.tail; }
-
-  void add(float *x, const float *row) const {
-    for (int i = 0; i < width_; i += LANES) store(x + i, load(x + i) + load(row + i));
-  }
-  // An image token's row of a table.
-  void add_code(float *x, const float *rows, int32_t token) const {
-    add(x, rows + size_t(token % m_.main) * width_);
-    if (m_.chain != nullptr) add(x, rows + size_t(m_.main + token / m_.main) * width_);
-  }
-
-  void embed(const Frame &frame, const Row &row, float *x) const {
-    std::memset(x, 0, width_ * sizeof(float));
-    if (row.slot >= m_.image) {
-      const int index = row.slot - m_.image;
-      if (index < m_.tail)
-        add_code(x, embedding_, frame.previous[tail_[index]]);
-      else
-        add(x, embedding_ + size_t(frame.actions[row.lane * actions() + index - m_.tail]) * width_);
-    } else {
-      const int source = sources_[row.slot];
-      if (source < 0)
-        add(x, start_);
-      else
-        add_code(x, embedding_, frame.tokens[source]);
-      if (m_.previous != nullptr && frame.previous != nullptr)
-        add_code(x, previous_, frame.previous[places_[row.slot]]);
-      else if (m_.previous != nullptr)
-        add(x, no_previous_);
-      if (m_.action != nullptr && frame.previous != nullptr) add(x, action_sum(row.frame, row.lane));
-    }
-    if (m_.place != nullptr) add(x, place_ + size_t(row.slot) * width_);
   }
 
   // Turns a row's queries and key, and puts key and value into the cache.
@@ -295,7 +190,7 @@ class Decoder final : public AnyDecoder {
 
   // The token of a pass's row, or what is known of it.
   void draw_row(const Frame &frame, const Pass &pass, int row, Scratch &scratch) {
-    const int slot = pass.rows[pass.silent + row].slot, where = places_[slot], stride = head_.tiles * LANES;
+    const int slot = pass.rows[pass.silent + row].slot, where = inputs_.place(slot), stride = head_.tiles * LANES;
     if (frame.forced == nullptr || frame.scores != nullptr) {
       float *scores = logits_ + size_t(row) * stride;
       if (frame.lanes > 1) {
@@ -315,7 +210,7 @@ class Decoder final : public AnyDecoder {
 
   void run(const Frame *frames, const Phase &phase, int item, int items, Scratch &scratch) {
     const Pass &pass = *phase.pass;
-    const Layer &layer = layers_[phase.layer];
+    const Layer<A> &layer = layers_[phase.layer];
     const int rows = int(pass.rows.size()), drawn = rows - pass.silent, middle = padded(m_.mlp);
     const auto x = [&](int row) { return x_ + size_t(row) * width_; };
     const auto norm = [&](int row, const float *weight, int to) {
@@ -329,7 +224,7 @@ class Decoder final : public AnyDecoder {
     switch (phase.kind) {
       case Kind::EMBED:
         return each(rows, item, items, [&](int row) {
-          embed(frames[pass.rows[row].frame], pass.rows[row], x(row));
+          inputs_.embed(frames[pass.rows[row].frame], pass.rows[row], x(row));
           norm(row, layer.norm, row);
         });
       case Kind::NORM:
@@ -383,14 +278,14 @@ class Decoder final : public AnyDecoder {
   const int width_, head_width_, columns_;
   Plan plan_;
   Threads threads_;
-  Buffer<float> embedding_, start_, place_, no_previous_, previous_, action_, norm_;
-  std::vector<int32_t> sources_, places_, tail_;
+  Inputs inputs_;
+  Buffer<float> norm_;
   std::vector<float> chain_;
   Cache<A> cache_;
-  std::vector<Layer> layers_;
+  std::vector<Layer<A>> layers_;
   Matrix<A> head_;
   int qkv_width_ = 0, mixed_width_ = 0;
-  Buffer<float> x_, qkv_, mixed_, middle_, logits_, action_sum_;
+  Buffer<float> x_, qkv_, mixed_, middle_, logits_;
   Rows<A> normed_, queries_, mixed_rows_, middle_rows_;
   std::vector<std::unique_ptr<Scratch>> scratch_;
   std::vector<Phase> phases_;

@@ -55,6 +55,14 @@ class SubCode:
         return VectorQuantizer(self.size, self.dim) if self.size else BinaryQuantizer(self.bits)
 
 
+def fsq(*levels: int) -> tuple[SubCode, ...]:
+    return (SubCode(levels=levels),)
+
+
+def vq(size: int, dim: int) -> SubCode:
+    return SubCode(size=size, dim=dim)
+
+
 class BinaryQuantizer(nn.Module):
     """The signs of latents on a sphere of radius sqrt(bits), so that each is about 1. The loss asks for sure bits that
     are used alike (the entropy term of BSQ, a bit at a time)."""

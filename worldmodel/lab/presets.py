@@ -3,57 +3,19 @@ what is left out and why; `reading` marks those that are a reading of a paper fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from kernels.sampling import Sampler
 from worldmodel.config import TransformerConfig
 from worldmodel.lab.autoencoder import TokenizerParts
 from worldmodel.lab.blocks import Blocks
-from worldmodel.lab.codes import SubCode
+from worldmodel.lab.budget import Objectives
+from worldmodel.lab.codes import SubCode, fsq, vq
 from worldmodel.lab.packing import Packing
 from worldmodel.lab.scores import STILL
-from worldmodel.lab.train import Objectives
+from worldmodel.lab.variant import Variant
 from worldmodel.types import WorldModelError
 
 BASELINE = "baseline"
-TUNED = ("", "all", "actions")
 LONG = tuple(range(1, 9))  # offsets of a context whose old frames are told in short
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """tokenizer, objectives: how the image tokenizer is built and trained; head: how a place's code is predicted
-    (sequence.py), by the prior and by the world model; noise_told, sampler, transformer: of the world model; blocks,
-    packing: how it decodes and remembers a frame's tokens, and what those are; fed_codes: it also reads the codes'
-    vectors; world_head: its head, where that is another; tuned: what learns in as many steps again, one of TUNED. What
-    differs in the world model alone shares the baseline's tokenizer."""
-
-    about: str
-    tokenizer: TokenizerParts = field(default_factory=TokenizerParts)
-    objectives: Objectives = field(default_factory=Objectives)
-    head: str = "softmax"
-    noise_told: bool = False
-    sampler: Sampler = field(default_factory=Sampler)
-    transformer: TransformerConfig = field(default_factory=TransformerConfig)
-    blocks: Blocks = field(default_factory=Blocks)
-    packing: Packing = field(default_factory=Packing)
-    fed_codes: bool = False
-    world_head: str = ""
-    tuned: str = ""
-    reading: bool = False
-
-    def __post_init__(self) -> None:
-        if self.tuned not in TUNED:
-            raise ValueError(f"tuned is one of {TUNED}, got {self.tuned!r}")
-
-
-def _fsq(*levels: int) -> tuple[SubCode, ...]:
-    return (SubCode(levels=levels),)
-
-
-def _vq(size: int, dim: int) -> SubCode:
-    return SubCode(size=size, dim=dim)
-
 
 PRESETS: dict[str, Variant] = {
     BASELINE: Variant(
@@ -67,8 +29,7 @@ PRESETS: dict[str, Variant] = {
     ),
     "robusttok": Variant(
         """RobustTok (2503.08354): wrong tokens in training, ramped in, after the quantiser. Drawn from a prior that
-        is trained along, not from near codes: those are not the mistakes that a model makes. No DINO in its
-        encoder.""",
+        is trained along: near codes are not the mistakes that a model makes. No DINO in its encoder.""",
         objectives=Objectives(perturb="prior"),
     ),
     "robusttok-half": Variant(
@@ -78,7 +39,7 @@ PRESETS: dict[str, Variant] = {
     "parti": Variant(
         """ViT-VQGAN's codes as in Parti (2206.10789): 4096 learned codes of 8 numbers on the unit sphere, EMA, dead
         ones revived. Convolutions in place of its ViT, no discriminator: 600 steps are too few for one.""",
-        tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
+        tokenizer=TokenizerParts(codes=(vq(4096, 8),)),
     ),
     "vitok-encoder-small": Variant(
         """ViTok (2501.09755): a quarter of the encoder; they find that its size gains nothing. No ViT here.""",
@@ -98,11 +59,11 @@ PRESETS: dict[str, Variant] = {
     ),
     "vitok-10-bits": Variant(
         """ViTok (2501.09755): the bits of a frame decide; also ELM's (2410.16257) small vocabulary: 1024 codes.""",
-        tokenizer=TokenizerParts(codes=_fsq(4, 4, 8, 8)),
+        tokenizer=TokenizerParts(codes=fsq(4, 4, 8, 8)),
     ),
     "vitok-14-bits": Variant(
         """ViTok (2501.09755), ELM's (2410.16257) large vocabulary: 16384 codes in one softmax.""",
-        tokenizer=TokenizerParts(codes=_fsq(8, 8, 16, 16)),
+        tokenizer=TokenizerParts(codes=fsq(8, 8, 16, 16)),
     ),
     "elm-greedy": Variant(
         """ELM (2410.16257): image tokens are more random than text, so sampling decides. The baseline's weights,
@@ -131,18 +92,18 @@ PRESETS: dict[str, Variant] = {
     ),
     "two-levels": Variant(
         """Lookup-free codes as FSQ with two levels (MAGVIT-2, 2310.05737): 12 signs, without its entropy term.""",
-        tokenizer=TokenizerParts(codes=_fsq(*[2] * 12)),
+        tokenizer=TokenizerParts(codes=fsq(*[2] * 12)),
     ),
     "detail": Variant(
         """A residual code of 8 bits beside the 12 (RQ-VAE, 2203.01941), predicted in the same pass by a chained head.
         Side by side for the decoder, not summed; no depth transformer: two softmaxes.""",
-        tokenizer=TokenizerParts(codes=(*_fsq(8, 8, 8, 8), *_fsq(4, 4, 4, 4)), compose="residual"),
+        tokenizer=TokenizerParts(codes=(*fsq(8, 8, 8, 8), *fsq(4, 4, 4, 4)), compose="residual"),
         head="chained",
     ),
     "fqgan": Variant(
         """FQGAN (2411.16681): two codebooks of 1024 that look at latents of their own, kept orthogonal, two heads.
         The second is chained to the first. No CLIP or DINO to tell them what to look at, no discriminator.""",
-        tokenizer=TokenizerParts(codes=(_vq(1024, 8), _vq(1024, 8)), orthogonal=0.1),
+        tokenizer=TokenizerParts(codes=(vq(1024, 8), vq(1024, 8)), orthogonal=0.1),
         head="chained",
     ),
     "previous": Variant(
@@ -154,14 +115,13 @@ PRESETS: dict[str, Variant] = {
     ),
     "previous-detail": Variant(
         """`previous` and `detail` together: what the last frame cannot tell, in 20 bits a place.""",
-        tokenizer=TokenizerParts(codes=(*_fsq(8, 8, 8, 8), *_fsq(4, 4, 4, 4)), compose="residual", previous=True),
+        tokenizer=TokenizerParts(codes=(*fsq(8, 8, 8, 8), *fsq(4, 4, 4, 4)), compose="residual", previous=True),
         head="chained",
         reading=True,
     ),
     "larp": Variant(
         """LARP (2410.21264): a prior trained along, whose loss (weight 0.06) the encoder feels through the prior's
-        inputs. The grid in place of its queries, no stochastic choice of codes, no scheduled sampling, and no
-        second phase for the decoder alone.""",
+        inputs. A grid, not queries; no stochastic codes, no scheduled sampling, no second phase for the decoder.""",
         objectives=Objectives(prior_weight=0.06),
     ),
     "gigatok": Variant(
@@ -191,8 +151,7 @@ PRESETS: dict[str, Variant] = {
         tokenizer=TokenizerParts(queries=84, grid=False, tail_drop=True),
     ),
     "seed": Variant(
-        """SEED (2307.08041): queries that see those before them alone, so that a code says what its predecessors do
-        not. No contrastive stage: there is no text.""",
+        """SEED (2307.08041): queries that see those before them alone. No contrastive stage: there is no text.""",
         tokenizer=TokenizerParts(queries=84, grid=False, causal=True),
     ),
     "d-ar": Variant(
@@ -210,20 +169,19 @@ PRESETS: dict[str, Variant] = {
     "dualtoken": Variant(
         """DualToken (2503.14324): one half of a code for meaning, aligned with the reader's features, one for pixels;
         as many bits as the baseline. The halves are sub-codes of one layer, not of two depths of its encoder.""",
-        tokenizer=TokenizerParts(codes=(*_fsq(4, 4, 4), *_fsq(4, 4, 4))),
+        tokenizer=TokenizerParts(codes=(*fsq(4, 4, 4), *fsq(4, 4, 4))),
         objectives=Objectives(align=0.5, align_code=3),
         reading=True,
     ),
     "tokenflow": Variant(
         """TokenFlow (2412.03069): one index for two distances: 4096 learned codes of eight numbers, the first four
         aligned with the reader's features. One encoder in place of two.""",
-        tokenizer=TokenizerParts(codes=(_vq(4096, 8),)),
+        tokenizer=TokenizerParts(codes=(vq(4096, 8),)),
         objectives=Objectives(align=0.5, align_code=4),
         reading=True,
     ),
     "hita": Variant(
-        """Hita (2507.02358): global tokens before the grid's. Twelve, a row of the grid's width, in place of its 128,
-        and no causal transformer in the decoder.""",
+        """Hita (2507.02358): twelve global tokens, not 128, before the grid's; no causal decoder.""",
         tokenizer=TokenizerParts(queries=12),
     ),
     "next-scale": Variant(
@@ -271,8 +229,7 @@ PRESETS: dict[str, Variant] = {
         reading=True,
     ),
     "lattice": Variant(
-        """Expediting ViT's question (2210.01035), must every old row be seen: every other place of frames more than two
-        back, in place of its clustering.""",
+        """Expediting ViT's question (2210.01035), must all old rows be seen: every other place, no clustering.""",
         transformer=TransformerConfig(offsets=LONG),
         blocks=Blocks(old="lattice"),
         reading=True,
@@ -312,8 +269,7 @@ PRESETS: dict[str, Variant] = {
         reading=True,
     ),
     "ett": Variant(
-        """ETT (2505.10562): the transformer is fed the codes' vectors, not their indices alone. The tokenizer is not
-        tuned along: the tokens stay the baseline's.""",
+        """ETT (2505.10562): the transformer is fed the codes' vectors, too. The tokenizer is not tuned along.""",
         fed_codes=True,
     ),
     "lavit": Variant(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,99 +14,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from worldmodel.config import TransformerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import loss_weights
-from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.lab.autoencoder import CONDITION_DROP, MOVE_DEGREES, Condition, LabTokenizer, TokenizerParts
-from worldmodel.lab.blocks import Blocks
+from worldmodel.lab.budget import HUD, Budget, Objectives
 from worldmodel.lab.codes import Codes
-from worldmodel.lab.packing import Packed, Packing
+from worldmodel.lab.heads import Prior, head_radices, is_chained
 from worldmodel.lab.scores import GLYPH_SIZES, glyph, paste_glyphs
-from worldmodel.lab.sequence import NOISE_LEVELS, LabTransformer, Prior, head_radices, is_chained, world_config
 from worldmodel.readers.idm import SHRINK, InverseDynamicsModel
 from worldmodel.tokenizers.image import to_pixels
-from worldmodel.training.corruption import noisy
-from worldmodel.training.optimizers import Optimizers
 from worldmodel.training.run.common import Pace, autocast, cosine_lr, update_average
 from worldmodel.training.run.loop import Run
 from worldmodel.training.run.state import Stateful
 from worldmodel.training.tokenizer import PERTURB_RAMP, TokenizerTraining, windowed_ssim
-from worldmodel.training.world import WorldTraining
 from worldmodel.types import WorldModelError
 
-HUD = "luanti"
-PERTURBATIONS = ("none", "near", "prior")
 GLYPH_WEIGHT = 4.0  # of pasted glyphs in the loss, as the HUD's
 STEP_SEED = 1_000_003
-JUDGED = 0.2  # of the tokens that a judge learns from are the model's own
-
-
-@dataclass(frozen=True, slots=True)
-class Objectives:
-    """What a tokenizer learns beside the reconstruction. perturb: wrong tokens are "near" codes, or drawn from a
-    "prior" that is trained along; perturb_rate of the tokens, on perturbed_share of the frames; prior_weight: of that
-    prior's loss for the encoder; align: weight of the cosine to the reader's features, of the decoder's, or of the
-    align_code first numbers of a code; glyphs: share of the frames with a pasted digit. ValueError for an unknown
-    perturbation."""
-
-    perturb: str = "near"
-    perturb_rate: float = 0.1
-    perturbed_share: float = 0.25
-    prior_weight: float = 0.0
-    align: float = 0.0
-    align_code: int = 0
-    glyphs: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.perturb not in PERTURBATIONS:
-            raise ValueError(f"perturb is one of {PERTURBATIONS}, got {self.perturb!r}")
-
-    @property
-    def with_prior(self) -> bool:
-        return self.perturb == "prior" or self.prior_weight > 0
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """Steps, batches and data of the trainings and scores."""
-
-    tokenizer_steps: int = 600
-    """Steps of the tokenizer."""
-    tokenizer_batch: int = 16
-    """Frames a step."""
-    prior_steps: int = 400
-    """Steps of the tiny prior."""
-    prior_batch: int = 32
-    """Frames a step."""
-    world_steps: int = 150
-    """Steps of the world model."""
-    world_batch: int = 3
-    """Clips a step."""
-    world_clip: int = 12
-    """Frames of each."""
-    train_clips: int = 24
-    """Clips that are learnt from."""
-    train_steps: int = 500
-    """Steps of play of each."""
-    val_clips: int = 6
-    """Clips that are scored."""
-    val_steps: int = 400
-    """Steps of play of each."""
-    episodes: int = 24
-    """Rollouts."""
-    episode_frames: int = 15
-    """Frames of each."""
-    context: int = 4
-    """Recorded frames before them."""
-    away: int = 6
-    """Stretches that look away and back."""
-    away_steps: int = 40
-    """Steps that such a stretch has at most."""
-    bf16: bool = True
-    """Compute in bf16."""
-    save_minutes: float = 3.0
-    """The state is saved this often: the most that a kill loses."""
 
 
 def run_steps(
@@ -302,86 +225,3 @@ def train_prior(
 
     run_steps("prior", folder, steps, {"model": model, "optimizer": optimizer}, step, budget.save_minutes)
     return model.eval()
-
-
-def own_draws(model: LabTransformer, true: Tensor, actions: Tensor, generator: torch.Generator) -> Tensor:
-    """Clips' tokens (B, T, places), a share JUDGED of them drawn by the model itself, from frame 1 on."""
-    queries = model.layout.queries
-
-    def pick(logits: Tensor, _: int) -> Tensor:
-        share = logits.float().softmax(-1)
-        return torch.multinomial(share.flatten(0, -2), 1, generator=generator).view(share.shape[:-1])
-
-    with torch.no_grad():
-        drawn = model.head.draw(model.hidden(true, actions)[:, :, torch.from_numpy(queries)], pick)
-    placed = torch.empty_like(true)
-    placed[:, :, torch.from_numpy(model.layout.places[queries])] = drawn
-    wrong = torch.rand(true.shape, generator=generator) < JUDGED
-    wrong[:, 0] = False
-    return torch.where(wrong, placed, true)
-
-
-def train_lab_world(
-    table: tuple[int, int],
-    quantizer: Codes,
-    head: str,
-    transformer: TransformerConfig,
-    noise_told: bool,
-    blocks: Blocks,
-    packing: Packing,
-    fed_codes: bool,
-    budget: Budget,
-    clips: Sequence[TokenClip],
-    folder: Path,
-    seed: int,
-    start: LabTransformer | None = None,
-    actions_only: bool = False,
-) -> LabTransformer:
-    """A world model on finished, packed codes, from scratch or from `start`: the averaged weights. actions_only: only
-    the action tokens' embeddings learn."""
-    radices = packing.radices(head_radices(head, quantizer.radices))
-    options = WorldTraining(batch=budget.world_batch, clip=budget.world_clip)  # whose rates hold here too
-    sampler = WindowSampler(clips, options.clip, options.balance)
-    torch.manual_seed(seed)
-    config = world_config(packing.table(table), radices, transformer)
-    chained = is_chained(head) or packing.fuse > 1
-    codebook = quantizer.decode(torch.arange(quantizer.codebook_size)) if fed_codes else None
-    model = LabTransformer(config, radices, chained, noise_told, blocks, packing.extra, codebook)
-    if start is not None:
-        model.load_state_dict(start.state_dict())
-    average = copy.deepcopy(model).requires_grad_(False)
-    optimizers = Optimizers(model, options)
-    steps, device, packed = budget.world_steps, torch.device("cpu"), Packed(quantizer, packing)
-
-    def step(number: int) -> float:
-        rng = np.random.default_rng((seed, number))
-        generator = torch.Generator().manual_seed(seed * STEP_SEED + number)
-        drawn = sampler.draw(options.batch, rng)
-        share = torch.rand(*drawn.tokens.shape[:2], 1, generator=generator) * options.noise
-        given = noisy(drawn.tokens, packed, share, generator)
-        levels = (share[..., 0] / options.noise * NOISE_LEVELS).long().clamp_max(NOISE_LEVELS - 1)
-        nearest = int(rng.integers(1, len(transformer.offsets) + 1)) if blocks.any_length else None
-        with autocast(device, budget.bf16):
-            if model.judge is not None:
-                given = own_draws(model, drawn.tokens, drawn.actions, generator)
-            hidden = model.hidden(given, drawn.actions, levels, nearest)
-            loss = model.nats_of(hidden, drawn.tokens).mean()
-            if model.judge is not None:
-                doubts, places = model.doubts(hidden[:, 1:])
-                wrong = (given != drawn.tokens)[:, 1:, torch.from_numpy(places)]
-                loss = loss + F.binary_cross_entropy_with_logits(doubts.float(), wrong.float())
-        loss.backward()
-        if actions_only:
-            rows = model.embed_tokens.weight.grad
-            model.zero_grad(set_to_none=True)
-            assert rows is not None
-            rows[: sum(radices)] = 0
-            model.embed_tokens.weight.grad = rows
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizers.step(options.learning_rate * cosine_lr(number, steps, max(1, steps // 8)))
-        update_average(average, model, number, options.average_decay)
-        return loss.item()
-
-    state = {"model": model, "average": average, "optimizers": optimizers}
-    run_steps("world" if start is None else "tuning", folder, steps, state, step, budget.save_minutes)
-    return average.eval()

@@ -11,11 +11,14 @@ from conftest import ROOT, vpt_line, write_clip
 
 from worldmodel.lab import bench, scores
 from worldmodel.lab.autoencoder import Crossing, LabTokenizer, TokenizerParts
+from worldmodel.lab.budget import Budget
+from worldmodel.lab.clips import digest, open_data
 from worldmodel.lab.codes import Codes, SubCode, join, split
-from worldmodel.lab.presets import BASELINE, PRESETS, Variant, preset
-from worldmodel.lab.sequence import head_radices
+from worldmodel.lab.heads import head_radices
+from worldmodel.lab.presets import BASELINE, PRESETS, preset
 from worldmodel.lab.table import Column, cell, plot, read_rows, summary, table
-from worldmodel.lab.train import Budget, train_autoencoder
+from worldmodel.lab.train import train_autoencoder
+from worldmodel.lab.variant import Variant
 from worldmodel.training.run import state as kept
 from worldmodel.training.run.state import load_state
 from worldmodel.types import WorldModelError
@@ -55,7 +58,7 @@ def folders(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(folders):
-    return bench.open_data([folders / "train"], folders / "val", folders / "frames", (HEIGHT, WIDTH), BUDGET)
+    return open_data([folders / "train"], folders / "val", folders / "frames", (HEIGHT, WIDTH), BUDGET)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +187,7 @@ def test_a_preset_of_the_world_model_is_measured_with_the_baseline_s_tokenizer(n
     assert row["columns"]["bits_world"] > 0
     assert row["columns"]["rollout_psnr"] > 0
     assert len(list(tmp_path.glob("tokenizer-*"))) == 1
-    learned = {bench.digest(bench.chosen(tiny(preset(other)).tokenizer)) for other in (name, BASELINE)}
+    learned = {digest(bench.chosen(tiny(preset(other)).tokenizer)) for other in (name, BASELINE)}
     assert len(learned) == 1
 
 

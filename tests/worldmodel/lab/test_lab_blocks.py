@@ -13,9 +13,10 @@ from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.lab.blocks import FAR, Blocks, farthest, lab_layout
 from worldmodel.lab.codes import Codes, SubCode
+from worldmodel.lab.decoder import LabDecoder
 from worldmodel.lab.packing import Packed, Packing
-from worldmodel.lab.sequence import LabDecoder, LabTransformer, world_config
-from worldmodel.lab.train import JUDGED, own_draws
+from worldmodel.lab.sequence import LabTransformer, world_config
+from worldmodel.lab.train_world import JUDGED, own_draws
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import BUTTONS
 
