@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from worldmodel.worlds.neural import NeuralWorld
 
 
+MOST_REWOUND = 6000
+"""Steps that can be gone back: ten minutes at nano's pace. What is older is forgotten, so that memory stays as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A step of play that can be gone back to. action: int32 (11,) tokens that led to `tokens`; frame: number that
@@ -76,6 +80,7 @@ class RecordedWorld:
         self._steps = 0
         self._began = 0.0
         self._past: list[Moment] = []
+        self._forgotten = 0  # steps between the world's opening and ours
         self._anchor: Tokens | None = None
 
     @property
@@ -164,6 +169,8 @@ class RecordedWorld:
             self._look(self._recorder)
         assert step.told is not None, "and it encodes the action"
         self._past.append(Moment(step.told, step.tokens, frame, index))
+        if len(self._past) > MOST_REWOUND * 11 // 10:
+            self._forget(len(self._past) - MOST_REWOUND)
         return self._told(step)
 
     def peek(self, back: int) -> Step:
@@ -193,13 +200,13 @@ class RecordedWorld:
         """Marks this moment, in the recording and for `anchor`."""
         self._anchor = self._frames()[-1]
         if self._recorder is not None:
-            self._recorder.mark(Marker("bookmark", self._steps, self._now(), f"step {self.length}"))
+            self._recorder.mark(Marker("bookmark", self._steps, self._now(), f"step {self._forgotten + self.length}"))
 
     def anchor(self, scene: StartScene | None = None) -> Step:
         """Against drift: goes on from `scene`, or from the last bookmark's picture (or the opening's) at rest."""
         world = self.neural
         if scene is None:
-            scene = world.still(self._anchor if self._anchor is not None else self._opening.tokens[-1])
+            scene = world.still(self._anchor if self._anchor is not None else self._first)
         return self.open(scene, world.seed, world.frame)
 
     def close(self) -> None:
@@ -217,16 +224,23 @@ class RecordedWorld:
         return [*self._opening.tokens, *(moment.tokens for moment in self._past)]
 
     def _context(self) -> StartScene:
-        """What the model sees now, as an opening. `_opening` stays: the whole stretch can still be rewound."""
+        """What the model sees now, as an opening. `_opening` stays: the stretch can still be rewound."""
         between = [*self._opening.actions, *(moment.action for moment in self._past)]
         return context_of(self._frames(), between, self.neural.window)
+
+    def _forget(self, count: int) -> None:
+        """The oldest steps: what was seen after them becomes the opening."""
+        kept, self._past = self._past[count:], self._past[:count]
+        self._opening, self._past = self._context(), kept
+        self._forgotten += count
 
     def _now(self) -> float:
         return time.monotonic() - self._began
 
     def _restarted(self, step: Step) -> Step:
         assert self.neural.opening is not None, "a world that was opened has an opening"
-        self._opening, self._past = self.neural.opening, []
+        self._opening, self._past, self._forgotten = self.neural.opening, [], 0
+        self._first = self._opening.tokens[-1]
         self._mark_reset()
         return self._told(step)
 

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from client.cli import main
+from client.play import recording
 from client.play.recording import RecordedWorld
 from client.sessions.playback import ReplayWorld
 from client.sessions.simulation import simulate, verify
@@ -440,6 +441,28 @@ def test_rewind_branches_and_the_branch_verifies(tiny_folder, tmp_path):
     assert [record.frame for record in session.path_to(9)] == list(range(8))
     result = verify(session, NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     assert (result.steps, result.equal, result.first) == (13, 13, None)
+
+
+def test_what_is_too_long_ago_is_forgotten_and_the_rest_can_be_rewound(tiny_folder, tmp_path, monkeypatch):
+    """So that hours of play take no more memory than minutes."""
+    monkeypatch.setattr(recording, "MOST_REWOUND", 10)
+    world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
+    opening = world.reset(0, 1).tokens
+    world.record(tmp_path / "a.wms")
+    made = [step.tokens for step in play(world, 37)]
+    assert 10 <= world.length <= 11
+    assert (world.peek(9).tokens == made[-10]).all()
+    assert (world.rewind(4).tokens == made[-5]).all()
+    again = [step.tokens for step in play(world, 2)]
+    kept = world.length
+    boundary = made[-5 + 2 - kept] if kept else made[-1]
+    assert (world.rewind(99).tokens == boundary).all()
+    play(world, 3)
+    assert (world.anchor().tokens == opening).all()
+    world.close()
+    assert len(again) == 2
+    result = verify(read_session(tmp_path / "a.wms"), NeuralWorld(tiny_folder, EngineOptions(threads=1)))
+    assert (result.steps, result.equal) == (42, 42)
 
 
 def test_bookmark_and_anchor(tiny_folder, tmp_path):

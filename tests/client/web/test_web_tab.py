@@ -49,8 +49,8 @@ def test_the_tab_makes_the_tokens_of_python(checkpoint, folder):
     """Greedy, guided in every other step, over more frames than the context holds."""
     model = load_world_model(checkpoint).transformer
     tokens, actions = random_steps(model.config, 4)
-    _, taken = random_steps(model.config, 12, seed=1)
-    strengths = [0.0, 0.7] * 6
+    _, taken = random_steps(model.config, 50, seed=1)
+    strengths = [0.0, 0.7] * 25
     decoder = NativeDecoder(with_stored_values(model, 8), 1)
     decoder.open(list(tokens), list(actions[:3]))
     wanted = [
