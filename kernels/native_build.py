@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent / "cpu"
+BROUGHT = "compiled"  # beside them: what a wheel brings (hatch_build.py), one library a path
 COMPILERS = ("c++", "g++", "clang++")
 # Products are not fused with sums, so that every path rounds alike; sums of what is no number may wrap around.
 COMMON_FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fwrapv")
@@ -34,7 +35,7 @@ class CpuPath:
 
     needs: frozenset[str]
     flags: tuple[str, ...]
-    machine: str = "x86_64"
+    machine: str = "x86_64"  # "": any
 
 
 PATHS = {
@@ -44,7 +45,7 @@ PATHS = {
     ),
     "avx2": CpuPath(frozenset(("avx2",)), ("-mavx2",)),
     "neon-dotprod": CpuPath(frozenset(("asimddp",)), ("-march=armv8.2-a+dotprod",), "aarch64"),
-    "portable": CpuPath(frozenset(), ()),
+    "portable": CpuPath(frozenset(), (), ""),
 }
 """The best one first."""
 
@@ -123,6 +124,11 @@ def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
+def compile_to(library: Path, path: str) -> None:
+    """Writes the library of a path. NativeError if it cannot be compiled."""
+    _compile(_find_compiler(), (*FLAGS, *PATHS[path].flags), library)
+
+
 class _Compilation(threading.Thread):
     """One that goes on in the background if nobody waits for its end."""
 
@@ -148,6 +154,9 @@ def build(path: str, seconds: float | None = None, extra: tuple[str, ...] = ()) 
     extra: flags of the compiler's beside the path's own."""
     if os.name != "posix":
         raise NativeError("the native engine is for Linux and macOS")
+    brought = SOURCES.parent / BROUGHT / f"{path}.so"
+    if brought.is_file() and not extra:
+        return brought
     compiler, folder = _find_compiler(), cache_folder()
     flags = (*FLAGS, *PATHS[path].flags, *extra)
     library = folder / _library_name(compiler, path, flags)

@@ -1,8 +1,15 @@
 """What a wheel carries, by pyproject.toml's rules: all that plays, and no picture or report."""
 
+import os
+import subprocess
+import sys
 import tomllib
+import zipfile
 from fnmatch import fnmatch
+from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 WHEEL = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
@@ -38,3 +45,28 @@ def test_a_wheel_carries_no_picture_and_no_report():
     assert not [file for file in files if file.endswith(shown)]
     beside = {file: (ROOT / file).stat().st_size for file in files if not file.endswith(".safetensors")}
     assert sum(beside.values()) < MOST_BESIDE_WEIGHTS, sorted(beside, key=beside.__getitem__)[-5:]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("hatchling") is None, reason="no hatchling here")
+def test_a_wheel_can_bring_the_compiled_engine(tmp_path):
+    """It loads without a compiler, and the wheel says for which platform it is."""
+    environment = {**os.environ, "WORLDMODEL_NATIVE": "portable"}
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    subprocess.run([*command, str(ROOT)], env=environment, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    assert "-py3-none-any" not in wheel.name
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path, [name for name in packed.namelist() if name.startswith("kernels/")])
+    asks = "from kernels.native import compiled; print(compiled('portable')._name)"
+    environment = {"PATH": str(tmp_path / "nothing"), "PYTHONPATH": str(tmp_path), "HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", asks], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "kernels/compiled/portable.so"), done.stderr
+
+
+def test_a_wheel_for_a_path_that_is_none_here_is_refused(tmp_path):
+    environment = {**os.environ, "WORLDMODEL_NATIVE": "abacus"}
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
+    done = subprocess.run([*command, str(ROOT)], env=environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "WORLDMODEL_NATIVE knows" in done.stdout + done.stderr

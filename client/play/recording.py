@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 MOST_REWOUND = 6000
-"""Steps that can be gone back: ten minutes at nano's pace. What is older is forgotten, so that memory stays as it is."""
+"""Steps that can be gone back: ten minutes at nano's pace. What is older is forgotten, so that memory does not grow."""
 
 
 @dataclass(frozen=True, slots=True)
