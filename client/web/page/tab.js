@@ -81,7 +81,7 @@ export class TabGame {
 
   #show(made, cut, asked) {
     const latency = asked === undefined ? null : performance.now() - asked;
-    this.on.frame(made, { cut, latency, filled: this.game.filled, window: this.model.window });
+    this.on.frame(made, { cut, latency, filled: this.game.filled, window: this.model.numbers.window });
   }
 
   #tell() {

@@ -1,5 +1,6 @@
 """A world that plays wholly in a tab of a real browser (Debian packages chromium and chromium-driver)."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def test_a_plain_host_is_enough(folder):
         driver.find_element(By.ID, "play").click()
         ActionChains(driver).key_down("w").perform()
         wait.until(lambda _: int(told("frames") or 0) > 3 and driver.find_element(By.ID, "held").text == "forward")
+        assert re.search(r"context \d+/\d+$", driver.find_element(By.ID, "speed").text)
+        assert driver.find_element(By.ID, "about").text.endswith("in this tab. Licences")
         driver.get(f"{address}index.html")
         wait.until(lambda _: told("ready"))
     assert sum(path.startswith("/transformer.safetensors") for path in asked) == 1
