@@ -17,13 +17,13 @@ from conftest import random_steps, tiny_config, tiny_transformer, vpt_line, writ
 from mutate import mutated, mutated_bytes, mutated_text
 from odd import packed, write_odd
 from PIL import Image
+from records import record_branched
 from released import HEIGHT, WIDTH, write_files
 
 from client.play.bindings import read_bindings
 from client.play.controls import Controls
 from client.play.game import Game
 from client.play.pictures import load_picture
-from client.play.recording import RecordedWorld
 from client.serve.protocol import COMMANDS, Input, read_message
 from client.sessions.listing import row_of
 from client.sessions.playback import ReplayWorld, date_of, name_of, usable
@@ -54,7 +54,7 @@ from worldmodel.model.loading import (
 )
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.types import BUTTONS, Action, StartScene, WorldModelError
+from worldmodel.types import BUTTONS, StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 SIMULATED = 50  # one session in so many is also simulated and resumed
@@ -80,7 +80,7 @@ class Material:
         self.config_text = (self.world_folder / CONFIG_FILE).read_text()
         self.starts_file = (self.world_folder / STARTS_FILE).read_bytes()
         self.world = NeuralWorld(self.world_folder, EngineOptions("eager", threads=1))
-        self.session = read_session(self._record(folder / "good.wms"))
+        self.session = read_session(record_branched(self.world, folder / "good.wms"))
         self.session_bytes = (folder / "good.wms").read_bytes()
         self.codes = page_codes()
         self.good_pictures = _pictures()
@@ -89,22 +89,6 @@ class Material:
         self.yaml, self.vq = (files[name].read_text() for name in ("model.yaml", "config.json"))
         vq = read_state(files["vae.ckpt"])
         self.vq_state = {f"{TOKENIZER}{name}": tensor for name, tensor in vq.items()}
-
-    def _record(self, path: Path) -> Path:
-        """Steps, a bookmark, a branch, a reset."""
-        played = RecordedWorld(self.world)
-        played.record(path)
-        played.reset(0, 5)
-        for _ in range(3):
-            played.step(Action(frozenset({"forward"}), 1.0, 2.0))
-        played.bookmark()
-        played.rewind(1)
-        played.step(Action())
-        played.reset(1, 6)
-        for _ in range(2):
-            played.step(Action(frozenset({"hotbar.3"})))
-        played.finish()
-        return path
 
     # Each kind: writes a case's file, and uses it.
 

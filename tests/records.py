@@ -1,4 +1,4 @@
-"""A made-up recording's header and steps."""
+"""A made-up recording's header and steps, and a real one of a world."""
 
 from __future__ import annotations
 
@@ -38,3 +38,22 @@ def step(index, places=84):
     rng = np.random.default_rng(index)
     action = Action(frozenset({"forward"}), 0.15 * index, -1.5)
     return StepRecord(index, index, index / 10, action, rng.integers(0, 4096, places, dtype=np.int32), 0.07)
+
+
+def record_branched(world, path):
+    """Six steps of a neural world, a bookmark, a branch and a reset. -> path."""
+    from client.play.recording import RecordedWorld
+
+    played = RecordedWorld(world)
+    played.record(path)
+    played.reset(0, 5)
+    for _ in range(3):
+        played.step(Action(frozenset({"forward"}), 1.0, 2.0))
+    played.bookmark()
+    played.rewind(1)
+    played.step(Action())
+    played.reset(1, 6)
+    for _ in range(2):
+        played.step(Action(frozenset({"hotbar.3"})))
+    played.finish()
+    return path

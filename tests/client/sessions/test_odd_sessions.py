@@ -11,10 +11,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from odd import packed, write_odd
+from records import record_branched
 
 from client.cli import main
 from client.play.game import Game
-from client.play.recording import RecordedWorld
 from client.sessions.playback import ReplayWorld, date_of, name_of, open_session
 from client.sessions.resume import Resume
 from client.sessions.simulation import verify
@@ -25,17 +25,11 @@ from recordings.opening import SamplerSettings
 from recordings.reader import read_session
 from recordings.values import printable
 from worldmodel.settings import EngineOptions
-from worldmodel.types import BUTTONS, Action, WorldModelError
+from worldmodel.types import BUTTONS, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 STEPS = 6
 CODES, PLACES = 16, 15  # of the tiny world
-
-
-@pytest.fixture(autouse=True)
-def _quick_pixels(monkeypatch):
-    """Nothing to compile: each case opens its recording anew."""
-    monkeypatch.setattr("worldmodel.engine.choice.has_openvino", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +39,7 @@ def world(tiny_folder):
 
 @pytest.fixture(scope="module")
 def plain(world, tmp_path_factory):
-    """Six steps, a bookmark, a branch and a reset."""
-    path = tmp_path_factory.mktemp("plain") / "s.wms"
-    played = RecordedWorld(world)
-    played.record(path)
-    played.reset(0, 5)
-    for _ in range(3):
-        played.step(Action(frozenset({"forward"}), 1.0, 2.0))
-    played.bookmark()
-    played.rewind(1)
-    played.step(Action())
-    played.reset(1, 6)
-    for _ in range(2):
-        played.step(Action())
-    played.finish()
-    return read_session(path)
+    return read_session(record_branched(world, tmp_path_factory.mktemp("plain") / "s.wms"))
 
 
 def array(shape, value, size=2):
