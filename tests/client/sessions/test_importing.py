@@ -165,7 +165,7 @@ def test_sessions_are_training_data(tiny_folder, tmp_path, monkeypatch):
     assert [action.yaw for action in clip.actions()] == [0, 1, 2, 3, 4, 5, 0, -1, -2]
     # Frame t is what the action of step t was done on; after the branch that is the picture of step 3.
     for stored, step in zip(clip.frames, [*made[:6], made[4], *made[7:9]], strict=True):
-        assert abs(stored.astype(int) - step.frame).max() <= 1  # two decoders
+        assert abs(stored.astype(int) - step.frame).mean() < 1  # two decoders, one of them in int8
 
 
 def test_a_branch_survives_the_way_through_a_clip(tiny_folder, tmp_path):
