@@ -103,7 +103,7 @@ def listed(data: bytes) -> list[int | str]:
 
 
 def _licences(folder: Path, checkpoint: Path) -> None:
-    """Ours, the runtime's, and what the checkpoint says of itself."""
+    """Ours, and what the checkpoint says of itself."""
     (folder / "LICENCES.txt").write_text(LICENCES.format(world=checkpoint.name))
     ours = Path(__file__).resolve().parents[2] / "LICENSE"
     if ours.is_file():
