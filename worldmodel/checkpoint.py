@@ -176,10 +176,15 @@ def tensors_sum(tensors: dict[str, Tensor]) -> str:
 
 
 class _ShapesAlone(TorchFunctionMode):
-    """Normal initialisation is left out: on the meta device it fills nothing, but loads a second's worth of modules."""
+    """Random initialisation is left out: on the meta device it fills nothing, but loads a second's worth of modules."""
+
+    LEFT_OUT = (Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_)
 
     def __torch_function__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return args[0] if func is Tensor.normal_ else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in self.LEFT_OUT:  # those of nn.init ask before they call a tensor's
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def shapes_of(make: Callable[[], nn.Module]) -> dict[str, Tensor]:

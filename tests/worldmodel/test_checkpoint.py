@@ -1,11 +1,13 @@
 """Checkpoints: round trips, and every broken folder is one clear error."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer
+from conftest import ROOT, random_steps, tiny_config, tiny_transformer
 
 from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.config import PRESETS, TransformerConfig
@@ -109,3 +111,16 @@ def test_presets_are_the_papers_sizes():
     assert (image.grid_height, image.grid_width, image.codebook_size) == (14, 24, 8192)
     with pytest.raises(ValueError, match="thetas"):
         TransformerConfig(rotary="sequence")
+
+
+def test_a_world_is_measured_without_the_compiler_of_pytorch(tmp_path):
+    """Which takes a second to load, in every start of the game."""
+    asks = """
+import sys
+from worldmodel.config import PRESETS
+from worldmodel.engine.memory import count_parameters, count_tokenizer
+assert count_parameters(PRESETS["nano"]) > count_tokenizer(PRESETS["nano"]) > 0
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stdout + done.stderr

@@ -38,16 +38,18 @@ class FiniteScalarQuantizer(nn.Module):
         self.levels = tuple(levels)
         self.code_dim = len(levels)
         self.codebook_size = math.prod(levels)
-        sizes = torch.tensor(levels, dtype=torch.float32)
-        self.register_buffer("_half", (sizes - 1) / 2, persistent=False)
-        # An even number of levels has no level at zero: shift the tanh so that a latent of 0 lies in the middle of a
-        # level. Of two levels none has a middle within the tanh's reach: there the latent's sign decides.
-        self.register_buffer("_offset", torch.where(sizes % 2 == 0, 0.5, 0.0), persistent=False)
-        shift = torch.where(sizes == 2, 0.0, torch.atanh(self._offset / (self._half * BEYOND)))
-        self.register_buffer("_shift", shift, persistent=False)
-        places = [math.prod(levels[:i]) for i in range(len(levels))]
-        self.register_buffer("_places", torch.tensor(places, dtype=torch.int64), persistent=False)
-        self.register_buffer("_sizes", torch.tensor(levels, dtype=torch.int64), persistent=False)
+        with torch.device("cpu"):  # where a module is made for its shapes alone, arithmetic would cost a second
+            sizes = torch.tensor(levels, dtype=torch.float32)
+            half = (sizes - 1) / 2
+            # An even number of levels has no level at zero: shift the tanh so that a latent of 0 lies in the middle of
+            # a level. Of two levels none has a middle within the tanh's reach: there the latent's sign decides.
+            offset = torch.where(sizes % 2 == 0, 0.5, 0.0)
+            shift = torch.where(sizes == 2, 0.0, torch.atanh(offset / (half * BEYOND)))
+            places = torch.tensor([math.prod(levels[:i]) for i in range(len(levels))], dtype=torch.int64)
+            whole = torch.tensor(levels, dtype=torch.int64)
+        buffers = {"_half": half, "_offset": offset, "_shift": shift, "_places": places, "_sizes": whole}
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer.to(torch.get_default_device()), persistent=False)
 
     def _bound(self, latents: Tensor) -> Tensor:
         return torch.tanh(latents + self._shift) * (self._half * BEYOND) - self._offset
