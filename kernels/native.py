@@ -95,7 +95,6 @@ def compiled(path: str) -> ctypes.CDLL:
     return load(build(path))
 
 
-@cache
 def load(library: Path) -> ctypes.CDLL:
     """NativeError if it does not load."""
     try:

@@ -83,10 +83,19 @@ def _library_name(compiler: str, path: str, flags: tuple[str, ...]) -> str:
         version = subprocess.run([compiler, "--version"], capture_output=True, timeout=60, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise NativeError(f"the C++ compiler {compiler} does not run ({_last_line(str(error))})") from None
-    digest = hashlib.sha256(repr((platform.machine(), compiler, version, flags)).encode())
+    return f"{path}-{sources_digest((platform.machine(), compiler, version, flags))[:16]}.so"
+
+
+def sources_digest(beside: tuple[object, ...]) -> str:
+    """sha256 (hex) of the sources, and of what else decides about the compiled bytes."""
+    digest = hashlib.sha256(repr(beside).encode())
     for source in sorted(SOURCES.iterdir()):
         digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return f"{path}-{digest.hexdigest()[:16]}.so"
+    return digest.hexdigest()
+
+
+def _flags(path: str, extra: tuple[str, ...] = ()) -> tuple[str, ...]:
+    return (*FLAGS, *PATHS[path].flags, *extra)
 
 
 def _check_owner(path: Path) -> None:
@@ -126,7 +135,7 @@ def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
 
 def compile_to(library: Path, path: str) -> None:
     """Writes the library of a path. NativeError if it cannot be compiled."""
-    _compile(_find_compiler(), (*FLAGS, *PATHS[path].flags), library)
+    _compile(_find_compiler(), _flags(path), library)
 
 
 class _Compilation(threading.Thread):
@@ -158,7 +167,7 @@ def build(path: str, seconds: float | None = None, extra: tuple[str, ...] = ()) 
     if brought.is_file() and not extra:
         return brought
     compiler, folder = _find_compiler(), cache_folder()
-    flags = (*FLAGS, *PATHS[path].flags, *extra)
+    flags = _flags(path, extra)
     library = folder / _library_name(compiler, path, flags)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -6,13 +6,12 @@ Run by hand when its sources change: pip install ziglang==0.17.1; python -m kern
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from kernels.native_build import COMMON_FLAGS, SOURCES
+from kernels.native_build import COMMON_FLAGS, SOURCES, sources_digest
 
 TARGET = Path(__file__).with_name("native.wasm")
 MOST_MEMORY, STACK = 2**30, 2**18  # bytes; see native.js
@@ -33,10 +32,7 @@ SECTION = b"sources"  # a custom section, which WebAssembly's runtimes do not re
 
 def digest() -> bytes:
     """Of what decides about the compiled bytes, but for the compiler."""
-    made = hashlib.sha256(repr(FLAGS).encode())
-    for source in sorted(SOURCES.iterdir()):
-        made.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    return made.hexdigest().encode()
+    return sources_digest(FLAGS).encode()
 
 
 def build() -> None:

@@ -47,13 +47,19 @@ def test_a_wheel_carries_no_picture_and_no_report():
     assert sum(beside.values()) < MOST_BESIDE_WEIGHTS, sorted(beside, key=beside.__getitem__)[-5:]
 
 
+def pip_wheel(folder, paths):
+    """Tries to make a wheel with the engine compiled for some paths."""
+    environment = {**os.environ, "WORLDMODEL_NATIVE": paths}
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder)]
+    return subprocess.run([*command, str(ROOT)], env=environment, capture_output=True, text=True)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("hatchling") is None, reason="no hatchling here")
 def test_a_wheel_can_bring_the_compiled_engine(tmp_path):
     """It loads without a compiler, and the wheel says for which platform it is."""
-    environment = {**os.environ, "WORLDMODEL_NATIVE": "portable"}
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
-    subprocess.run([*command, str(ROOT)], env=environment, check=True, capture_output=True)
+    made = pip_wheel(tmp_path, "portable")
+    assert made.returncode == 0, made.stderr
     (wheel,) = tmp_path.glob("*.whl")
     assert "-py3-none-any" not in wheel.name
     with zipfile.ZipFile(wheel) as packed:
@@ -65,8 +71,6 @@ def test_a_wheel_can_bring_the_compiled_engine(tmp_path):
 
 
 def test_a_wheel_for_a_path_that_is_none_here_is_refused(tmp_path):
-    environment = {**os.environ, "WORLDMODEL_NATIVE": "abacus"}
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
-    done = subprocess.run([*command, str(ROOT)], env=environment, capture_output=True, text=True)
+    done = pip_wheel(tmp_path, "abacus")
     assert done.returncode != 0
     assert "WORLDMODEL_NATIVE knows" in done.stdout + done.stderr

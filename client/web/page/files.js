@@ -2,6 +2,15 @@
 
 const CACHE = "worldmodel-files";
 
+/** Some of a folder's files: their bytes by name. files: of world.json; onProgress: called with (name, bytes so far). */
+export async function fetchFiles(baseUrl, files, names, onProgress = () => {}) {
+  const bytes = {};
+  for (const name of names) {
+    bytes[name] = await fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
+  }
+  return bytes;
+}
+
 /**
  * The bytes of a file. version: what tells it from an older one of that name ("": never kept); onProgress: called with
  * the bytes so far.

@@ -1,19 +1,14 @@
 // A frame's tokens -> its picture: the twin of NativePainter (worldmodel/engine/host/native_pictures.py).
 
-import { fetchBytes } from "./files.js";
+import { fetchFiles } from "./files.js";
 import { NativePictures } from "./native.js";
 import { Safetensors } from "./safetensors.js";
 
-export const FILES = ["pictures.safetensors", "native.wasm"];
+const FILES = ["pictures.safetensors", "native.wasm"];
 
-/** described: of world.json; onProgress: called with (name of a file, bytes so far). */
-export async function loadPictures(baseUrl, described, { threads = 1, onProgress = () => {} } = {}) {
-  const bytes = {};
-  for (const name of FILES) {
-    const version = described.files[name][1];
-    bytes[name] = await fetchBytes(new URL(name, baseUrl), version, (count) => onProgress(name, count));
-  }
-  return buildPictures(described.pictures, bytes, threads);
+/** described: world.json; threads, onProgress: see loadWorld. */
+export async function loadPictures(baseUrl, described, { threads = 1, onProgress } = {}) {
+  return buildPictures(described.pictures, await fetchFiles(baseUrl, described.files, FILES, onProgress), threads);
 }
 
 /** described: world.json's "pictures"; bytes: of the folder's files, by name. */

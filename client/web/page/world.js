@@ -2,7 +2,7 @@
 // and actions give the same tokens.
 
 import { encodeAction } from "./actions.js";
-import { fetchBytes } from "./files.js";
+import { fetchBytes, fetchFiles } from "./files.js";
 import { FrameDecoder } from "./frame_decoder.js";
 import { NativeDecoder } from "./native.js";
 import { Safetensors } from "./safetensors.js";
@@ -14,13 +14,9 @@ export async function readDescription(baseUrl) {
   return JSON.parse(new TextDecoder().decode(await fetchBytes(new URL("world.json", baseUrl))));
 }
 
-/** described: of readDescription; threads: for the model (more than one only in a worker); onProgress: called with (name of a file, bytes so far). */
-export async function loadWorld(baseUrl, described, { threads = 1, onProgress = () => {} } = {}) {
-  const { files } = described, bytes = {};
-  for (const name of FILES) {
-    bytes[name] = await fetchBytes(new URL(name, baseUrl), files[name][1], (count) => onProgress(name, count));
-  }
-  return buildWorld(described, bytes, threads);
+/** described: of readDescription; threads: for the model (more than one only in a worker); onProgress: see fetchFiles. */
+export async function loadWorld(baseUrl, described, { threads = 1, onProgress } = {}) {
+  return buildWorld(described, await fetchFiles(baseUrl, described.files, FILES, onProgress), threads);
 }
 
 /** bytes: of the folder's files, by name. */
