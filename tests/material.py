@@ -52,6 +52,7 @@ from worldmodel.model.loading import (
     save_starts,
     save_world_model,
 )
+from worldmodel.parsing import read_json
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.types import BUTTONS, StartScene, WorldModelError
@@ -214,7 +215,7 @@ class Material:
         path, good = self.folder / "case.json", {"basedir": "data", "relpaths": ["a/b.mp4", "c.mp4", "d/e/f.mp4"]}
         path.write_bytes(as_json(mutated(good, rng)) if rng.random() < 0.6 else mutated_text(json.dumps(good), rng))
         for file, name in find_recordings(path):
-            assert file.is_relative_to(self.folder), file
+            assert file.is_relative_to(self.folder / read_json(path)["basedir"]), file
             assert "/" not in name, name
 
     def pictures(self, rng: random.Random) -> None:

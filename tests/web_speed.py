@@ -31,6 +31,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from serving import Page, Server, serving
 from soak import growth
 
+from client.play.recording import MOST_REWOUND
 from client.web.folder import write_web
 from recordings.reader import read_session
 from worldmodel.data.frames import write_json
@@ -43,7 +44,8 @@ FRAMES, WARM = 200, 20  # of a speed
 KEY_EVERY_S = 0.5  # a key is pressed or let go, so that latency is of something
 PLAYERS = (1, 2, 4, 8)
 STRETCH_S = 20.0  # that so many players are counted for
-SOAK_WARM_S, SOAK_EVERY_S = 60.0, 5.0
+SOAK_EVERY_S = 5.0
+FULL = MOST_REWOUND * 11 // 10  # steps after which a player's history grows no more
 KEYS = ("KeyW", "KeyD", "KeyA", "KeyS", "Space")
 
 
@@ -52,7 +54,7 @@ class Arguments:
     """How long the long game lasts, and where the figures go."""
 
     minutes: float = 20.0
-    """Of the long game."""
+    """Of the long game, after each player's history is full: ten minutes and more."""
     world: str = "nano"
     """The world: "nano", or a checkpoint's folder."""
     only: tuple[str, ...] = ()
@@ -174,28 +176,36 @@ def wait_for(ready: Callable[[], bool]) -> None:
 
 
 def long_game(world: str, minutes: float) -> dict[str, Any]:
-    """Four players for so long: memory of the server, pictures missed, steps that their recordings hold."""
+    """Four players until each has as many steps behind it as can be rewound, so that none has more to remember, and so
+    long from then on: memory of the server, pictures missed, steps that their recordings hold."""
     held: list[tuple[float, int]] = []
+    full: float | None = None
     with tempfile.TemporaryDirectory() as name:
         with serving(world, "--players", "4", "--record", name) as server, playing(server, 4) as bots:
             wait_for(lambda: all(bot.last > WARM for bot in bots))
-            began = time.monotonic()
-            while (now := time.monotonic() - began) < SOAK_WARM_S + 60 * minutes:
-                if now > SOAK_WARM_S:
-                    held.append((now, server.memory()))
+            began, at_first = time.monotonic(), server.memory()
+            while full is None or time.monotonic() < full + 60 * minutes:
+                if not all(bot.is_alive() for bot in bots):
+                    sys.exit("error: a player was lost")
+                if full is None and min(bot.last for bot in bots) > FULL:
+                    full = time.monotonic()
+                elif full is not None:
+                    held.append((time.monotonic() - full, server.memory()))
                 time.sleep(SOAK_EVERY_S)
+            seconds = time.monotonic() - began
         sessions = [read_session(path) for path in sorted(Path(name).glob("*.wms"))]
     slope, error = growth(held)
     steps = sum(len(session.steps) for session in sessions)
     return {
         "players": 4,
-        "minutes": minutes,
+        "minutes": round(seconds / 60, 1),
+        "minutes_after_filling": minutes,
         "frames": sum(bot.last for bot in bots),
         "missed": sum(bot.missed for bot in bots),
         "recorded_steps": steps,
         "lost_steps": max(0, sum(bot.last for bot in bots) - steps),
         "recordings_closed": all(session.ended for session in sessions),
-        "held_mb": [round(held[at][1] / 2**20, 1) for at in (0, -1)],
+        "held_mb": [round(size / 2**20, 1) for size in (at_first, held[0][1], held[-1][1])],
         "growth_an_hour": round(slope, 4),
         "standard_error": round(error, 4),
     }
@@ -223,7 +233,7 @@ def main(args: Arguments) -> int:
         figures[name], figures["provenance"][name] = measures[name](), provenance()
         print(name, figures[name], flush=True)
     write_json(args.out, figures)
-    return int(bool(figures["long game"]["lost_steps"]))
+    return int(bool(figures.get("long game", {}).get("lost_steps")))
 
 
 if __name__ == "__main__":

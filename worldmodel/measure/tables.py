@@ -177,13 +177,18 @@ def web(bench: Measured) -> str:
         ],
     )
     rates = ", ".join(f"{run['players']}: {min(run['fps_each']):.1f}" for run in bench["players"])
-    grown = f"{game['growth_an_hour']:+.1%} ± {game['standard_error']:.1%} an hour"
+    first_mb, full_mb, _ = game["held_mb"]
+    grown = (
+        f"{first_mb:.0f} MB at first, {full_mb:.0f} MB once each had all that it can rewind behind it, and for "
+        f"{game['minutes_after_filling']:g} minutes from then on {game['growth_an_hour']:+.1%} ± "
+        f"{game['standard_error']:.1%} an hour"
+    )
     return (
         f"{first}\n\nPaced at the world's 10 Hz. Python without a window, right before and after the tab: "
         f"{' and '.join(f'{fps:.1f}' for fps in tab['python_fps'])} frames a second; the tab's folder: "
         f"{tab['folder_mb']:.1f} MB. Players at once, and the frames a second of the slowest of them: {rates}. "
         f"{game['players']} players for {game['minutes']:g} minutes: {game['frames']:,} frames, {game['missed']:,} "
-        f"of them not sent to a page that was behind, {game['lost_steps']} recorded steps lost; the server's memory "
+        f"of them not sent to a page that was behind, {game['lost_steps']} recorded steps lost; the server's memory: "
         f"{grown}."
     )
 

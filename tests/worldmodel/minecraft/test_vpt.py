@@ -123,6 +123,9 @@ def test_an_index_file(tmp_path):
         find_recordings(index)
     found = find_recordings(index, tmp_path / "here")
     assert found == [(tmp_path / "here/6.0/b.mp4", "6.0.b"), (tmp_path / "here/6.0/a.mp4", "6.0.a")]
+    for basedir in ("here", f"{tmp_path}/here", f"/{tmp_path}/here"):
+        index.write_text(json.dumps({"basedir": basedir, "relpaths": ["6.0/a.mp4"]}))
+        assert find_recordings(index) == [(tmp_path / basedir / "6.0/a.mp4", "6.0.a")]
     for odd in (["../x.mp4"], ["/etc/x.mp4"], ["//etc/x.mp4"], ["a.txt"], [3], []):
         index.write_text(json.dumps({"basedir": "here", "relpaths": odd}))
         with pytest.raises(ClipError, match=r"is no file below|an index file is"):
