@@ -14,6 +14,7 @@ import stat
 import subprocess
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,6 +113,9 @@ def _last_line(text: str) -> str:
 
 def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
     try:
+        for left in library.parent.glob("*.tmp"):  # by a process that ended before its compiler
+            if time.time() - left.stat().st_mtime > COMPILE_SECONDS:
+                left.unlink(missing_ok=True)
         handle, name = tempfile.mkstemp(suffix=".tmp", dir=library.parent)
     except OSError as error:
         raise NativeError(f"{library.parent} cannot be written ({error.strerror})") from None

@@ -237,10 +237,11 @@ def eager_pixels(tokenizer: ImageTokenizer) -> Callable[[Tokens], Frame]:
 
 
 def painter_of(tokenizer: ImageTokenizer, threads: int = 0) -> Callable[[Tokens], Frame]:
-    """tokens (places,) -> frame, the fastest way that works on this CPU."""
+    """tokens (places,) -> frame, the fastest way that works on this CPU now: what has to be compiled first is compiled
+    beside it, for another time."""
     if tokenizer.config.pyramid:
         return eager_pixels(tokenizer)
-    if not compile_problem(COMPILE_SECONDS):
+    if not compile_problem(0.0):
         return NativePainter(tokenizer, threads)
     if not has_openvino():
         return eager_pixels(tokenizer)

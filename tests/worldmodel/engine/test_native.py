@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
 
 import kernels.native_build as library
 from kernels.native_build import NativeError, build, cpu_flags, usable_paths
@@ -21,6 +21,7 @@ from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host import native
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.native import NativeDecoder, native_problem
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.memory import count_parameters
 from worldmodel.measure.random_play import fill_context
 from worldmodel.settings import EngineOptions
@@ -252,6 +253,30 @@ def test_a_slow_compiler_is_not_waited_for_but_ends_its_work(bare):
         build("portable", 0.05)
     ready.touch()
     assert build("portable").is_file()
+
+
+def test_pictures_do_not_wait_for_a_slow_compiler(bare):
+    ready = bare / "ready"
+    write_compiler(bare, f"import os\nwhile not os.path.exists({str(ready)!r}):\n    time.sleep(0.01)")
+    tokenizer = tiny_tokenizer()
+    painter = choice.painter_of(tokenizer)
+    assert not isinstance(painter, NativePainter)
+    config = tokenizer.config
+    assert painter(np.zeros(config.tokens_per_frame, np.int32)).shape == (config.height, config.width, 3)
+    ready.touch()
+    assert build(native.best_path()).is_file()
+
+
+def test_what_a_compiler_left_long_ago_is_cleared_away(bare):
+    write_compiler(bare, "pass")
+    folder = library.cache_folder()
+    folder.mkdir(mode=0o700, parents=True)
+    old, new = folder / "old.tmp", folder / "new.tmp"
+    old.touch()
+    new.touch()
+    os.utime(old, (0, 0))
+    build("portable")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_cache_that_others_can_write_or_nobody_is_refused(bare, tmp_path):
