@@ -6,6 +6,7 @@ Knows no arrays and no models: native.py calls what is compiled here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -114,8 +115,9 @@ def _last_line(text: str) -> str:
 def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
     try:
         for left in library.parent.glob("*.tmp"):  # by a process that ended before its compiler
-            if time.time() - left.stat().st_mtime > COMPILE_SECONDS:
-                left.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another clears it away, too, or has its library ready
+                if time.time() - left.stat().st_mtime > COMPILE_SECONDS:
+                    left.unlink()
         handle, name = tempfile.mkstemp(suffix=".tmp", dir=library.parent)
     except OSError as error:
         raise NativeError(f"{library.parent} cannot be written ({error.strerror})") from None

@@ -31,7 +31,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from serving import Page, Server, serving
 from soak import growth
 
-from client.play.recording import MOST_REWOUND
+from client.play.recording import MOST_KEPT
 from client.web.folder import write_web
 from recordings.reader import read_session
 from worldmodel.data.frames import write_json
@@ -45,7 +45,6 @@ KEY_EVERY_S = 0.5  # a key is pressed or let go, so that latency is of something
 PLAYERS = (1, 2, 4, 8)
 STRETCH_S = 20.0  # that so many players are counted for
 SOAK_EVERY_S = 5.0
-FULL = MOST_REWOUND * 11 // 10  # steps after which a player's history grows no more
 KEYS = ("KeyW", "KeyD", "KeyA", "KeyS", "Space")
 
 
@@ -187,7 +186,7 @@ def long_game(world: str, minutes: float) -> dict[str, Any]:
             while full is None or time.monotonic() < full + 60 * minutes:
                 if not all(bot.is_alive() for bot in bots):
                     sys.exit("error: a player was lost")
-                if full is None and min(bot.last for bot in bots) > FULL:
+                if full is None and min(bot.last for bot in bots) > MOST_KEPT:
                     full = time.monotonic()
                 elif full is not None:
                     held.append((time.monotonic() - full, server.memory()))

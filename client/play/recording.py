@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_REWOUND = 6000
 """Steps that can be gone back: ten minutes at nano's pace. What is older is forgotten, so that memory does not grow."""
+MOST_KEPT = MOST_REWOUND * 11 // 10
+"""Steps that are kept before the oldest of them are forgotten, many at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class RecordedWorld:
             self._look(self._recorder)
         assert step.told is not None, "and it encodes the action"
         self._past.append(Moment(step.told, step.tokens, frame, index))
-        if len(self._past) > MOST_REWOUND * 11 // 10:
+        if len(self._past) > MOST_KEPT:
             self._forget(len(self._past) - MOST_REWOUND)
         return self._told(step)
 

@@ -446,6 +446,7 @@ def test_rewind_branches_and_the_branch_verifies(tiny_folder, tmp_path):
 def test_what_is_too_long_ago_is_forgotten_and_the_rest_can_be_rewound(tiny_folder, tmp_path, monkeypatch):
     """So that hours of play take no more memory than minutes."""
     monkeypatch.setattr(recording, "MOST_REWOUND", 10)
+    monkeypatch.setattr(recording, "MOST_KEPT", 11)
     world = RecordedWorld(NeuralWorld(tiny_folder, EngineOptions(threads=1)))
     opening = world.reset(0, 1).tokens
     world.record(tmp_path / "a.wms")
