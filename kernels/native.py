@@ -29,11 +29,11 @@ class Model(ctypes.Structure):
     _fields_ = (
         *((name, _INT) for name in ("hidden", "mlp", "layers", "heads", "kv_heads", "head_dim")),
         *((name, _INT) for name in ("image", "length", "tail", "window", "passes", "offsets")),
-        *((name, _INT) for name in ("main", "detail", "inputs", "lanes", "players", "threads", "int8")),
+        *((name, _INT) for name in ("parts", "inputs", "lanes", "players", "threads", "int8")),
         ("epsilon", _FLOAT),
         *((name, _pointer(_FLOAT)) for name in ("embedding", "start", "place", "no_previous", "previous", "action")),
         ("chain", _pointer(_FLOAT)),
-        *((name, _pointer(_INT)) for name in ("sources", "places", "tail_places", "ends", "offset")),
+        *((name, _pointer(_INT)) for name in ("sources", "places", "tail_places", "ends", "offset", "sizes")),
         ("weights", _pointer(_pointer(_FLOAT))),
     )
 

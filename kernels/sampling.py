@@ -9,6 +9,7 @@ sampling_reference.py. It knows arrays, not worlds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,8 +100,9 @@ def sample(
     return chosen
 
 
-def sample_chained(
+def sample_parts(
     logits: NDArray[np.float32],
+    parts: Sequence[int],
     chain: NDArray[np.float32] | None,
     sampler: Sampler,
     seed: int,
@@ -108,14 +110,18 @@ def sample_chained(
     positions: NDArray[np.integer],
     count: int,
 ) -> NDArray[np.int32]:
-    """Codes of two parts, first + main * second, each drawn as by `sample`: the first from the first `main` columns,
-    then the second from the others, to which the first one's row of `chain` (main, detail) is added. Its random number
-    is that of position + count, of `count` positions a frame. chain None: codes of one part."""
-    if chain is None:
+    """Codes that are mixed-radix numbers of parts, the first the lowest digit, each drawn as by `sample` from columns
+    of its own: logits (N, sum(parts)). chain (first, second), of two parts: what the first one's value adds to the
+    second one's logits. A part's random number is that of position + part * count, of `count` positions a frame."""
+    if len(parts) == 1:
         return sample(logits, sampler, seed, frame, positions)
-    main = len(chain)
-    first = sample(logits[:, :main], sampler, seed, frame, positions)
-    return first + main * sample(logits[:, main:] + chain[first], sampler, seed, frame, positions + count)
+    codes, radix, base, digit = np.zeros(len(logits), np.int32), 1, 0, np.zeros(0, np.int32)
+    for number, size in enumerate(parts):
+        own = logits[:, base : base + size]
+        own = own + chain[digit] if chain is not None and number else own
+        digit = sample(own, sampler, seed, frame, positions + number * count)
+        codes, radix, base = codes + radix * digit, radix * size, base + size
+    return codes
 
 
 def _kept(row: NDArray[np.float32], total: float, sampler: Sampler) -> NDArray[np.intp]:

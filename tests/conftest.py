@@ -53,6 +53,11 @@ def with_detail(config: WorldModelConfig) -> WorldModelConfig:
     return replace(config, image_tokenizer=replace(config.image_tokenizer, detail_levels=(3, 2)))
 
 
+def with_signs(config: WorldModelConfig) -> WorldModelConfig:
+    """The same with tokens of five signs."""
+    return replace(config, image_tokenizer=replace(config.image_tokenizer, quantizer="binary", bits=5))
+
+
 def tiny_transformer(config: WorldModelConfig, seed: int = 0) -> VisualActionTransformer:
     """Random weights of a size at which every input matters (the training initialisation is nearly linear)."""
     torch.manual_seed(seed)

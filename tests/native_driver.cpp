@@ -47,7 +47,7 @@ void play(bool int8) {
   model.hidden = HIDDEN, model.mlp = MLP, model.layers = LAYERS;
   model.heads = HEADS, model.kv_heads = KV_HEADS, model.head_dim = HEAD_DIM;
   model.image = IMAGE, model.length = LENGTH, model.tail = TAIL, model.window = WINDOW, model.passes = 4, model.offsets = 2;
-  model.main = MAIN, model.inputs = INPUTS, model.lanes = 2, model.players = 1, model.threads = 1, model.int8 = int8;
+  model.sizes = &MAIN, model.parts = 1, model.inputs = INPUTS, model.lanes = 2, model.players = 1, model.threads = 1, model.int8 = int8;
   model.epsilon = 1e-5f;
   model.embedding = embedding.data(), model.place = place.data(), model.start = start.data();
   model.sources = sources.data(), model.places = places.data(), model.tail_places = tail;

@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
 
 import kernels.native
 from kernels.native_build import SANITIZERS, build
@@ -24,7 +24,7 @@ from worldmodel.engine.lanes import LaneStep
 SHAPES = (
     with_detail(tiny_config("diagonal-2", (1, 3), layers=1)),
     tiny_config("diagonal-1", (1,), hidden=36, mlp=50, heads=3, kv_heads=1, head_dim=10, layers=2),
-    tiny_config("rows", (1, 2), hidden=80, layers=1),
+    with_signs(tiny_config("rows", (1, 2), hidden=80, layers=1)),
 )
 SAMPLERS = (GREEDY, Sampler(guidance=0.5), Sampler(0.7, 5, 1.0, 0.5), Sampler(2.0, 3, 0.9))
 
@@ -57,11 +57,11 @@ def paint(tokenizer, int8: bool) -> None:
 
 
 def read_outside(model) -> None:
-    """What the engine's own checks would refuse: a token whose row is the first behind a table's end."""
+    """What the engine's own checks would refuse: an action whose row is the first behind a table's end."""
     lanes = NativeLanes(model, 1, threads=1)
-    lanes._codes = token = (len(model.embed_tokens.weight) - model.main) * model.main
-    lanes._codes += 1
-    lanes.open(0, [np.full(model.layout.image, token, np.int32)], [])
+    tokens, actions = random_steps(model.config, 2)
+    lanes._first_action += 1
+    lanes.open(0, list(tokens), [np.full_like(actions[0], model.config.action_tokenizer().vocabulary - 1)])
 
 
 def main(path: str) -> None:

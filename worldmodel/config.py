@@ -21,7 +21,8 @@ PYRAMID_LEVELS = DOWNSAMPLING.bit_length()  # resolutions, from the whole pictur
 # Bounds of what is built: some times what any known model has, and far from what fills a memory before it is noticed.
 MAX_SIDE = 4096  # pixels
 MAX_TOKENS = 4096  # a frame
-MAX_CODES = 1 << 16  # token stores hold uint16
+MAX_BITS = 16  # token stores hold uint16
+MAX_CODES = 1 << MAX_BITS
 MAX_OFFSET = 1023  # frames
 CHANNELS, BLOCKS = Within(NORM_GROUPS, 8192), Within(0, 64)
 
@@ -34,9 +35,9 @@ class ImageTokenizerConfig:
     """Height of the frames in pixels."""
     width: Annotated[int, Within(DOWNSAMPLING, MAX_SIDE)] = 192
     """Width of the frames in pixels."""
-    quantizer: Annotated[str, OneOf(("fsq", "vq", "nearest"))] = "fsq"
-    """Finite scalar quantisation, fsq (takes --levels), or vector quantisation (takes --vq-codes and --vq-dim): vq
-    compares directions, nearest distances, as MineWorld does."""
+    quantizer: Annotated[str, OneOf(("fsq", "binary", "vq", "nearest"))] = "fsq"
+    """Finite scalar quantisation, fsq (takes --levels), signs, binary (takes --bits), or vector quantisation (takes
+    --vq-codes and --vq-dim): vq compares directions, nearest distances, as MineWorld does."""
     levels: tuple[Annotated[int, Within(2, 256)], ...] = (8, 8, 8, 8)
     """Levels of each channel of a code; their product is the number of codes."""
     vq_codes: Annotated[int, Within(2, MAX_CODES)] = 4096
@@ -53,6 +54,8 @@ class ImageTokenizerConfig:
     """Residual blocks at each."""
     detail_levels: tuple[Annotated[int, Within(2, 256)], ...] = ()
     """Levels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
+    bits: Annotated[int, Within(1, MAX_BITS)] = 16
+    """Signs of a code (binary only), each of which is read and predicted by itself."""
     pyramid: tuple[Annotated[int, Within(PYRAMID_GROUPS, 8192)], ...] = ()
     """Channels at 1/1, 1/2, 1/4, 1/8 and 1/16 of the resolution: a VQGAN's pyramid, as MineWorld has it, in place of
     the encoder and the decoder above (none: no pyramid)."""
@@ -95,27 +98,26 @@ class ImageTokenizerConfig:
         return self.grid_height * self.grid_width
 
     @property
-    def main_codes(self) -> int:
-        """Values of a token's first part: token % main_codes."""
-        return math.prod(self.levels) if self.quantizer == "fsq" else self.vq_codes
-
-    @property
-    def detail_codes(self) -> int:
-        """Values of its second part, token // main_codes: 1 where there is none."""
-        return math.prod(self.detail_levels)
+    def parts(self) -> tuple[int, ...]:
+        """Values of the parts in which a token is read and predicted: it is their mixed-radix number, the first the
+        lowest digit. A second, finer code is predicted given the first; signs are all predicted at once."""
+        if self.quantizer == "fsq":
+            finer = (math.prod(self.detail_levels),) if self.detail_levels else ()
+            return (math.prod(self.levels), *finer)
+        return (2,) * self.bits if self.quantizer == "binary" else (self.vq_codes,)
 
     @property
     def codebook_size(self) -> int:
-        return self.main_codes * self.detail_codes
+        return math.prod(self.parts)
 
     @property
-    def head_codes(self) -> int:
-        """Values that are predicted a place: those of the first part, and those of the second where there is one."""
-        return self.main_codes + (self.detail_codes if self.detail_levels else 0)
+    def channel_levels(self) -> tuple[int, ...]:
+        """Levels of each channel of a code that is their mixed-radix number; none for learned codes."""
+        return {"fsq": (*self.levels, *self.detail_levels), "binary": self.parts}.get(self.quantizer, ())
 
     @property
     def code_dim(self) -> int:
-        return len(self.levels) + len(self.detail_levels) if self.quantizer == "fsq" else self.vq_dim
+        return len(self.channel_levels) or self.vq_dim
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,7 @@ class WorldModelConfig:
         t = self.transformer
         if t.rotary != "sequence" or t.previous_frame or t.action_input or t.place_embedding:
             raise ConfigError(f'order {self.order!r} is for plain token inputs and rotary "sequence"')
-        if t.attended != t.window or self.image_tokenizer.detail_levels:
+        if t.attended != t.window or len(self.image_tokenizer.parts) > 1:
             raise ConfigError(f"order {self.order!r} is for a context of the last frames, and for tokens of one code")
         if 2 * self.keep > t.window:  # else the two caches that take turns would have to be three
             raise ConfigError(f"keep must be at most half of the context's {t.window} frames, got {self.keep}")

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 #include <vector>
 
 #include "layer.h"
@@ -30,12 +31,13 @@ class Decoder final : public AnyDecoder {
       : m_(m),
         width_(padded(m.hidden)),
         head_width_(padded(m.head_dim)),
-        columns_(m.main + (m.chain != nullptr ? m.detail : 0)),
+        sizes_(m.sizes, m.sizes + m.parts),
+        columns_(std::accumulate(sizes_.begin(), sizes_.end(), 0)),
         plan_(m),
         threads_(m.threads),
         inputs_(m, std::min(m.players, AT_ONCE)),
         cache_(m.layers, m.kv_heads, m.players * plan_.ring() * plan_.tiles(), m.head_dim) {
-    if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(m.main) * m.detail);
+    if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(sizes_[0]) * sizes_[1]);
     const float *const *next = m.weights;
     for (int index = 0; index < m.layers; ++index) layers_.emplace_back(m, next);
     norm_ = table(*next++, 1, m.hidden);
@@ -202,8 +204,8 @@ class Decoder final : public AnyDecoder {
       if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
       if (frame.forced == nullptr)
         frame.tokens[where] =
-            draw_chained(scores, m_.main, m_.detail, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling,
-                         uint32_t(where), uint32_t(m_.image), scratch.sampling);
+            draw_parts(scores, sizes_, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling, uint32_t(where),
+                       uint32_t(m_.image), scratch.sampling);
     }
     if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
   }
@@ -275,7 +277,9 @@ class Decoder final : public AnyDecoder {
   }
 
   const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
-  const int width_, head_width_, columns_;
+  const int width_, head_width_;
+  const std::vector<int32_t> sizes_;  // of a token's parts
+  const int columns_;
   Plan plan_;
   Threads threads_;
   Inputs inputs_;

@@ -37,6 +37,7 @@ class Inputs {
         sources_(m.sources, m.sources + m.image),
         places_(m.places, m.places + m.image),
         tail_(m.tail_places, m.tail_places + m.tail),
+        sizes_(m.sizes, m.sizes + m.parts),
         action_sum_(size_t(frames) * m.lanes * width_) {}
 
   // The place in the picture of an image slot.
@@ -100,14 +101,16 @@ class Inputs {
   }
   // An image token's row of a table.
   void add_code(float *x, const float *rows, int32_t token) const {
-    add(x, rows + size_t(token % m_.main) * width_);
-    if (m_.chain != nullptr) add(x, rows + size_t(m_.main + token / m_.main) * width_);
+    for (const int32_t size : sizes_) {
+      add(x, rows + size_t(token % size) * width_);
+      token /= size, rows += size_t(size) * width_;
+    }
   }
 
   const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
   const int width_;
   const Buffer<float> embedding_, start_, place_, no_previous_, previous_, action_;
-  const std::vector<int32_t> sources_, places_, tail_;
+  const std::vector<int32_t> sources_, places_, tail_, sizes_;
   Buffer<float> action_sum_;
 };
 

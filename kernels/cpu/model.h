@@ -12,10 +12,10 @@ namespace worldmodel {
 struct Model {
   int32_t hidden, mlp, layers, heads, kv_heads, head_dim;
   int32_t image, length, tail, window, passes, offsets;
-  int32_t main, detail, inputs, lanes, players, threads, int8;  // inputs: rows of the embedding
+  int32_t parts, inputs, lanes, players, threads, int8;  // inputs: rows of the embedding
   float epsilon;
   const float *embedding, *start, *place, *no_previous, *previous, *action, *chain;
-  const int32_t *sources, *places, *tail_places, *ends, *offset;  // ends: of the passes' slots
+  const int32_t *sources, *places, *tail_places, *ends, *offset, *sizes;  // ends: of the passes' slots; sizes: of a token's parts
   const float *const *weights;  // of each layer: norm, q, k, v, o, norm, gate, up, down; then the last norm, the head
 };
 
@@ -39,7 +39,7 @@ struct Frame {
   Sampling sampling;
   const int32_t *forced;  // (image,) tokens to decode with, or null
   int32_t *tokens;        // (image,)
-  float *scores;          // (image, main or main + detail), or null
+  float *scores;          // (image, values of all parts), or null
 };
 
 }  // namespace worldmodel

@@ -36,12 +36,12 @@ constexpr uint32_t BUCKETS = (0x3f800000u >> 19) + 1;  // of weights in 0..1
 
 // One thread's working memory.
 struct SamplingScratch {
-  Buffer<float> row, later;
+  Buffer<float> row;
   std::vector<int32_t> kept, counts = std::vector<int32_t>(BUCKETS);
   std::vector<double> masses = std::vector<double>(BUCKETS);
   std::vector<float> ranked;
   SamplingScratch() = default;
-  explicit SamplingScratch(int codes) : row(padded(codes)), later(padded(codes)) {
+  explicit SamplingScratch(int codes) : row(padded(codes)) {
     kept.reserve(codes);  // no thread takes memory while it draws
     ranked.reserve(codes);
   }
@@ -55,23 +55,26 @@ inline float last_kept(const float *weights, double mass, size_t most, SamplingS
     std::memcpy(&bits, &weight, 4);
     return bits >> 19;
   };
-  std::fill(scratch.counts.begin(), scratch.counts.end(), 0);
-  std::fill(scratch.masses.begin(), scratch.masses.end(), 0.0);
-  for (const int32_t code : scratch.kept) {
-    ++scratch.counts[bucket(weights[code])];
-    scratch.masses[bucket(weights[code])] += weights[code];
-  }
+  const bool few = scratch.kept.size() <= LANES;  // which are all sorted
   uint32_t index = BUCKETS - 1;
   double above = 0;
   size_t number = 0;
-  while (index > 0 && above + scratch.masses[index] < mass && number + scratch.counts[index] < most) {
-    above += scratch.masses[index];
-    number += scratch.counts[index--];
+  if (!few) {
+    std::fill(scratch.counts.begin(), scratch.counts.end(), 0);
+    std::fill(scratch.masses.begin(), scratch.masses.end(), 0.0);
+    for (const int32_t code : scratch.kept) {
+      ++scratch.counts[bucket(weights[code])];
+      scratch.masses[bucket(weights[code])] += weights[code];
+    }
+    while (index > 0 && above + scratch.masses[index] < mass && number + scratch.counts[index] < most) {
+      above += scratch.masses[index];
+      number += scratch.counts[index--];
+    }
   }
   auto &ranked = scratch.ranked;
   ranked.clear();
   for (const int32_t code : scratch.kept)
-    if (bucket(weights[code]) == index) ranked.push_back(weights[code]);
+    if (few || bucket(weights[code]) == index) ranked.push_back(weights[code]);
   std::sort(ranked.begin(), ranked.end(), std::greater<float>());
   for (const float weight : ranked) {
     above += weight;
@@ -118,14 +121,20 @@ inline int32_t draw(float *logits, int codes, const Sampling &how, uint32_t posi
   return kept.back();
 }
 
-// A token of one or two parts (chain: null, or (main, detail)). logits: (main,) or (main + detail,).
-inline int32_t draw_chained(const float *logits, int main, int detail, const float *chain, const Sampling &how,
-                            uint32_t position, uint32_t positions, SamplingScratch &scratch) {
-  std::copy(logits, logits + main, static_cast<float *>(scratch.row));
-  const int32_t first = draw(scratch.row, main, how, position, scratch);
-  if (chain == nullptr) return first;
-  for (int i = 0; i < detail; ++i) scratch.later[i] = logits[main + i] + chain[size_t(first) * detail + i];
-  return first + main * draw(scratch.later, detail, how, position + positions, scratch);
+// A token, the mixed-radix number of its parts, the first the lowest digit. logits: of all parts, one after the other;
+// chain: what the first of two parts adds to the second one's (first, second), or null.
+inline int32_t draw_parts(const float *logits, const std::vector<int32_t> &sizes, const float *chain,
+                          const Sampling &how, uint32_t position, uint32_t positions, SamplingScratch &scratch) {
+  int32_t token = 0, radix = 1, digit = 0;
+  for (const int32_t size : sizes) {
+    std::copy(logits, logits + size, static_cast<float *>(scratch.row));
+    if (chain != nullptr && radix > 1)
+      for (int i = 0; i < size; ++i) scratch.row[i] = scratch.row[i] + chain[size_t(digit) * size + i];
+    digit = draw(scratch.row, size, how, position, scratch);
+    token += radix * digit;
+    radix *= size, logits += size, position += positions;
+  }
+  return token;
 }
 
 }  // namespace worldmodel

@@ -13,10 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.sampling import Sampler, guide, sample_chained
+from kernels.sampling import Sampler, guide, sample_parts
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.guidance import Guidance
 from worldmodel.model.layout import BlockLayout
+from worldmodel.model.parts import rows_of
 from worldmodel.model.rotary import rotary_table
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.types import Tokens
@@ -69,7 +70,7 @@ class Backend(Protocol):
     ring: int
 
     def run(self, one: Pass) -> Array:
-        """-> logits (m, main or main + detail codes) of the rows that are asked for."""
+        """-> logits (m, sum(parts)) of the rows that are asked for."""
         ...
 
 
@@ -119,7 +120,7 @@ class InputTables:
     no_previous: Array
     action: Array | None
     chain: Array | None
-    """(main, detail): what a token's first part says of its second, where it has one."""
+    """(first, second): what a token's first part says of its second, where the second depends on it."""
 
     @staticmethod
     def of(model: VisualActionTransformer) -> InputTables:
@@ -127,9 +128,9 @@ class InputTables:
             return tensor.detach().float().cpu().numpy()
 
         tokens = array(model.embed_tokens.weight)
-        if model.detail > 1:  # a row a token, as without: their parts are added once, not in every pass
-            main, detail, actions = np.split(tokens, [model.main, model.main + model.detail])
-            tokens = np.concatenate([(detail[:, None] + main).reshape(model.codes, -1), actions])
+        if len(model.parts) > 1:  # a row a token, as with one: their parts are added once, not in every pass
+            rows = rows_of(np.arange(model.codes), model.parts)
+            tokens = np.concatenate([sum(tokens[part] for part in rows), tokens[sum(model.parts) :]])
         hidden = tokens.shape[1]
         place = array(model.place) if model.place is not None else np.zeros((model.layout.length, hidden), np.float32)
         previous = tokens @ array(model.previous_proj.weight).T if model.previous_proj is not None else None
@@ -261,8 +262,9 @@ class FrameDecoder:
         return tokens, np.concatenate(scores) if scores else None
 
     def draw(self, score: Array, sampler: Sampler, seed: int, frame: int, places: NDArray[np.int64]) -> Tokens:
-        """The tokens of a pass: score (n, main or main + detail codes), places (n,) -> (n,)."""
-        return sample_chained(score, self.tables.chain, sampler, seed, frame, places, self.layout.image)
+        """The tokens of a pass: score (n, sum(parts)), places (n,) -> (n,)."""
+        parts = self.config.image_tokenizer.parts
+        return sample_parts(score, parts, self.tables.chain, sampler, seed, frame, places, self.layout.image)
 
     def _begin(self) -> None:
         """Starts the next block: its ring slot's old keys, of the frame that leaves the window, vanish."""

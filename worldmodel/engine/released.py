@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels.sampling import Sampler, sample_chained
+from kernels.sampling import Sampler, sample
 from worldmodel.engine.decoder import Array
 from worldmodel.model.released import angles
 from worldmodel.model.transformer import VisualActionTransformer
@@ -109,11 +109,7 @@ class ReleasedDecoder:
                 inputs = np.concatenate([before[-1:], action])
                 hidden = self._run(cache, inputs, start - len(inputs) + np.arange(len(inputs)))[-1:]
             score = self.model.logits(hidden).float().cpu().numpy()
-            tokens[places] = (
-                forced[places]
-                if forced is not None
-                else sample_chained(score, None, sampler, seed, frame, places, self.places)
-            )
+            tokens[places] = forced[places] if forced is not None else sample(score, sampler, seed, frame, places)
             if forced is not None:
                 scores.append(score)
         cache.frames += 1

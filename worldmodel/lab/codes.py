@@ -1,9 +1,9 @@
 """Quantisers of several sub-codes, with one integer a place on the outside.
 
-A sub-code is FSQ (levels), l2-normalised EMA VQ (size, dim) or binary (bits; binary spherical quantisation, Zhao et
-al. 2024, arXiv 2406.07548). "product": each sub-code looks at latents of its own (FQGAN). "residual": the first looks
-at the latents, each later one at what those before left over, brought to unit size by a running mean. What is decoded
-is the sub-codes' vectors side by side, not their sum: a decoder can add, but it cannot take a sum apart.
+A sub-code is FSQ (levels), l2-normalised EMA VQ (size, dim) or binary (bits). "product": each sub-code looks at latents
+of its own (FQGAN). "residual": the first looks at the latents, each later one at what those before left over, brought
+to unit size by a running mean. What is decoded is the sub-codes' vectors side by side, not their sum: a decoder can
+add, but it cannot take a sum apart.
 
 Same interface as worldmodel/tokenizers/quantizers.py. The integer is the mixed-radix number of the sub-codes, the first
 one's digit the lowest, so that token stores stay (T, places). It knows no images.
@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, VectorQuantizer
+from worldmodel.model import parts as token_parts
+from worldmodel.tokenizers.quantizers import BinaryQuantizer, FiniteScalarQuantizer, VectorQuantizer
 
 COMPOSITIONS = ("product", "residual")
-BITS_ENTROPY = 0.1  # weight of the binary codes' entropy term
 SPREAD_DECAY = 0.99  # of the running size of a residual
 
 
@@ -63,52 +63,12 @@ def vq(size: int, dim: int) -> SubCode:
     return SubCode(size=size, dim=dim)
 
 
-class BinaryQuantizer(nn.Module):
-    """The signs of latents on a sphere of radius sqrt(bits), so that each is about 1. The loss asks for sure bits that
-    are used alike (the entropy term of BSQ, a bit at a time)."""
-
-    _places: Tensor
-
-    def __init__(self, bits: int) -> None:
-        super().__init__()
-        self.code_dim, self.codebook_size = bits, 2**bits
-        self.register_buffer("_places", 2 ** torch.arange(bits), persistent=False)
-
-    def bound(self, latents: Tensor) -> Tensor:
-        """What the signs are taken of: (..., bits) on the sphere."""
-        return F.normalize(latents.float(), dim=-1) * self.code_dim**0.5
-
-    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """latents: (..., bits) -> (quantised, -1 or 1; indices (...) int64; loss)."""
-        bounded = self.bound(latents)
-        signs = torch.where(bounded > 0, 1.0, -1.0)
-        indices = ((signs > 0) * self._places).sum(-1)
-        share = torch.sigmoid(4 * bounded).flatten(0, -2)
-        loss = BITS_ENTROPY * (_bit_entropy(share).mean() - _bit_entropy(share.mean(0)).mean())
-        return bounded + (signs - bounded).detach(), indices, loss
-
-    def decode(self, indices: Tensor) -> Tensor:
-        """indices: (...) -> signs (..., bits)."""
-        return (indices.long().unsqueeze(-1) // self._places % 2).float() * 2 - 1
-
-    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One code near each code: a random bit is the other."""
-        bit = torch.randint(self.code_dim, indices.shape, generator=generator, device=indices.device)
-        return indices ^ self._places[bit]
-
-
-def _bit_entropy(share: Tensor) -> Tensor:
-    share = share.clamp(1e-6, 1 - 1e-6)
-    return -(share * share.log() + (1 - share) * (1 - share).log())
-
-
 Quantizer = FiniteScalarQuantizer | VectorQuantizer | BinaryQuantizer
 
 
 def split(indices: Tensor, radices: Sequence[int]) -> Tensor:
     """(...) -> their mixed-radix digits (..., len(radices)), the lowest first."""
-    places = [math.prod(radices[:i]) for i in range(len(radices))]
-    return torch.stack([indices.long() // place % size for place, size in zip(places, radices, strict=True)], -1)
+    return torch.stack(token_parts.split(indices.long(), radices), -1)
 
 
 def join(digits: Tensor, radices: Sequence[int]) -> Tensor:

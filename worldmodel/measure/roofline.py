@@ -79,7 +79,7 @@ def measure_products(device: torch.device, dtype: torch.dtype) -> float:
 def pass_costs(config: WorldModelConfig, weight_bytes: float, cache_bytes: float) -> list[PassCost]:
     """Every pass of a frame with a full context. weight_bytes, cache_bytes: bytes of one number of either."""
     t, layout = config.transformer, BlockLayout(config.decode_order())
-    head = config.image_tokenizer.head_codes * t.hidden
+    head = sum(config.image_tokenizer.parts) * t.hidden
     layers = t.layers * t.hidden * (2 * (t.heads + t.kv_heads) * t.head_dim + 3 * t.mlp)
     context = t.attended * layout.length
     cached = layout.length * 2 * t.layers * t.kv_heads * t.head_dim  # numbers of a frame

@@ -8,6 +8,7 @@ table of image and action tokens (see WorldModelConfig for the optional ones).
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
+from worldmodel.model.parts import rows_of, split
 from worldmodel.model.released import angles, causal
 from worldmodel.model.rotary import rotary_table, rotate
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, TOKENS_PER_ACTION
@@ -75,9 +77,9 @@ class VisualActionTransformer(nn.Module):
         self.layout = BlockLayout(config.decode_order())
         t = config.transformer
         self.codes = config.image_tokenizer.codebook_size
-        # A token is read and predicted in two parts where its tokenizer has a detail code: so many values each.
-        self.main, self.detail = config.image_tokenizer.main_codes, config.image_tokenizer.detail_codes
-        rows = config.image_tokenizer.head_codes
+        self.parts = config.image_tokenizer.parts  # in which a token is read and predicted
+        self.signs = set(self.parts) == {2}
+        rows = sum(self.parts)
         self.embed_tokens = nn.Embedding(rows + ACTION_VOCABULARY, t.hidden)
         self.start = nn.Parameter(torch.zeros(t.hidden))
         self.place = nn.Parameter(torch.zeros(self.layout.length, t.hidden)) if t.place_embedding else None
@@ -87,8 +89,8 @@ class VisualActionTransformer(nn.Module):
         self.layers = nn.ModuleList([Layer(config) for _ in range(t.layers)])
         self.norm = RMSNorm(t.hidden, t.norm_eps)
         self.lm_head = nn.Linear(t.hidden, rows, bias=False)
-        # What the first part says of the second (a chain of two softmaxes in one pass).
-        self.chain = nn.Parameter(torch.zeros(self.main, self.detail)) if self.detail > 1 else None
+        # What the first of two parts says of the second (a chain of two softmaxes in one pass).
+        self.chain = nn.Parameter(torch.zeros(*self.parts)) if config.image_tokenizer.detail_levels else None
         self.apply(self._initialise)
         for layer in self.layers:  # residual branches scaled by depth (GPT-2)
             assert isinstance(layer, Layer)
@@ -104,10 +106,13 @@ class VisualActionTransformer(nn.Module):
             nn.init.normal_(module.weight, std=0.02)
 
     def embed_codes(self, tokens: Tensor) -> Tensor:
-        """Image tokens (...) -> (..., hidden)."""
-        if self.detail == 1:
-            return self.embed_tokens(tokens)
-        return self.embed_tokens(tokens % self.main) + self.embed_tokens(self.main + tokens // self.main)
+        """Image tokens (...) -> (..., hidden): the sum of their parts' rows."""
+        if not self.signs:
+            return reduce(torch.add, map(self.embed_tokens, rows_of(tokens, self.parts)))
+        # The same: a product with what setting each sign adds is quicker than as many rows a token.
+        off, on = self.embed_tokens.weight[: sum(self.parts)].unflatten(0, (-1, 2)).unbind(1)
+        with torch.autocast(tokens.device.type, enabled=False):  # as exact as rows are
+            return torch.stack(split(tokens, self.parts), -1).to(on.dtype) @ (on - off) + off.sum(0)
 
     def embed_actions(self, tokens: Tensor) -> Tensor:
         """Action tokens (...), which count from the number of image codes -> (..., hidden)."""
@@ -156,19 +161,29 @@ class VisualActionTransformer(nn.Module):
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., hidden) -> image-code logits (..., main), or (..., main + detail): those of a token's first part, and
-        those of its second without what the first says of it (`chain`)."""
+        """(..., hidden) -> logits (..., sum(parts)) of a token's parts, one after the other; those of the second of two
+        without what the first says of it (`chain`)."""
         return self.lm_head(hidden)
 
     def nats(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of image tokens (...) under logits (..., main or main + detail) -> float32 (...)."""
-        first, second = tokens % self.main, tokens // self.main
-        scores = logits.flatten(0, -2).float()
-        nats = F.cross_entropy(scores[:, : self.main], first.flatten(), reduction="none")
+        """Negative log-likelihood of image tokens (...) under logits (..., sum(parts)) -> float32 (...)."""
+        digits, scores = split(tokens.flatten(), self.parts), logits.flatten(0, -2).float()
+        if self.signs:  # the same as below, of all at once
+            odds = scores.unflatten(-1, (-1, 2)).diff(dim=-1)[..., 0]
+            nats = F.binary_cross_entropy_with_logits(odds, torch.stack(digits, -1).float(), reduction="none").sum(-1)
+            return nats.view(tokens.shape)
+        parts = list(scores.split(self.parts, -1))
         if self.chain is not None:
-            finer = scores[:, self.main :] + F.embedding(first.flatten(), self.chain)
-            nats = nats + F.cross_entropy(finer, second.flatten(), reduction="none")
-        return nats.view(tokens.shape)
+            parts[1] = parts[1] + F.embedding(digits[0], self.chain)
+        nats = [F.cross_entropy(part, digit, reduction="none") for part, digit in zip(parts, digits, strict=True)]
+        return torch.stack(nats).sum(0).view(tokens.shape)
+
+    def guessed(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """bool (...): whether the likeliest is right, of all parts that no other part says anything of. Shapes as for
+        `nats`."""
+        alone = 1 if self.chain is not None else len(self.parts)
+        pairs = zip(logits.split(self.parts, -1)[:alone], split(tokens, self.parts), strict=False)
+        return torch.stack([part.argmax(-1) == digit for part, digit in pairs]).all(0)
 
     def forward(self, tokens: Tensor, actions: Tensor, first: int = 1) -> Tensor:
         """Training pass over whole clips: each frame attends to those that its `offsets` reach.

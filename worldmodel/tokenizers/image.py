@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from worldmodel.config import NORM_GROUPS, ImageTokenizerConfig
 from worldmodel.tokenizers.pyramid import PyramidDecoder, PyramidEncoder
-from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer, NearestQuantizer, VectorQuantizer
+from worldmodel.tokenizers.quantizers import (
+    BinaryQuantizer,
+    FiniteScalarQuantizer,
+    NearestQuantizer,
+    VectorQuantizer,
+)
 
 
 class ResidualBlock(nn.Module):
@@ -93,7 +98,9 @@ class ImageTokenizer(nn.Module):
         self.encoder = PyramidEncoder(config) if config.pyramid else ImageEncoder(config)
         self.decoder = PyramidDecoder(config) if config.pyramid else ImageDecoder(config)
         if config.quantizer == "fsq":
-            self.quantizer = FiniteScalarQuantizer((*config.levels, *config.detail_levels))
+            self.quantizer = FiniteScalarQuantizer(config.channel_levels)
+        elif config.quantizer == "binary":
+            self.quantizer = BinaryQuantizer(config.bits)
         else:
             kind = NearestQuantizer if config.quantizer == "nearest" else VectorQuantizer
             self.quantizer = kind(config.codebook_size, config.code_dim)

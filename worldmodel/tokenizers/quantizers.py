@@ -1,10 +1,11 @@
-"""Quantisers of the image tokenizer: finite scalar quantisation (FSQ) and vector quantisation (VQ).
+"""Quantisers of the image tokenizer: finite scalar quantisation (FSQ), binary and vector quantisation (VQ).
 
-Both share one interface, so that the autoencoder knows neither: `forward` maps latents to
+All share one interface, so that the autoencoder knows none of them: `forward` maps latents to
 (quantised latents, indices, auxiliary loss), `decode` maps indices to quantised latents, and
 `neighbours` draws a code near each code (for latent perturbation). They do not know images.
 
-Sources: FSQ, Mentzer et al. 2023 (arXiv 2309.15505); VQ with EMA codebook, van den Oord et al. 2017
+Sources: FSQ, Mentzer et al. 2023 (arXiv 2309.15505); binary spherical quantisation, Zhao et al. 2024 (arXiv
+2406.07548); VQ with EMA codebook, van den Oord et al. 2017
 (arXiv 1711.00937, appendix A); l2-normalised low-dimensional codes, ViT-VQGAN (arXiv 2110.04627).
 """
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BITS_ENTROPY = 0.1  # weight of the binary codes' entropy term
 BEYOND = 1 + 1e-3  # how far the tanh of FSQ reaches past the outermost levels
 
 
@@ -83,6 +85,45 @@ class FiniteScalarQuantizer(nn.Module):
         new = old + sign
         new = torch.where((new < 0) | (new >= sizes), old - sign, new)
         return indices + (new - old) * self._places[channel]
+
+
+class BinaryQuantizer(nn.Module):
+    """The signs of latents on a sphere of radius sqrt(bits), so that each is about 1. The loss asks for sure bits that
+    are used alike (the entropy term of BSQ, a bit at a time)."""
+
+    _places: Tensor
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.code_dim, self.codebook_size = bits, 2**bits
+        self.register_buffer("_places", 2 ** torch.arange(bits), persistent=False)
+
+    def bound(self, latents: Tensor) -> Tensor:
+        """What the signs are taken of: (..., bits) on the sphere."""
+        return F.normalize(latents.float(), dim=-1) * self.code_dim**0.5
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """latents: (..., bits) -> (quantised, -1 or 1; indices (...) int64; loss)."""
+        bounded = self.bound(latents)
+        signs = torch.where(bounded > 0, 1.0, -1.0)
+        indices = ((signs > 0) * self._places).sum(-1)
+        share = torch.sigmoid(4 * bounded).flatten(0, -2)
+        loss = BITS_ENTROPY * (_bit_entropy(share).mean() - _bit_entropy(share.mean(0)).mean())
+        return bounded + (signs - bounded).detach(), indices, loss
+
+    def decode(self, indices: Tensor) -> Tensor:
+        """indices: (...) -> signs (..., bits)."""
+        return (indices.long().unsqueeze(-1) // self._places % 2).float() * 2 - 1
+
+    def neighbours(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """One code near each code: a random bit is the other."""
+        bit = torch.randint(self.code_dim, indices.shape, generator=generator, device=indices.device)
+        return indices ^ self._places[bit]
+
+
+def _bit_entropy(share: Tensor) -> Tensor:
+    share = share.clamp(1e-6, 1 - 1e-6)
+    return -(share * share.log() + (1 - share) * (1 - share).log())
 
 
 class VectorQuantizer(nn.Module):

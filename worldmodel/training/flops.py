@@ -48,7 +48,7 @@ def clip_flops(config: WorldModelConfig, frames: int) -> float:
     slots = frames * (layout.image + TOKENS_PER_ACTION if layout.order.released else layout.length)
     layers = t.layers * t.hidden * (2 * (t.heads + t.kv_heads) * t.head_dim + 3 * t.mlp)
     inputs = (frames - 1) * (t.previous_frame * layout.image + t.action_input) * t.hidden**2
-    head = (frames - 1) * layout.image * t.hidden * config.image_tokenizer.head_codes
+    head = (frames - 1) * layout.image * t.hidden * sum(config.image_tokenizer.parts)
     attention = 2 * t.layers * t.heads * t.head_dim * seen_entries(config, frames)  # scores, and values
     return PASSES * 2.0 * (slots * layers + inputs + head + attention)
 

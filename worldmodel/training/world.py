@@ -120,7 +120,7 @@ def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
 
 @torch.no_grad()
 def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Tensor, bf16: bool) -> tuple[float, float]:
-    """Mean cross-entropy (nats a token) and share of tokens whose likeliest (main) code is right, over all clips."""
+    """Mean cross-entropy (nats a token) and share of tokens that are guessed right (see `guessed`), over all clips."""
     model.eval()
     device = model.lm_head.weight.device
     losses, hits = [], []
@@ -130,7 +130,7 @@ def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Ten
             logits = model(clip, action)
         target = targets_of(clip, model)
         losses.append(model.nats(logits, target).mean().item())
-        hits.append((logits[..., : model.main].argmax(-1) == target % model.main).float().mean().item())
+        hits.append(model.guessed(logits, target).float().mean().item())
     return float(np.mean(losses)), float(np.mean(hits))
 
 

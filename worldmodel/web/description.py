@@ -20,7 +20,6 @@ from worldmodel.model.rotary import rotary_axes
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers import action
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.tokenizers.quantizers import FiniteScalarQuantizer
 from worldmodel.types import BUTTONS, DEGREES_PER_PIXEL, NO_ACTION
 from worldmodel.web.stored import SCALE
 
@@ -29,12 +28,11 @@ SCALES = {"behind": SCALE, "span": SPAN}
 
 def describe_pictures(tokenizer: ImageTokenizer) -> dict[str, Any]:
     """JSON: the native image decoder's numbers, the names of its weights, and how tokens become latents: the levels of
-    FSQ, or none where the file has a codebook. WorldModelError for another kind of decoder."""
-    quantizer = tokenizer.quantizer
+    channels, or none where the file has a codebook. WorldModelError for another kind of decoder."""
     return {
         "numbers": picture_numbers(tokenizer),
         "weights": list(picture_weights(tokenizer)),
-        "levels": list(quantizer.levels) if isinstance(quantizer, FiniteScalarQuantizer) else None,
+        "levels": list(tokenizer.config.channel_levels) or None,
         "scales": SCALES,
     }
 

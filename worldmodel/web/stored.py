@@ -86,7 +86,7 @@ def transformer_file(model: VisualActionTransformer, bits: Bits) -> bytes:
 def pictures_file(tokenizer: ImageTokenizer, bits: Bits) -> bytes:
     """Its image decoder, and the codebook of a tokenizer that has one. WorldModelError for another kind of decoder."""
     kept = stored(picture_weights(tokenizer), bits)
-    if tokenizer.config.quantizer != "fsq":
+    if not tokenizer.config.channel_levels:
         kept[CODEBOOK] = tokenizer.quantizer.decode(torch.arange(tokenizer.config.codebook_size)).float().contiguous()
     return save(kept)
 

@@ -9,9 +9,9 @@ const FLOATS = ["epsilon"]; // among the numbers of a model; the others are whol
 // The fields of Model and PictureModel (kernels/cpu/model.h), each a word.
 const MODEL = [
   "hidden", "mlp", "layers", "heads", "kv_heads", "head_dim", "image", "length", "tail", "window", "passes", "offsets",
-  "main", "detail", "inputs", "lanes", "players", "threads", "int8", "epsilon",
+  "parts", "inputs", "lanes", "players", "threads", "int8", "epsilon",
   "embedding", "start", "place", "no_previous", "previous", "action", "chain", "sources", "places", "tail_places", "ends",
-  "offset", "weights",
+  "offset", "sizes", "weights",
 ];
 const PICTURES = [
   "height", "width", "latent", "deep", "wide", "lower", "upper", "groups", "threads", "int8", "epsilon", "weights",

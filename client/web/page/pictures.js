@@ -36,7 +36,7 @@ class Pictures {
     return { rgba: native.decode(latents), width: native.width, height: native.height };
   }
 
-  /** A code's channels: FSQ's levels, which the code numbers in mixed radix, or a row of the codebook. */
+  /** A code's channels: levels, which the code numbers in mixed radix, or a row of the codebook. */
   #latent(code) {
     const { latent } = this.numbers;
     if (this.codebook) return this.codebook.subarray(code * latent, (code + 1) * latent);

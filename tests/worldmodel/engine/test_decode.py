@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_transformer, with_detail, with_signs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -135,6 +135,43 @@ def test_a_detail_code_is_decoded_as_it_was_trained(backend):
     for changed in (tokens[3] // 16 * 16 + (tokens[3] + 1) % 16, (tokens[3] + 16) % 96):
         other = given.clone()
         other[0, 3] = torch.from_numpy(changed).long()
+        with torch.no_grad():
+            after = model(other, torch.from_numpy(actions)[None].long())[0]
+        assert abs(after[3] - reference[3]).max() > 1e-3
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_signs_are_decoded_as_they_were_trained(backend):
+    """Forced logits equal the training pass; its loss is that of each sign by itself, as is what is drawn; and each
+    sign of a token reaches what comes after it."""
+    config = with_signs(tiny_config())
+    model = tiny_transformer(config)
+    tokens, actions = random_steps(config, 9)
+    given = torch.from_numpy(tokens)[None].long()
+    with torch.no_grad():
+        reference = model(given, torch.from_numpy(actions)[None].long())[0]
+        nats = model.nats(reference, given[0, 1:, torch.from_numpy(model.layout.places)])
+    decoder = decoder_of(model, backend)
+    decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index in range(2, 9):
+        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
+        assert logits.shape[1] == 2 * 5
+        assert abs(logits - reference[index - 1].numpy()).max() < 1e-4
+    each = torch.log_softmax(reference[3, 4].double().view(5, 2), -1)
+    token = int(tokens[4, model.layout.places[4]])
+    own = each[torch.arange(5), torch.tensor([token >> sign & 1 for sign in range(5)])]
+    assert float(nats[3, 4]) == pytest.approx(-float(own.sum()), abs=1e-4)
+    many = np.tile(reference[3, 4].numpy(), (40_000, 1))
+    drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * 5 * model.layout.image)
+    shares = (drawn[:, None] >> np.arange(5) & 1).mean(0)
+    assert abs(shares - each[:, 1].exp().numpy()).max() < 0.012
+    likeliest = int((each.argmax(-1) << torch.arange(5)).sum())
+    assert (decoder.draw(many[:3], GREEDY, 7, 0, np.arange(3)) == likeliest).all()
+    assert model.guessed(reference[3, 4], torch.tensor(likeliest))
+    for sign in range(5):
+        assert not model.guessed(reference[3, 4], torch.tensor(likeliest ^ 1 << sign))
+        other = given.clone()
+        other[0, 3] ^= 1 << sign
         with torch.no_grad():
             after = model(other, torch.from_numpy(actions)[None].long())[0]
         assert abs(after[3] - reference[3]).max() > 1e-3

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_transformer, with_detail, with_signs
 
 from kernels.sampling import GREEDY, Sampler, philox, sample, uniforms
 from kernels.sampling_device import Settings, philox_device, sample_device, uniforms_device
@@ -54,9 +54,10 @@ def test_greedy_tokens_equal_the_decoders_over_many_rolls(order, extra):
         assert step.filled == decoder.filled
 
 
+@pytest.mark.parametrize("kind", [with_detail, with_signs])
 @pytest.mark.parametrize("sampler", [GREEDY, Sampler(), Sampler(0.8, 5, 0.9, guidance=0.7)])
-def test_tokens_with_a_detail_code_equal_the_decoders(sampler):
-    config = with_detail(tiny_config(offsets=(1, 2, 4)))
+def test_tokens_of_several_parts_equal_the_decoders(sampler, kind):
+    config = kind(tiny_config(offsets=(1, 2, 4)))
     decoder, step = both(config)
     tokens, actions = random_steps(config, 20)
     decoder.open(list(tokens[:2]), list(actions[:1]))
@@ -67,7 +68,7 @@ def test_tokens_with_a_detail_code_equal_the_decoders(sampler):
         made, _ = step.decode(action, sampler, 3, index)
         assert (made == expected).all(), index
         seen |= set((made // 16).tolist())
-    assert seen == set(range(6))
+    assert seen == set(range(config.image_tokenizer.codebook_size // 16))
 
 
 @pytest.mark.parametrize(("offsets", "opened"), [((1, 2), 5), ((1, 2, 4), 7), ((1, 3, 8), 2)])

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail
+from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
 
 import kernels.native_build as library
 from kernels.native_build import NativeError, build, cpu_flags, usable_paths
@@ -37,6 +37,7 @@ SHAPES = {
     "rows": tiny_config("rows", (1, 2, 4)),
     "raster": tiny_config("raster", (1,)),
     "detail": with_detail(tiny_config("diagonal-2", (1, 2, 5))),
+    "signs": with_signs(tiny_config("rows", (1, 2, 4))),
     "odd": tiny_config("diagonal-1", (1, 2), hidden=36, mlp=50, heads=3, kv_heads=1, head_dim=10),
     "wide": tiny_config("diagonal-1", (1, 2), hidden=200, mlp=300, heads=4, kv_heads=1, head_dim=72),
     "mineworld": tiny_config(
@@ -97,9 +98,9 @@ def test_float32_gives_the_eager_engines_logits_after_the_ring_has_rolled(shape,
     ],
     ids=["greedy", "default", "top-k", "guided", "both"],
 )
-@pytest.mark.parametrize("detail", [False, True])
-def test_float32_draws_the_eager_engines_tokens(sampler, detail):
-    config = with_detail(tiny_config()) if detail else tiny_config()
+@pytest.mark.parametrize("kind", [lambda config: config, with_detail, with_signs], ids=["one", "detail", "signs"])
+def test_float32_draws_the_eager_engines_tokens(sampler, kind):
+    config = kind(tiny_config())
     model = tiny_transformer(config)
     tokens, actions = played(config, 40)
 
@@ -112,7 +113,7 @@ def test_float32_draws_the_eager_engines_tokens(sampler, detail):
 
 @needs_compiler
 @pytest.mark.parametrize("int8", [True, False])
-@pytest.mark.parametrize("shape", ["far", "detail", "odd", "wide"])
+@pytest.mark.parametrize("shape", ["far", "detail", "signs", "odd", "wide"])
 def test_every_path_and_any_number_of_threads_give_the_same_bits(shape, int8):
     config = SHAPES[shape]
     model = tiny_transformer(config)

@@ -15,6 +15,7 @@ from worldmodel.types import WorldModelError
 KINDS = {
     "fsq": {},
     "vq": {"quantizer": "vq", "vq_codes": 32},
+    "signs": {"quantizer": "binary", "bits": 5},
     "two codes": {"detail_levels": (3, 2)},
     "odd channels": {"decoder_channels": (40, 24), "decoder_blocks": (2, 3), "height": 32, "width": 112},
 }

@@ -114,9 +114,10 @@ class FrameStep:
         self.place, self.no_previous = placed(tables.place), placed(tables.no_previous)
         self.previous = None if tables.previous is None else placed(tables.previous)
         self.action_table = None if tables.action is None else placed(tables.action)
-        self.chain = None if tables.chain is None else placed(tables.chain)
-        # Where the second parts of the tokens are drawn to: like `known`, at the numbers that key their randomness.
-        self.finer = torch.zeros(2 * layout.image, dtype=torch.int64, device=self.device)
+        self.parts, self.chain = model.parts, None if tables.chain is None else placed(tables.chain)
+        # Where the tokens' parts are drawn to: like `known`, at the numbers that key their randomness.
+        self.drawn = torch.zeros(len(self.parts), layout.image, dtype=torch.int64, device=self.device)
+        self.radices = placed(np.cumprod([1, *self.parts[:-1]]))
         self.places, self.tail = placed(layout.places), placed(layout.tail)
         sources = placed(np.where(layout.sources < 0, layout.image, layout.sources))
         self.passes = [
@@ -177,7 +178,7 @@ class FrameStep:
             targets.append(self.idle_targets)
             outro_targets.append(self.idle_targets[self.layout.image :])
         ops = self.ops.masked() if guided else self.ops
-        drawn = ops.uniforms(self.settings, self.layout.image * (1 if self.chain is None else 2))
+        drawn = ops.uniforms(self.settings, self.drawn.numel())
         for step in self.passes:
             part, n, bias = step.part, len(step.places), None
             outro = outros if step.outro else []
@@ -201,15 +202,20 @@ class FrameStep:
                 self._sample(ops, scores, drawn, step.places)
 
     def _sample(self, ops: LibraryOps, scores: Tensor, drawn: Tensor, places: Tensor) -> None:
-        """known[places] becomes what is drawn. Twin of sampling.sample_chained."""
-        if self.chain is None:
+        """known[places] becomes what is drawn. Twin of sampling.sample_parts."""
+        image, flat = self.layout.image, self.drawn.view(-1)
+        if len(self.parts) == 1:
             ops.sample(scores, self.settings, drawn, places, self.known)
             return
-        main, later = len(self.chain), places + self.layout.image
-        ops.sample(scores[:, :main].contiguous(), self.settings, drawn, places, self.known)
-        first = self.known[places]
-        ops.sample(scores[:, main:] + F.embedding(first, self.chain), self.settings, drawn, later, self.finer)
-        self.known.index_copy_(0, places, first + main * self.finer[later])
+        if self.chain is None:  # parts of one size, all at once
+            which = torch.arange(len(self.parts), device=self.device) * image
+            rows = scores.view(len(places) * len(self.parts), -1)
+            ops.sample(rows, self.settings, drawn, (places[:, None] + which).flatten(), flat)
+        else:
+            first, second = scores.split(self.parts, -1)
+            ops.sample(first.contiguous(), self.settings, drawn, places, flat)
+            ops.sample(second + F.embedding(flat[places], self.chain), self.settings, drawn, places + image, flat)
+        self.known.index_copy_(0, places, self.radices @ self.drawn[:, places])
 
     def paint(self) -> None:
         """The picture of the shown tokens. It touches nothing else of the state."""

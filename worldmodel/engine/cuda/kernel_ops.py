@@ -25,10 +25,10 @@ def usable(config: WorldModelConfig, dtype: torch.dtype) -> tuple[str, ...]:
     if dtype != torch.bfloat16 or config.transformer.head_dim != operations.HEAD_DIM:
         misfits.add("attention")
     image = config.image_tokenizer
-    if image.main_codes > operations.MAX_CODES:
+    if max(image.parts) > operations.MAX_CODES:
         misfits.add("sampling")
     t = config.transformer
-    sizes = (t.hidden, t.heads * t.head_dim, t.kv_heads * t.head_dim, t.mlp, image.head_codes)
+    sizes = (t.hidden, t.heads * t.head_dim, t.kv_heads * t.head_dim, t.mlp, sum(image.parts))
     if dtype != torch.bfloat16 or any(size % 64 for size in sizes):
         misfits.add("linear8")
     return tuple(name for name in KERNELS if name not in misfits)

@@ -52,8 +52,7 @@ def model_numbers(model: VisualActionTransformer) -> dict[str, int | float]:
         "window": t.window,
         "passes": len(layout.group_slots),
         "offsets": len(t.offsets),
-        "main": model.main,
-        "detail": model.detail,
+        "parts": len(model.parts),
         "inputs": len(model.embed_tokens.weight),
         "epsilon": t.norm_eps,
     }
@@ -68,6 +67,7 @@ def layout_tables(model: VisualActionTransformer) -> dict[str, NDArray[np.int32]
         "tail_places": layout.tail,
         "ends": [part.stop for part in layout.group_slots],
         "offset": model.config.transformer.offsets,
+        "sizes": model.parts,
     }
     return {name: np.ascontiguousarray(table, np.int32) for name, table in tables.items()}
 
