@@ -212,22 +212,44 @@ def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
     expected = module.state_dict()
     with _weights_file(folder) as file:
         _check_shapes(path, file, prefix, expected)
-        stored = {name: file.get_tensor(f"{prefix}.{name}") for name in expected}
-        noted = (file.metadata() or {}).get(CHECKSUMS)
+        stored = _tensors(path, file, prefix)
+    module.load_state_dict({name: _fitting(path, prefix, name, stored.pop(name), expected[name]) for name in expected})
+
+
+def load_fitting(folder: Path, prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """As load_weights, of those tensors alone that have the same name and shape; the module keeps the rest. Returns
+    what was stored under a name of the module's in another shape. CheckpointError if nothing fits."""
+    path, expected = folder / WEIGHTS_FILE, module.state_dict()
+    with _weights_file(folder) as file:
+        stored = {name: tensor for name, tensor in _tensors(path, file, prefix).items() if name in expected}
+    fits = [name for name, tensor in stored.items() if tensor.shape == expected[name].shape]
+    if not fits:
+        raise CheckpointError(f"{path}: nothing of its {prefix} has the shape of the one that is trained")
+    loaded = {name: _fitting(path, prefix, name, stored.pop(name), expected[name]) for name in fits}
+    module.load_state_dict(loaded, strict=False)
+    return stored
+
+
+def _tensors(path: Path, file: Any, prefix: str) -> dict[str, Tensor]:
+    """All that are named `prefix.*`, without the prefix. CheckpointError if they were altered."""
+    names = [name for name in file.keys() if name.startswith(f"{prefix}.")]  # noqa: SIM118
+    stored = {name: file.get_tensor(name) for name in names}
+    noted = (file.metadata() or {}).get(CHECKSUMS)
     if noted is not None:
         known = parse_json(noted, f"{path}: {CHECKSUMS}", CheckpointError)
-        if not isinstance(known, dict) or known.get(prefix) != tensors_sum(
-            {f"{prefix}.{name}": tensor for name, tensor in stored.items()}
-        ):
+        if not isinstance(known, dict) or known.get(prefix) != tensors_sum(stored):
             raise CheckpointError(f"{path}: its {prefix} was altered since it was written: copy it again")
-    loaded: dict[str, Tensor] = {}
-    for name, tensor in expected.items():
-        if stored[name].is_floating_point() != tensor.is_floating_point():
-            raise CheckpointError(f"{path}: {prefix}.{name} is {stored[name].dtype}, {tensor.dtype} is needed")
-        loaded[name] = stored.pop(name).to(tensor.dtype)
-        if not torch.isfinite(loaded[name]).all():
-            raise CheckpointError(f"{path}: {prefix}.{name} holds numbers that are not finite (NaN or infinity)")
-    module.load_state_dict(loaded)
+    return {name.removeprefix(f"{prefix}."): tensor for name, tensor in stored.items()}
+
+
+def _fitting(path: Path, prefix: str, name: str, stored: Tensor, wanted: Tensor) -> Tensor:
+    """A stored tensor as a module takes it."""
+    if stored.is_floating_point() != wanted.is_floating_point():
+        raise CheckpointError(f"{path}: {prefix}.{name} is {stored.dtype}, {wanted.dtype} is needed")
+    loaded = stored.to(wanted.dtype)
+    if not torch.isfinite(loaded).all():
+        raise CheckpointError(f"{path}: {prefix}.{name} holds numbers that are not finite (NaN or infinity)")
+    return loaded
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from worldmodel.checkpoint import config_to_dict, load_weights, write_checkpoint
+from worldmodel.checkpoint import config_to_dict, load_fitting, load_weights, write_checkpoint
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
@@ -62,7 +62,7 @@ class TokenizerTraining:
     hud: str = "luanti"
     """Which game's HUD weighs more in the loss."""
     init: Path | None = None
-    """A checkpoint to start from instead of random weights."""
+    """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     freeze_encoder: bool = False
     """The codes of --init stay what they are, so that world models that were trained on them stay right; only the
     decoder learns."""
@@ -220,7 +220,8 @@ def train_tokenizer(
     torch.manual_seed(options.seed)
     model = ImageTokenizer(config)
     if options.init is not None:
-        load_weights(options.init, "tokenizer", model)
+        start = load_weights if options.freeze_encoder else load_fitting
+        start(options.init, "tokenizer", model)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     if options.freeze_encoder:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from kernels.sampling import Sampler
-from worldmodel.checkpoint import load_weights
+from worldmodel.checkpoint import load_fitting
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.tokens import TokenClip, WindowSampler
@@ -29,6 +29,7 @@ from worldmodel.evaluation.following.rollout import rollout_picture, sample_roll
 from worldmodel.model.flex import FlexAttention
 from worldmodel.model.loading import save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.tokenizers.action import ACTION_VOCABULARY
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.distributed import (
@@ -84,7 +85,7 @@ class WorldTraining:
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
     init: Path | None = None
-    """A checkpoint to start from instead of random weights."""
+    """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
     """Of everything that is drawn by chance."""
     device: str = "cpu"
@@ -111,6 +112,15 @@ class WorldTraining:
     """Frames generated in each."""
     context: int = 0
     """Recorded frames before them, and in a start scene. Default: as many as the model sees."""
+
+
+def start_from(folder: Path, model: VisualActionTransformer) -> None:
+    """Fills what fits from a checkpoint, perhaps of a model of other tokens: the actions' embeddings are the same."""
+    table = load_fitting(folder, "transformer", model).get("embed_tokens.weight")
+    rows = model.embed_tokens.weight
+    if table is not None and table.shape[1:] == rows.shape[1:]:
+        with torch.no_grad():
+            rows[-ACTION_VOCABULARY:] = table[-ACTION_VOCABULARY:].to(rows.dtype)
 
 
 def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
@@ -157,7 +167,7 @@ def train_world(
     torch.manual_seed(options.seed)
     model = VisualActionTransformer(config)
     if options.init is not None:
-        load_weights(options.init, "transformer", model)
+        start_from(options.init, model)
     if options.attention == "flex" or (options.attention == "auto" and device.type == "cuda"):
         model.whole_clips = FlexAttention
     model = model.to(device)

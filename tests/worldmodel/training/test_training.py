@@ -10,20 +10,22 @@ import numpy as np
 import pytest
 import torch
 from clips import stored_clip, token_clip
-from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, write_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, with_signs, write_clip
 
 from client.cli import main
 from scripts import train_nano
-from worldmodel.checkpoint import config_to_dict, write_checkpoint
+from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.tokens import WindowSampler, build_token_store
-from worldmodel.model.loading import load_config, load_starts, load_world_model
+from worldmodel.model.loading import load_config, load_starts, load_world_model, save_world_model
+from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
+from worldmodel.tokenizers.action import ACTION_VOCABULARY
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.run import common, stopping
 from worldmodel.training.run.common import autocast, cosine_lr, split_file
-from worldmodel.training.world import WorldTraining, train_world
+from worldmodel.training.world import WorldTraining, start_from, train_world
 from worldmodel.types import Action
 
 OPTIONS = WorldTraining(
@@ -99,6 +101,24 @@ def test_training_starts_from_a_checkpoint(tmp_path):
     train_world(tiny_config(), again, tokenizer, [clip], val, tmp_path / "second")
     first, second = (losses(tmp_path / name)[1]["val_loss"] for name in ("first", "second"))
     assert second == pytest.approx(first, rel=1e-4)
+
+
+def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path):
+    """What has the same shape is taken over, and the actions' embeddings; a model of which nothing fits is refused."""
+    old, new = VisualActionTransformer(tiny_config()), VisualActionTransformer(with_signs(tiny_config()))
+    tokenizer = ImageTokenizer(TINY_TOKENIZER)
+    save_world_model(tmp_path, old.config, tokenizer, old)
+    start_from(tmp_path, new)
+    assert torch.equal(new.layers[1].down_proj.weight, old.layers[1].down_proj.weight)
+    assert torch.equal(new.embed_tokens.weight[-ACTION_VOCABULARY:], old.embed_tokens.weight[-ACTION_VOCABULARY:])
+    assert len(new.embed_tokens.weight) == 10 + ACTION_VOCABULARY
+    signs = ImageTokenizer(with_signs(tiny_config()).image_tokenizer)
+    left = load_fitting(tmp_path, "tokenizer", signs)
+    assert set(left) == {"encoder.to_latent.weight", "encoder.to_latent.bias", "decoder.from_latent.weight"}
+    assert torch.equal(signs.decoder.to_pixels.weight, tokenizer.decoder.to_pixels.weight)
+    wide = VisualActionTransformer(tiny_config(hidden=64, mlp=96, heads=2, head_dim=20))
+    with pytest.raises(CheckpointError, match="nothing of its transformer has the shape"):
+        start_from(tmp_path, wide)
 
 
 def test_stale_frames_begin_like_the_frame_before():
