@@ -24,6 +24,8 @@ from worldmodel.tokenizers.action import ACTION_VOCABULARY, TOKENS_PER_ACTION
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(q (B, T, H, D), k (B, T, Hkv, D), v (B, T, Hkv, D)), rotated -> (B, T, H, D)."""
+WholeClips = Callable[["VisualActionTransformer", int, torch.device], Attention]
+"""Makes the attention of the training pass, of clips of so many frames."""
 
 
 class RMSNorm(nn.Module):
@@ -68,8 +70,8 @@ class Layer(nn.Module):
 
 
 class VisualActionTransformer(nn.Module):
-    """Embeddings, layers, head. `embed_*` build inputs, `logits` reads image logits off. whole_clips: makes the
-    attention of the training pass, of clips of so many frames; WindowAttention, or its twin FlexAttention."""
+    """Embeddings, layers, head. `embed_*` build inputs, `logits` reads image logits off. whole_clips: WindowAttention,
+    or one of its twins, FlexAttention and CompiledAttention."""
 
     def __init__(self, config: WorldModelConfig) -> None:
         super().__init__()
@@ -97,7 +99,7 @@ class VisualActionTransformer(nn.Module):
             for branch in (layer.o_proj, layer.down_proj):
                 nn.init.normal_(branch.weight, std=0.02 / (2 * t.layers) ** 0.5)
         nn.init.normal_(self.start, std=0.02)
-        self.whole_clips: Callable[[VisualActionTransformer, int, torch.device], Attention] = WindowAttention
+        self.whole_clips: WholeClips = WindowAttention
         self._through: dict[tuple[int, torch.device], tuple[Attention, Tensor, Tensor]] = {}
 
     @staticmethod

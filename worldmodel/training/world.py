@@ -26,9 +26,10 @@ from worldmodel.data.tokens import TokenClip, WindowSampler
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
+from worldmodel.model.compiled_attention import CompiledAttention, compiled_attention_problem
 from worldmodel.model.flex import FlexAttention
 from worldmodel.model.loading import save_starts, save_world_model
-from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.model.transformer import VisualActionTransformer, WholeClips, WindowAttention
 from worldmodel.tokenizers.action import ACTION_VOCABULARY
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
@@ -45,11 +46,12 @@ from worldmodel.training.distributed import (
 )
 from worldmodel.training.flops import Meter
 from worldmodel.training.optimizers import Kind, Optimizers
-from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, moved, update_average
+from worldmodel.training.run.common import Pace, RunLog, autocast, computes_bf16, cosine_lr, moved, update_average
 from worldmodel.training.run.loop import Run
 from worldmodel.training.run.state import SpreadState
 from worldmodel.training.run.stopping import processes, rank
 from worldmodel.training.starts import pick_starts
+from worldmodel.types import WorldModelError
 
 LOG_STEPS = 20
 
@@ -98,8 +100,9 @@ class WorldTraining:
     """With several processes (torchrun): "ddp" gives each a copy of the model, "fsdp" a part of it."""
     recompute: bool = False
     """Keep only the layers' inputs for the backward pass, and compute the rest again (activation checkpointing)."""
-    attention: Literal["auto", "flex", "dense"] = "auto"
-    """"flex": FlexAttention, which knows the mask as a rule; "dense": a mask in memory. auto: flex on a GPU."""
+    attention: Literal["auto", "flex", "compiled", "dense"] = "auto"
+    """"flex": FlexAttention, which knows the mask as a rule; "compiled": our own, on a CPU with tiles (AMX) and in bf16
+    alone; "dense": a mask in memory. auto: flex on a GPU, compiled where it can be had."""
     save_minutes: float = 4.0
     """The state is saved this often: the most that a kill loses."""
     eval_steps: int = 500
@@ -121,6 +124,22 @@ def start_from(folder: Path, model: VisualActionTransformer) -> None:
     if table is not None and table.shape[1:] == rows.shape[1:]:
         with torch.no_grad():
             rows[-ACTION_VOCABULARY:] = table[-ACTION_VOCABULARY:].to(rows.dtype)
+
+
+def attention_of(options: WorldTraining, config: WorldModelConfig, device: torch.device) -> WholeClips:
+    """What --attention names. WorldModelError where it cannot be had."""
+    if options.attention == "flex" or (options.attention == "auto" and device.type == "cuda"):
+        return FlexAttention
+    if options.attention == "dense" or (options.attention == "auto" and device.type != "cpu"):
+        return WindowAttention
+    problem = compiled_attention_problem(config.transformer.head_dim)
+    if device.type != "cpu" or not options.bf16 or not computes_bf16(device):
+        problem = "it computes in bf16 on a CPU alone"
+    if not problem:
+        return CompiledAttention
+    if options.attention == "compiled":
+        raise WorldModelError(f"the compiled attention cannot be had ({problem}): leave --attention at auto")
+    return WindowAttention
 
 
 def targets_of(tokens: Tensor, model: VisualActionTransformer) -> Tensor:
@@ -168,8 +187,7 @@ def train_world(
     model = VisualActionTransformer(config)
     if options.init is not None:
         start_from(options.init, model)
-    if options.attention == "flex" or (options.attention == "auto" and device.type == "cuda"):
-        model.whole_clips = FlexAttention
+    model.whole_clips = attention_of(options, config, device)
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     tokenizer = tokenizer.to(device)

@@ -1,0 +1,133 @@
+// Products of 32 x 32 blocks in bf16, summed in float32: by the processor's tiles (AMX) where the path has them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "vector.h"
+#if defined(__AMX_BF16__)
+#include <immintrin.h>
+#endif
+
+namespace worldmodel {
+
+using Bf16 = uint16_t;
+constexpr int BLOCK = 32;  // rows and columns of a product, and the steps of its sums
+
+constexpr int in_blocks_of(int count) { return (count + BLOCK - 1) / BLOCK * BLOCK; }
+
+inline float widened(Bf16 x) {
+  const uint32_t bits = uint32_t(x) << 16;
+  float out;
+  std::memcpy(&out, &bits, 4);
+  return out;
+}
+
+// To the nearest, halves to even: bf16 in the upper halves of the lanes, and anything in the lower ones.
+inline Ints rounded_bits(Floats x) {
+  Ints out;
+  EACH_PART {
+    const IntPart bits = (IntPart)x.part[i];
+    out.part[i] = bits + 0x7fff + ((bits >> 16) & 1);
+  }
+  return out;
+}
+inline Bf16 narrowed(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return Bf16((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+// Sixteen pairs, as the right operand of a product has them.
+inline void store_paired(Bf16 *to, Floats first, Floats second) {
+  const Ints low = rounded_bits(first), high = rounded_bits(second);
+  Ints both;
+  EACH_PART both.part[i] = ((low.part[i] >> 16) & 0xffff) | (high.part[i] & ~0xffff);
+  std::memcpy(to, &both, sizeof(both));
+}
+// Sixteen side by side, as the left operand has them.
+inline void store_narrowed(Bf16 *to, Floats x) {
+  using Part = uint16_t __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
+  const Ints bits = rounded_bits(x);
+  EACH_PART {
+    const Part part = __builtin_convertvector(bits.part[i] >> 16, Part);
+    std::memcpy(to + i * WIDTH, &part, sizeof(part));
+  }
+}
+
+// The tiles of this thread, for as long as it lives.
+class Tiles {
+ public:
+  Tiles() {
+#if defined(__AMX_BF16__)
+    struct alignas(64) {
+      uint8_t palette = 1, start = 0, none[14] = {};
+      uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } shape;
+    _tile_loadconfig(&shape);
+#endif
+  }
+  ~Tiles() {
+#if defined(__AMX_BF16__)
+    _tile_release();
+#endif
+  }
+  Tiles(const Tiles &) = delete;
+  Tiles &operator=(const Tiles &) = delete;
+};
+
+// What is multiplied. left: rows of `left_stride` numbers; right: pairs of its rows side by side, `right_stride` numbers
+// from one pair to the next; steps: of 32.
+struct Factors {
+  const Bf16 *left, *right;
+};
+
+// out (32, 32) becomes, or gets added, the sum of the products. out_stride: numbers from one row to the next.
+inline void multiply_block(const Factors *factors, int count, int left_stride, int right_stride, int steps, float *out,
+                           int out_stride, bool add) {
+#if defined(__AMX_BF16__)
+  float *const lower = out + size_t(16) * out_stride;
+  const size_t out_bytes = size_t(out_stride) * 4, left_bytes = size_t(left_stride) * 2,
+               right_bytes = size_t(right_stride) * 2;
+  if (add) {
+    _tile_loadd(0, out, out_bytes);
+    _tile_loadd(1, out + 16, out_bytes);
+    _tile_loadd(2, lower, out_bytes);
+    _tile_loadd(3, lower + 16, out_bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (const Factors *one = factors; one != factors + count; ++one) {
+    const Bf16 *left = one->left, *right = one->right;
+    for (int step = 0; step < steps; ++step, left += BLOCK, right += size_t(BLOCK / 2) * right_stride) {
+      _tile_loadd(4, left, left_bytes);
+      _tile_loadd(6, right, right_bytes);
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_loadd(7, right + 32, right_bytes);
+      _tile_dpbf16ps(1, 4, 7);
+      _tile_loadd(5, left + size_t(16) * left_stride, left_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  _tile_stored(0, out, out_bytes);
+  _tile_stored(1, out + 16, out_bytes);
+  _tile_stored(2, lower, out_bytes);
+  _tile_stored(3, lower + 16, out_bytes);
+#else
+  for (int row = 0; row < BLOCK; ++row)
+    for (int column = 0; column < BLOCK; ++column) {
+      float sum = add ? out[size_t(row) * out_stride + column] : 0.0f;
+      for (const Factors *one = factors; one != factors + count; ++one)
+        for (int step = 0; step < steps * BLOCK; ++step)
+          sum += widened(one->left[size_t(row) * left_stride + step]) *
+                 widened(one->right[size_t(step / 2) * right_stride + column * 2 + step % 2]);
+      out[size_t(row) * out_stride + column] = sum;
+    }
+#endif
+}
+
+}  // namespace worldmodel
