@@ -32,6 +32,8 @@ class Column:
     alike: bool = False
 
 
+Rows = Sequence[dict[str, Any]]
+
 TABLES: dict[str, tuple[Column, ...]] = {
     "Pictures": (
         Column("psnr", "PSNR, dB"),
@@ -73,7 +75,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return json.loads(path.read_text())
 
 
-def values_of(rows: Sequence[dict[str, Any]], preset: str, column: str) -> list[float]:
+def values_of(rows: Rows, preset: str, column: str) -> list[float]:
     """A preset's values of a column, one a seed; those that are empty are left out."""
     found = [row["columns"].get(column) for row in rows if row["preset"] == preset]
     return [value for value in found if value is not None]
@@ -90,10 +92,11 @@ def noise(values: Sequence[float], others: int = 1) -> float | None:
     return float(t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) * math.sqrt(1 / n + 1 / others))
 
 
-def verdict(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> float | None:
-    """A preset's difference to the baseline, 0 inside the noise; None where there is no telling."""
+def verdict(rows: Rows, preset: str, column: Column, seeds: Rows | None = None) -> float | None:
+    """A preset's difference to the baseline, 0 inside the noise; None where there is no telling. seeds: rows whose
+    baselines tell the noise, where it is not these."""
     values, base = (values_of(rows, name, column.name) for name in (preset, BASELINE))
-    bar = noise(base, len(values)) if values else None
+    bar = noise(values_of(seeds or rows, BASELINE, column.name), len(values)) if values else None
     if bar is None or not column.better:
         return None
     if column.alike and values_of(rows, preset, "bits")[:1] != values_of(rows, BASELINE, "bits")[:1]:
@@ -102,8 +105,9 @@ def verdict(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> floa
     return 0.0 if abs(difference) <= bar else difference
 
 
-def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
-    """A value and what it is against the baseline's: "tie", or the difference, in bold where it is better."""
+def cell(rows: Rows, preset: str, column: Column, seeds: Rows | None = None) -> str:
+    """A value and what it is against the baseline's: "tie", or the difference, in bold where it is better. seeds: see
+    `verdict`."""
     values = values_of(rows, preset, column.name)
     if not values:
         return "-"
@@ -111,7 +115,7 @@ def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
     if preset == BASELINE:
         bar = noise(values)
         return shown if bar is None else f"{shown} ± {bar:{column.show}}"
-    difference = verdict(rows, preset, column)
+    difference = verdict(rows, preset, column, seeds)
     if difference is None:
         return shown
     if difference == 0:
@@ -120,7 +124,7 @@ def cell(rows: Sequence[dict[str, Any]], preset: str, column: Column) -> str:
     return f"{shown} **{told}**" if difference * column.better > 0 else f"{shown} {told}"
 
 
-def benches(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+def benches(rows: Rows) -> list[list[dict[str, Any]]]:
     """The rows by what they were measured with (data, budget), those with a baseline, the most rows first.
     WorldModelError if there are none."""
     keys = list(dict.fromkeys(row["bench"] for row in rows if row["preset"] == BASELINE))
@@ -133,7 +137,7 @@ def benches(rows: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 SUMMARY = ("psnr", "psnr_drawn_20%", "bits_prior", "bits_world", "rollout_psnr", "f1_rollouts", "frechet", "away_psnr")
 
 
-def summary(rows: Sequence[dict[str, Any]]) -> str:
+def summary(rows: Rows) -> str:
     """What won, lost and tied, a line a column, as Markdown."""
     same = benches(rows)[0]
     names = [name for name in PRESETS if name != BASELINE and any(row["preset"] == name for row in same)]
@@ -150,7 +154,21 @@ def summary(rows: Sequence[dict[str, Any]]) -> str:
         ties = sum(value == 0 for value in told.values())
         lines.append((f"{group}: {column.title}", cell(same, BASELINE, column), _some(better), _some(worse), str(ties)))
     text = f"{len(names) + 1} of {len(PRESETS)} presets are measured."
-    return f"{text}\n\n{markdown(('', 'baseline', 'won', 'lost', 'ties'), lines)}" if names else text
+    parts = [text, markdown(("", "baseline", "won", "lost", "ties"), lines)] if names else [text]
+    for longer in benches(rows)[1:]:
+        others = [name for name in PRESETS if any(row["preset"] == name for row in longer)]
+        head = (f"{_steps(longer)}, against a baseline of as many", *others)
+        told = [
+            (f"{group}: {column.title}", *(cell(longer, name, column, same) for name in others))
+            for group, column in (columns[name] for name in SUMMARY)
+        ]
+        parts.append(markdown(head, told))
+    return "\n\n".join(parts)
+
+
+def _steps(rows: Rows) -> str:
+    budget = rows[0]["budget"]
+    return f"{budget['tokenizer_steps']:,} tokenizer and {budget['world_steps']:,} world steps"
 
 
 def _some(names: Sequence[str], most: int = 4) -> str:
@@ -158,26 +176,29 @@ def _some(names: Sequence[str], most: int = 4) -> str:
     return ", ".join(names[:most]) + more if names else "-"
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Rows) -> str:
     """Markdown: a table for each of TABLES, for each budget that a baseline was measured with."""
-    return "\n\n".join(_tables(same) for same in benches(rows))
+    first, *others = benches(rows)
+    return "\n\n".join([_tables(first), *(_tables(same, first) for same in others)])
 
 
-def _tables(same: Sequence[dict[str, Any]]) -> str:
-    count, budget = sum(row["preset"] == BASELINE for row in same), same[-1]["budget"]
-    seeds = f"{count} seed" + "s" * (count > 1)
+def _tables(same: Rows, seeds: Rows | None = None) -> str:
     names = [name for name in PRESETS if any(row["preset"] == name for row in same)]
+    count = sum(row["preset"] == BASELINE for row in seeds or same)
+    whose = f"the baseline has {count} seed" + "s" * (count > 1)
+    if seeds is not None:
+        whose = f"the noise is that of the {count} seeds of {_steps(seeds)}"
     text = [
-        f"{budget['tokenizer_steps']} tokenizer and {budget['world_steps']} world steps from scratch; the baseline has "
-        f"{seeds}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside it is a tie. "
-        "Bits are judged between codes that store as many a frame. Milliseconds are from a machine with other work."
+        f"{_steps(same)} from scratch; {whose}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside "
+        "it is a tie. Bits are judged between codes that store as many a frame. Milliseconds are from a machine with "
+        "other work."
     ]
     for title, columns in TABLES.items():
         head = (title, *(column.title for column in columns))
         lines = [
             (
                 f"{name} (a reading)" if PRESETS[name].reading else name,
-                *(cell(same, name, column) for column in columns),
+                *(cell(same, name, column, seeds) for column in columns),
             )
             for name in names
         ]
@@ -188,7 +209,7 @@ def _tables(same: Sequence[dict[str, Any]]) -> str:
 PLOTS = (("bits_prior", "psnr"), ("psnr_drawn_20%", "psnr"), ("bits_world", "rollout_psnr"), ("psnr", "rollout_psnr"))
 
 
-def plot(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def plot(rows: Rows, path: Path) -> None:
     """A point a preset, for some pairs of columns, of the budget with the most rows; the baseline with its noise."""
     rows = benches(rows)[0]
     import matplotlib as mpl

@@ -229,6 +229,13 @@ def test_inside_the_noise_the_table_says_tie():
     assert told[4] == "| Pictures: PSNR, dB | 20.10 ± 0.34 | parti +1.90 | bsq -2.10 | 1 |"
     with pytest.raises(WorldModelError, match="no baseline"):
         table(rows[3:])
+    longer = [
+        {"preset": name, "seed": 0, "bench": "b", "budget": asdict(BUDGET), "columns": {"psnr": value}}
+        for name, value in ((BASELINE, 24.0), ("parti", 24.3), ("bsq", 25.0))
+    ]
+    told = summary([*longer, *rows]).splitlines()
+    assert told[-8] == "| Pictures: PSNR, dB | 24.00 | 24.30 tie | 25.00 **+1.00** |"
+    assert "the noise is that of the 3 seeds" in table([*longer, *rows])
 
 
 def test_bits_are_judged_between_codes_that_store_as_many():

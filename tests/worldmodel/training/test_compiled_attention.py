@@ -48,7 +48,9 @@ def test_it_gives_what_the_dense_mask_gives_and_its_gradients(path, offsets, fra
     wanted = dense(q, k, v)
     made = clip_attention(compiled(path), mask, q, k, v)
     near(made, wanted, 0.01)
-    for own, its in zip(*(torch.autograd.grad(x, (q, k, v), gradient.to(x.dtype)) for x in (made, wanted)), strict=True):
+    for own, its in zip(
+        *(torch.autograd.grad(x, (q, k, v), gradient.to(x.dtype)) for x in (made, wanted)), strict=True
+    ):
         near(own, its, 0.01)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
