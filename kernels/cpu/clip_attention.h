@@ -1,6 +1,7 @@
 // Attention over whole clips, for training: forward and backward, nothing of the size of its shares in memory (Dao et al.
-// 2022, arXiv 2205.14135). Twin of WindowAttention (worldmodel/model/transformer.py). Each frame's rows see all of the
-// frames that lie `offset` before it, but for slots that are not kept, and of their own frame what `seen` says. Products are in bf16, the rest is float32.
+// 2022, arXiv 2205.14135). Twin of WindowAttention (worldmodel/model/transformer.py). A frame's rows see the frames that
+// lie `offset` before it, but for slots that are not kept, and of their own frame what `seen` says. Products are in bf16,
+// the rest is float32.
 //
 // All is computed transposed, keys as rows and queries as columns: a query is a lane, and sums over its keys are sums of
 // vectors. Query heads that share a key head lie side by side.

@@ -189,9 +189,9 @@ def _tables(same: Rows, seeds: Rows | None = None) -> str:
     if seeds is not None:
         whose = f"the noise is that of the {count} seeds of {_steps(seeds)}"
     text = [
-        f"{_steps(same)} from scratch; {whose}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies inside "
-        "it is a tie. Bits are judged between codes that store as many a frame. Milliseconds are from a machine with "
-        "other work."
+        f"{_steps(same)} from scratch; {whose}, ± is the {CONFIDENCE:.0%} interval of one more seed, and what lies "
+        "inside it is a tie. Bits are judged between codes that store as many a frame. Milliseconds are from a machine "
+        "with other work."
     ]
     for title, columns in TABLES.items():
         head = (title, *(column.title for column in columns))

@@ -1,5 +1,6 @@
 """The training mask for the native library's attention over clips (kernels/cpu/clip_attention.h), on processors with
-tiles (AMX): five times as fast there as the library's products. Twin of WindowAttention, which a test compares it with."""
+tiles (AMX), where it is several times as fast as the library's products. Twin of WindowAttention: a test compares
+them."""
 
 from __future__ import annotations
 

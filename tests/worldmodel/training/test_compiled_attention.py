@@ -48,9 +48,8 @@ def test_it_gives_what_the_dense_mask_gives_and_its_gradients(path, offsets, fra
     wanted = dense(q, k, v)
     made = clip_attention(compiled(path), mask, q, k, v)
     near(made, wanted, 0.01)
-    for own, its in zip(
-        *(torch.autograd.grad(x, (q, k, v), gradient.to(x.dtype)) for x in (made, wanted)), strict=True
-    ):
+    ours, theirs = (torch.autograd.grad(x, (q, k, v), gradient.to(x.dtype)) for x in (made, wanted))
+    for own, its in zip(ours, theirs, strict=True):
         near(own, its, 0.01)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -92,5 +91,5 @@ def test_it_is_taken_where_it_can_be_had(monkeypatch, tiles, tmp_path):
     if not tiles:
         options = WorldTraining(steps=1, clip=5, attention="compiled")
         arguments = config, options, ImageTokenizer(TINY_TOKENIZER), [token_clip()], [(stored_clip(), token_clip())]
-        with pytest.raises(WorldModelError, match="has no tiles.*leave --attention at auto"):
+        with pytest.raises(WorldModelError, match=r"has no tiles.*leave --attention at auto"):
             train_world(*arguments, tmp_path / "run")
