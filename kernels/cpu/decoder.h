@@ -29,7 +29,7 @@ class Decoder final : public AnyDecoder {
   explicit Decoder(const Model &m)
       : m_(m),
         width_(padded(m.hidden)),
-        head_width_(padded(m.head_dim)),
+        head_width_(operand_width<A>(m.head_dim)),
         columns_(m.main + (m.chain != nullptr ? m.detail : 0)),
         plan_(m),
         threads_(m.threads),
@@ -81,7 +81,7 @@ class Decoder final : public AnyDecoder {
     Rows<A> one;
     Buffer<float> row, key, value, mixed;
     Scratch(const Decoder &of, int seen)
-        : attention(seen),
+        : attention(seen, of.head_width_),
           sampling(std::max(of.columns_, 1)),
           one(1, of.head_width_, of.head_width_),
           row(std::max({of.width_, of.head_.tiles * LANES})),
