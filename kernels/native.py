@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.native_build import NativeError, build
+from kernels.native_build import TILES, NativeError, build, registers_problem
 
 
 def _pointer(kind: type) -> Any:
@@ -92,7 +93,18 @@ def pointer(array: NDArray[np.float32] | NDArray[np.int32] | None) -> Any:
 @cache
 def compiled(path: str) -> ctypes.CDLL:
     """The library of one of native_build's paths, compiled if need be. NativeError if it cannot be had."""
+    if problem := registers_problem(path):
+        raise NativeError(f"{path} cannot run here: {problem}")
     return load(build(path))
+
+
+@cache
+def tile_library() -> ctypes.CDLL | None:
+    """The library of the path whose bf16 products are by tiles; None where it cannot be had."""
+    try:
+        return compiled(TILES)
+    except NativeError:
+        return None
 
 
 def load(library: Path) -> ctypes.CDLL:
@@ -107,8 +119,18 @@ def load(library: Path) -> ctypes.CDLL:
     loaded.worldmodel_pictures.argtypes, loaded.worldmodel_pictures.restype = [_pointer(PictureModel)], ctypes.c_void_p
     loaded.worldmodel_picture.argtypes = [ctypes.c_void_p, _pointer(_FLOAT), _pointer(ctypes.c_uint8)]
     loaded.worldmodel_picture.restype = None
+    loaded.worldmodel_int8_operations.argtypes = [_INT]
+    loaded.worldmodel_int8_operations.restype = ctypes.c_int64
     loaded.worldmodel_close.argtypes, loaded.worldmodel_close.restype = [ctypes.c_void_p], None
+    loaded.worldmodel_clip_attention.argtypes, loaded.worldmodel_clip_attention.restype = [ctypes.c_void_p], None
     return loaded
+
+
+def int8_operations(path: str, threads: int, rounds: int) -> int:
+    """Has threads make products of int8 and nothing else, so many rounds each (kernels/cpu/peak.h), without the
+    interpreter's lock. -> operations of all of them."""
+    with ThreadPoolExecutor(threads) as pool:
+        return sum(pool.map(compiled(path).worldmodel_int8_operations, [rounds] * threads))
 
 
 def _addresses(weights: Sequence[NDArray[np.float32]]) -> Any:

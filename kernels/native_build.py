@@ -1,12 +1,14 @@
 """Compiles the decoder of cpu/ with the system's C++ compiler, once, into the user's cache folder.
 
-A path is what it is compiled for: the best one whose instructions this processor has. All paths give the same bits.
+A path is what it is compiled for: the best one whose instructions this processor has, and whose registers the system
+gives. All paths give the same bits.
 Knows no arrays and no models: native.py calls what is compiled here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import platform
@@ -28,23 +30,33 @@ FLAGS = (*COMMON_FLAGS, "-fPIC", "-shared", "-pthread")
 # What a test adds to them: the first access outside a table or the first undefined operation ends the process.
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer", "-O0")
 COMPILE_SECONDS = 600.0
+_TILE_DATA = 18  # the tile registers, as XFEATURE_XTILE_DATA in Linux
 _AVX512 = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni")
 
 
 @dataclass(frozen=True, slots=True)
 class CpuPath:
-    """needs: the processor's flags, as Linux names them; flags: the compiler's; machine: which may have it."""
+    """needs: the processor's flags, as Linux names them; flags: the compiler's; machine: which may have it; registers:
+    those that Linux gives a process only if it asks for them, by their number there."""
 
     needs: frozenset[str]
     flags: tuple[str, ...]
     machine: str = "x86_64"  # "": any
+    registers: int = 0  # none
 
 
+TILES = "amx"  # the path with products by tiles
+_VNNI = CpuPath(
+    frozenset(name.replace("512vnni", "512_vnni") for name in _AVX512),
+    (*(f"-m{name}" for name in _AVX512), "-mprefer-vector-width=512"),
+)
 PATHS = {
-    "avx512-vnni": CpuPath(
-        frozenset(name.replace("512vnni", "512_vnni") for name in _AVX512),
-        (*(f"-m{name}" for name in _AVX512), "-mprefer-vector-width=512"),
+    TILES: CpuPath(
+        _VNNI.needs | {"amx_tile", "amx_int8", "amx_bf16"},
+        (*_VNNI.flags, "-mamx-tile", "-mamx-int8", "-mamx-bf16"),
+        registers=_TILE_DATA,
     ),
+    "avx512-vnni": _VNNI,
     "avx2": CpuPath(frozenset(("avx2",)), ("-mavx2",)),
     "neon-dotprod": CpuPath(frozenset(("asimddp",)), ("-march=armv8.2-a+dotprod",), "aarch64"),
     "portable": CpuPath(frozenset(), (), ""),
@@ -54,6 +66,10 @@ PATHS = {
 
 class NativeError(Exception):
     """Why there is no compiled decoder here, in one sentence."""
+
+
+class NotReadyError(NativeError):
+    """It is still being compiled."""
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
@@ -66,6 +82,25 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def usable_paths(flags: frozenset[str]) -> list[str]:
     """The best one first. flags: see cpu_flags."""
     return [name for name, path in PATHS.items() if path.needs <= flags]
+
+
+def _ask_for_registers(number: int) -> int:
+    """Asks Linux for them, for this process. -> 0, or the error's number."""
+    arch_prctl, request_permission = 158, 0x1023  # the system call of x86-64, and ARCH_REQ_XCOMP_PERM
+    libc = ctypes.CDLL(None, use_errno=True)
+    return 0 if libc.syscall(arch_prctl, request_permission, number) == 0 else ctypes.get_errno()
+
+
+def registers_problem(path: str) -> str:
+    """Asks the system for the registers of a path. Why it does not give them, in half a sentence; "" if it does."""
+    number = PATHS[path].registers
+    error = _ask_for_registers(number) if number else 0
+    return f"the system does not give its registers ({os.strerror(error)})" if error else ""
+
+
+def own_paths() -> list[str]:
+    """Those that this process can take, the best one first."""
+    return [name for name in usable_paths(cpu_flags()) if not registers_problem(name)]
 
 
 def cache_folder() -> Path:
@@ -124,7 +159,7 @@ def _compile(compiler: str, flags: tuple[str, ...], library: Path) -> None:
     os.close(handle)
     unfinished = Path(name)
     try:
-        command = [compiler, *flags, "-o", name, str(SOURCES / "decoder.cpp")]
+        command = [compiler, *flags, "-o", name, str(SOURCES / "library.cpp")]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=COMPILE_SECONDS)
         if done.returncode != 0:
             errors = [line for line in done.stderr.splitlines() if "error" in line]
@@ -185,7 +220,7 @@ def build(path: str, seconds: float | None = None, extra: tuple[str, ...] = ()) 
                 compilation.start()
             compilation.join(seconds)
             if compilation.is_alive():
-                raise NativeError(f"it is still being compiled after {seconds:g} s")
+                raise NotReadyError(f"it is still being compiled after {seconds:g} s")
             del _under_way[library]
             if compilation.problem is not None:
                 raise compilation.problem

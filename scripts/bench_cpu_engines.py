@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from kernels.native_build import cpu_flags, usable_paths
+from kernels.native_build import own_paths
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import weights_hash
 from worldmodel.config import PRESETS
@@ -154,7 +154,7 @@ class OnnxBackend:
 
 def _engines(args: Arguments) -> tuple[str, ...]:
     """Those that are measured, "native" with its path."""
-    paths = usable_paths(cpu_flags())
+    paths = own_paths()
     asked = args.engines or (*(f"native-{path}" for path in paths), "openvino", "openvino-int8", "eager")
     return tuple(f"native-{paths[0]}" if name == "native" else name for name in asked)
 
@@ -167,7 +167,7 @@ def _decoder(name: str, model: WorldModel, threads: int) -> Decoder:
         "openvino-int8": lambda: OpenVinoBackend(model.transformer, threads, int8=True),
         "onnxruntime": lambda: OnnxBackend(model.transformer, threads),
     }
-    paths = [f"native-{path}" for path in usable_paths(cpu_flags())]
+    paths = [f"native-{path}" for path in own_paths()]
     if name in paths:
         if problem := native_problem(model.config):
             raise WorldModelError(f"the native engine cannot be had: {problem}; leave it out of --engines")

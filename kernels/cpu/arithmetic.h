@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "tiles.h"
 #include "vector.h"
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -79,14 +80,15 @@ struct Int8 {
   static constexpr int SHARE_PARTS = sizeof(Given) == 1 ? 2 : 1, SHARED_TILES = SHARE_PARTS == 2 ? 1 << 13 : 64;
 
   // What a sum starts from, for a row of `given` whose values add up to `total`.
-  static Sum start(int32_t total) {
+  static int32_t offset(int32_t total) {
 #if defined(__AVX512VNNI__)
-    return splat(-128 * total);  // for the 128 that each stored value is too large
+    return -128 * total;  // for the 128 that each stored value is too large
 #else
     (void)total;
-    return splat(0);
+    return 0;
 #endif
   }
+  static Sum start(int32_t total) { return splat(offset(total)); }
 
   static void multiply_add(Sum &sum, const Stored *stored, const Given *given) {
 #if defined(__AVX512VNNI__)
@@ -127,7 +129,9 @@ struct Int8 {
 };
 
 // How many rows are multiplied with a stored operand at once: as many sums as registers hold.
-#if defined(__AVX512F__)
+#if defined(__AMX_INT8__)
+constexpr int MAX_ROWS = TILE_ROWS, VALUE_ROWS = 3, VALUE_TILES = 4;
+#elif defined(__AVX512F__)
 constexpr int MAX_ROWS = 14, VALUE_ROWS = 3, VALUE_TILES = 4;
 #elif defined(__wasm_simd128__)
 constexpr int MAX_ROWS = 4, VALUE_ROWS = 4, VALUE_TILES = 1;
@@ -154,8 +158,8 @@ inline void in_blocks(int rows, int most, Call &&call) {
   }
 }
 
-// Numbers of a row in -127..127 and their scale and sum: values[i] ~ out[i] * scale. count: a multiple of 16.
-inline void quantise(const float *values, int count, Int8::Given *out, float &scale, int32_t &total) {
+// Numbers of a row in -127..127, their scale, and what their products start from: values[i] ~ out[i] * scale. count: a multiple of 16.
+inline void quantise(const float *values, int count, Int8::Given *out, float &scale, int32_t &offset) {
   Floats largest = splat(0.0f);
   for (int i = 0; i < count; i += LANES) largest = maximum(absolute(load(values + i)), largest);
   const float most = maximum(largest);
@@ -167,12 +171,23 @@ inline void quantise(const float *values, int count, Int8::Given *out, float &sc
     added = added + whole;
     store_small(out + i, whole);
   }
-  total = sum(added);
+  offset = Int8::offset(sum(added));
 }
 
 // Inputs that share a scale in a matrix and in the rows that it is multiplied with: one large number among them costs the
 // others their precision.
 constexpr int SPAN = 64;
+
+// Whether products are made by the matrix unit.
+template <class A>
+constexpr bool TILED = HAS_TILES && std::is_same_v<A, Int8>;
+
+// Inputs of an operand, with zeros behind its own: whole tiles where they are multiplied by tiles.
+template <class A>
+constexpr int operand_width(int count) {
+  constexpr int STEP = TILED<A> ? TILE_INPUTS : LANES;
+  return (count + STEP - 1) / STEP * STEP;
+}
 
 // Rows that are multiplied with a stored operand. Int8: `span` numbers of a row share a scale.
 template <class A>
@@ -192,26 +207,27 @@ struct Rows<Float32> {
 
 template <>
 struct Rows<Int8> {
-  int stride = 0, span = 0, spans = 0;
+  int columns = 0, stride = 0, span = 0, spans = 0;
   Buffer<Int8::Given> data;
   Buffer<float> scale;
-  Buffer<int32_t> total;
+  Buffer<int32_t> offset;
   Rows() = default;
-  Rows(int rows, int columns, int span_)
-      : stride(padded(columns)),
+  Rows(int rows, int columns_, int span_)
+      : columns(padded(columns_)),
+        stride(operand_width<Int8>(columns)),
         span(span_),
-        spans((stride + span - 1) / span),
-        data(size_t(rows) * stride),
+        spans((columns + span - 1) / span),
+        data(size_t(rows + (HAS_TILES ? TILE_ROWS - 1 : 0)) * stride),
         scale(size_t(rows) * spans),
-        total(size_t(rows) * spans) {}
+        offset(size_t(rows) * spans) {}
   const Int8::Given *row(int index) const { return data + size_t(index) * stride; }
   void set(int index, const float *values) {
     Int8::Given *to = data + size_t(index) * stride;
     for (int i = 0; i < spans; ++i)
-      quantise(values + i * span, std::min(span, stride - i * span), to + i * span, scale[index * spans + i],
-               total[index * spans + i]);
+      quantise(values + i * span, std::min(span, columns - i * span), to + i * span, scale[index * spans + i],
+               offset[index * spans + i]);
   }
-  Ints start(int index, int which) const { return Int8::start(total[index * spans + which]); }
+  Ints start(int index, int which) const { return splat(offset[index * spans + which]); }
   Floats finish(Ints sum, int index, int which) const {
     return to_floats(sum) * splat(scale[index * spans + which]);
   }

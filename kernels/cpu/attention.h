@@ -1,44 +1,10 @@
 // Attention of some rows over some tiles of the cache: all of them see the same entries.
 #pragma once
 
-#include <algorithm>
-#include <vector>
-
-#include "cache.h"
+#include "attention_parts.h"
+#include "attention_tiles.h"
 
 namespace worldmodel {
-
-struct VisibleTile {
-  int32_t tile;
-  uint32_t entries;  // a bit for each of its sixteen
-};
-constexpr uint32_t ALL_ENTRIES = 0xffff;
-
-// The scores of a tile: those of entries that are not seen become so small that their share is 0.
-inline Floats only(Floats scores, uint32_t entries) {
-  alignas(64) float lane[LANES];
-  store(lane, scores);
-  for (int i = 0; i < LANES; ++i)
-    if (!(entries >> i & 1)) lane[i] = -1e30f;
-  return load(lane);
-}
-
-// One thread's working memory. rows: at most so many at once; tiles: so many are seen at most.
-template <class A>
-struct AttentionScratch {
-  int width = 0;  // entries
-  Buffer<float> scores;
-  Buffer<Int8::Given> high, low;  // shares of rows: see Int8::SHARE_PARTS; low is empty for one part
-  int32_t high_total[MAX_ROWS], low_total[MAX_ROWS];
-  float factor[MAX_ROWS];  // what a row's mixed values are multiplied with
-
-  AttentionScratch() = default;
-  explicit AttentionScratch(int tiles)
-      : width(tiles * LANES),
-        scores(size_t(MAX_ROWS) * width),
-        high(std::is_same_v<A, Int8> ? size_t(MAX_ROWS) * width : 0),
-        low(std::is_same_v<A, Int8> && Int8::SHARE_PARTS == 2 ? size_t(MAX_ROWS) * width : 0) {}
-};
 
 template <class A, int R>
 inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, const Rows<A> &queries,
@@ -67,6 +33,27 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
   }
 }
 
+// A row's shares as what values are multiplied with. They are at most `peak`; their steps are added up, too.
+inline void split_shares(const float *shares, int count, float peak, int row, AttentionScratch<Int8> &scratch) {
+  const Floats steps = splat(peak > 0 ? SHARE_STEPS / peak : 0.0f);
+  Int8::Given *high = scratch.high + size_t(row) * scratch.width, *low = scratch.low + size_t(row) * scratch.width;
+  Ints high_total = splat(0), low_total = splat(0);
+  for (int index = 0; index < count; ++index) {
+    const Ints whole = nearest(load(shares + index * LANES) * steps);
+    if constexpr (Int8::SHARE_PARTS == 1) {
+      store_small(high + index * LANES, whole);
+      continue;
+    }
+    const Ints above = whole >> 7, below = whole & splat(127);
+    high_total = high_total + above;
+    low_total = low_total + below;
+    store_small(high + index * LANES, above);
+    store_small(low + index * LANES, below);
+  }
+  scratch.high_total[row] = sum(high_total);
+  scratch.low_total[row] = sum(low_total);
+}
+
 // A row's scores (powers of two) become its shares, which add up to 1 / factor.
 template <class A>
 inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, int row,
@@ -86,45 +73,16 @@ inline void softmax(const Cache<A> &cache, size_t base, const VisibleTile *seen,
     store(scores + index * LANES, share);
   }
   if constexpr (std::is_same_v<A, Int8>) {
-    constexpr float STEPS = 16383.0f;
     const float peak = maximum(most);
-    const Floats steps = splat(peak > 0 ? STEPS / peak : 0.0f);
-    Int8::Given *high = scratch.high + size_t(row) * scratch.width, *low = scratch.low + size_t(row) * scratch.width;
-    Ints high_total = splat(0), low_total = splat(0);
-    for (int index = 0; index < count; ++index) {
-      const Ints whole = nearest(load(scores + index * LANES) * steps);
-      if constexpr (Int8::SHARE_PARTS == 1) {
-        store_small(high + index * LANES, whole);
-        continue;
-      }
-      const Ints above = whole >> 7, below = whole & splat(127);
-      high_total = high_total + above;
-      low_total = low_total + below;
-      store_small(high + index * LANES, above);
-      store_small(low + index * LANES, below);
-    }
-    scratch.high_total[row] = sum(high_total);
-    scratch.low_total[row] = sum(low_total);
-    scratch.factor[row] = peak / STEPS / sum(total);
+    if constexpr (TILED<A>)
+      split_tile_shares(scores, peak, row, scratch);
+    else
+      split_shares(scores, count, peak, row, scratch);
+    scratch.factor[row] = peak / SHARE_STEPS / sum(total);
   } else {
     scratch.factor[row] = 1.0f / sum(total);
   }
 }
-
-// Products of shares with values: 128 * high + low, where low is in 0..127. So it is the same number in floats however
-// it was added up.
-struct Mixed {
-  Ints high = splat(0), low = splat(0);
-  void add(const Ints (&parts)[1]) {
-    high = high + (parts[0] >> 7);
-    low = low + (parts[0] & splat(127));
-  }
-  void add(const Ints (&parts)[2]) {
-    high = high + parts[0];
-    low = low + parts[1];
-  }
-  Floats value() const { return to_floats(high + (low >> 7)) * splat(128.0f) + to_floats(low & splat(127)); }
-};
 
 // Mixed values of R rows from `row`, T tiles of a head's numbers from `tile`. out[r]: (size,).
 template <class A, int R, int T>
@@ -196,6 +154,16 @@ inline void attend(const Cache<A> &cache, int layer, int head, const std::vector
                    float *const *out) {
   const size_t base = cache.first(layer, head, 0);
   const int count = int(seen.size());
+  if constexpr (TILED<A>) {
+    find_runs(base, seen, scratch);
+    score_by_tiles(cache, base, seen.data(), count, queries, rows, number, factor, scratch);
+    for (int row = 0; row < number; ++row) {
+      for (int index = count * row / number; index < count * (row + 1) / number; ++index)
+        fetch(cache.values, cache.size, base, seen[index]);
+      softmax(cache, base, seen.data(), count, row, scratch);
+    }
+    return mix_by_tiles(cache, number, scratch, out);
+  }
   with_constant<MAX_ROWS>(number, [&](auto constant) {
     score_tiles<A, constant.value>(cache, base, seen.data(), count, queries, rows, factor, scratch);
   });

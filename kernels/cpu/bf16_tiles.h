@@ -4,10 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tiles.h"
 #include "vector.h"
-#if defined(__AMX_BF16__)
-#include <immintrin.h>
-#endif
 
 namespace worldmodel {
 
@@ -54,28 +52,6 @@ inline void store_narrowed(Bf16 *to, Floats x) {
   }
 }
 
-// The tiles of this thread, for as long as it lives.
-class Tiles {
- public:
-  Tiles() {
-#if defined(__AMX_BF16__)
-    struct alignas(64) {
-      uint8_t palette = 1, start = 0, none[14] = {};
-      uint16_t bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-      uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-    } shape;
-    _tile_loadconfig(&shape);
-#endif
-  }
-  ~Tiles() {
-#if defined(__AMX_BF16__)
-    _tile_release();
-#endif
-  }
-  Tiles(const Tiles &) = delete;
-  Tiles &operator=(const Tiles &) = delete;
-};
-
 // What is multiplied. left: rows of `left_stride` numbers; right: pairs of its rows side by side, `right_stride` numbers
 // from one pair to the next; steps: of 32.
 struct Factors {
@@ -86,6 +62,7 @@ struct Factors {
 inline void multiply_block(const Factors *factors, int count, int left_stride, int right_stride, int steps, float *out,
                            int out_stride, bool add) {
 #if defined(__AMX_BF16__)
+  before_tiles();
   float *const lower = out + size_t(16) * out_stride;
   const size_t out_bytes = size_t(out_stride) * 4, left_bytes = size_t(left_stride) * 2,
                right_bytes = size_t(right_stride) * 2;

@@ -9,18 +9,18 @@ namespace worldmodel {
 
 template <class A>
 struct Cache {
-  int size = 0;  // of a head's vector, padded to a multiple of 16
+  int size = 0;  // of a head's vector, padded
   int heads = 0, tiles = 0;
   Buffer<typename A::Stored> keys, values;
   Buffer<float> key_scale, value_scale;
 
   Cache() = default;
   Cache(int layers, int heads_, int tiles_, int head_dim)
-      : size(padded(head_dim)),
+      : size(operand_width<A>(head_dim)),
         heads(heads_),
         tiles(tiles_),
         keys(count(layers) * size),
-        values(count(layers) * size),
+        values((count(layers) + (TILED<A> ? TILE_INPUTS - LANES : 0)) * size),  // a product may read behind the last
         key_scale(count(layers)),
         value_scale(count(layers)) {}
 
@@ -32,17 +32,31 @@ struct Cache {
     const size_t entry = first(layer, head, tile);
     constexpr int GROUP = A::GROUP;
     scratch.set(0, key);
-    auto *to = keys + entry * size;
-    for (int i = 0; i < size; ++i)
-      to[i / GROUP * GROUP * LANES + lane * GROUP + i % GROUP] = typename A::Stored(scratch.row(0)[i] + A::ZERO);
+    auto *to = keys + entry * size + lane * GROUP;
+    for (int i = 0; i < size; i += LANES) {
+      const auto stored = sixteen(scratch.row(0) + i);
+      for (int j = 0; j < LANES; j += GROUP)
+        std::memcpy(to + (i + j) * LANES, stored.number + j, GROUP * sizeof(stored.number[0]));
+    }
     if constexpr (std::is_same_v<A, Int8>) key_scale[entry + lane] = scratch.scale[0];
     scratch.set(0, value);
     to = values + entry * size + lane / GROUP * GROUP * size + lane % GROUP;
-    for (int i = 0; i < size; ++i) to[i * GROUP] = typename A::Stored(scratch.row(0)[i] + A::ZERO);
+    for (int i = 0; i < size; i += LANES) {
+      const auto stored = sixteen(scratch.row(0) + i);
+      for (int j = 0; j < LANES; ++j) to[(i + j) * GROUP] = stored.number[j];
+    }
     if constexpr (std::is_same_v<A, Int8>) value_scale[entry + lane] = scratch.scale[0];
   }
 
  private:
+  struct Sixteen {
+    typename A::Stored number[LANES];
+  };
+  static Sixteen sixteen(const typename A::Given *given) {
+    Sixteen out;
+    for (int i = 0; i < LANES; ++i) out.number[i] = typename A::Stored(given[i] + A::ZERO);
+    return out;
+  }
   size_t count(int layers) const { return size_t(layers) * heads * tiles * LANES; }
 };
 

@@ -280,7 +280,7 @@ inline void attend_clips(const ClipAttention &a) {
   const int tasks = a.clips * a.kv_heads;
   std::atomic<int> next{0};
   const auto work = [&] {
-    const Tiles tiles;
+    [[maybe_unused]] const TileRegisters registers;
     AttentionTask task(a);
     for (int number = next++; number < tasks; number = next++) task.run(number / a.kv_heads, number % a.kv_heads);
   };

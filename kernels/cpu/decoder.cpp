@@ -3,6 +3,7 @@
 
 #include <exception>
 
+#include "peak.h"
 #include "pictures.h"
 
 using namespace worldmodel;
@@ -42,6 +43,9 @@ extern "C" void *worldmodel_pictures(const PictureModel *model) { return made<Pi
 extern "C" void worldmodel_picture(void *pictures, const float *latents, uint8_t *rgba) {
   static_cast<AnyPictures *>(static_cast<Helped *>(pictures))->decode(latents, rgba);
 }
+
+// See peak.h: for a roofline.
+extern "C" int64_t worldmodel_int8_operations(int32_t rounds) { return int8_operations(rounds); }
 
 // Of either of the two.
 extern "C" void worldmodel_close(void *made) { delete static_cast<Helped *>(made); }

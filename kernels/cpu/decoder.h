@@ -30,7 +30,7 @@ class Decoder final : public AnyDecoder {
   explicit Decoder(const Model &m)
       : m_(m),
         width_(padded(m.hidden)),
-        head_width_(padded(m.head_dim)),
+        head_width_(operand_width<A>(m.head_dim)),
         sizes_(m.sizes, m.sizes + m.parts),
         columns_(std::accumulate(sizes_.begin(), sizes_.end(), 0)),
         plan_(m),
@@ -83,7 +83,7 @@ class Decoder final : public AnyDecoder {
     Rows<A> one;
     Buffer<float> row, key, value, mixed;
     Scratch(const Decoder &of, int seen)
-        : attention(seen),
+        : attention(seen, of.head_width_),
           sampling(std::max(of.columns_, 1)),
           one(1, of.head_width_, of.head_width_),
           row(std::max({of.width_, of.head_.tiles * LANES})),

@@ -18,7 +18,7 @@ struct Matrix {
   Matrix() = default;
   // rows: the matrix's, (inputs,) each; null ones are zero.
   Matrix(const std::vector<const float *> &rows, int inputs)
-      : steps((inputs + A::GROUP - 1) / A::GROUP),
+      : steps(((TILED<A> ? operand_width<A>(inputs) : inputs) + A::GROUP - 1) / A::GROUP),
         tiles((int(rows.size()) + LANES - 1) / LANES),
         span_steps(SCALED ? SPAN / A::GROUP : steps),
         spans((steps + span_steps - 1) / span_steps),
@@ -42,9 +42,43 @@ struct Matrix {
   }
 };
 
+#if defined(__AMX_INT8__)
+// As add_product, by the matrix unit: while the sums of a span become floats, it is at the next ones. Row: 0..R - 1, each
+// a constant, so that the compiler keeps their outputs in registers.
+template <int R, size_t... Row>
+inline void add_tile_product(const Matrix<Int8> &matrix, int tile, const Rows<Int8> &rows, int first, Floats (&out)[R],
+                             std::index_sequence<Row...>) {
+  static_assert(SPAN == TILE_INPUTS, "a span is one tile");
+  alignas(64) int32_t sums[TILES_AHEAD][TILE_ROWS * LANES];
+  const int spans = matrix.spans;
+  const size_t stride = rows.stride;
+  const Int8::Given *given = rows.row(first);
+  const Int8::Stored *stored = matrix.data + size_t(tile) * spans * SPAN * LANES;
+  const float *scale = matrix.scale + size_t(tile) * spans * LANES, *row_scale = rows.scale + size_t(first) * spans;
+  const int32_t *offset = rows.offset + size_t(first) * spans;
+  Floats added[R] = {out[Row]...};
+  before_tiles();
+  for (int span = 1 - TILES_AHEAD; span < spans; ++span) {
+    const int next = span + TILES_AHEAD - 1;
+    if (next < spans)
+      multiply_tile(given + next * SPAN, stride, stored + size_t(next) * SPAN * LANES, sums[next % TILES_AHEAD]);
+    if (span < 0) continue;
+    const Floats scales = load(scale + span * LANES);
+    const int32_t *whole = sums[span % TILES_AHEAD];
+    ((added[Row] = added[Row] + to_floats(load(whole + Row * LANES) + splat(offset[Row * spans + span])) *
+                                    splat(row_scale[Row * spans + span]) * scales),
+     ...);
+  }
+  ((out[Row] = added[Row]), ...);
+}
+#endif
+
 // Adds the outputs of a tile for rows first..first + R - 1.
 template <class A, int R>
 inline void add_product(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
+#if defined(__AMX_INT8__)
+  if constexpr (TILED<A> && R >= LEAST_TILE_ROWS) return add_tile_product<R>(matrix, tile, rows, first, out, std::make_index_sequence<R>());
+#endif
   const typename A::Given *given[R];
   for (int r = 0; r < R; ++r) given[r] = rows.row(first + r);
   const typename A::Stored *stored = matrix.data + size_t(tile) * matrix.steps * A::GROUP * LANES;

@@ -7,6 +7,7 @@
 #include <functional>
 #include <vector>
 
+#include "tiles.h"
 #include "waiting.h"
 
 namespace worldmodel {
@@ -75,6 +76,7 @@ class Threads {
 
   // Takes items until there are none for this frame.
   void help(int thread) {
+    [[maybe_unused]] const TileRegisters registers;
     Patience patience;
     for (;;) {
       uint64_t ticket = ticket_.load(std::memory_order_acquire);

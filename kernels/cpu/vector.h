@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <cstring>
-#if defined(__wasm_simd128__)
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
 #endif
 
@@ -93,6 +95,11 @@ inline Floats absolute(Floats a) {
   EACH_PART a.part[i] = (FloatPart)((IntPart)a.part[i] & 0x7fffffff);
   return a;
 }
+// a where `bits` are not 0, else b.
+inline Floats where_set(Ints bits, Floats a, Floats b) {
+  EACH_PART a.part[i] = bits.part[i] != 0 ? a.part[i] : b.part[i];
+  return a;
+}
 inline Floats to_floats(Ints a) {
   Floats out;
   EACH_PART out.part[i] = __builtin_convertvector(a.part[i], FloatPart);
@@ -107,6 +114,30 @@ inline Ints nearest(Floats x) {
   return out;
 }
 
+// Folded half on half, until one number is left.
+#if defined(__AVX512F__)
+inline float sum(Floats x) {
+  const __m512 all = (__m512)x.part[0];
+  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+inline int32_t sum(Ints x) {
+  const __m512i all = (__m512i)x.part[0];
+  const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti32x8_epi32(all, 1));
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xee));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0x55)));
+}
+inline float maximum(Floats x) {
+  const __m512 all = (__m512)x.part[0];
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+#else
 inline float sum(Floats x) {
   alignas(64) float lane[LANES];
   store(lane, x);
@@ -128,6 +159,7 @@ inline float maximum(Floats x) {
     for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
   return lane[0];
 }
+#endif
 
 // Whole numbers that the smaller type holds.
 #define STORE_SMALL(TYPE)                                               \
@@ -154,7 +186,6 @@ inline Floats power_of_two(Floats x) {
   constexpr float MAGIC = 12582912.0f;  // see `nearest`
   Floats out;
   EACH_PART {
-    const IntPart small = x.part[i] < -126.0f;
     const FloatPart shifted = x.part[i] + MAGIC;
     const FloatPart f = x.part[i] - (shifted - MAGIC);
     FloatPart p = f * 1.535336188e-4f + 1.339887440e-3f;
@@ -163,8 +194,14 @@ inline Floats power_of_two(Floats x) {
     p = p * f + 2.402264791e-1f;
     p = p * f + 6.931472028e-1f;
     p = p * f + 1.0f;
+#if defined(__AVX512F__)  // which has the rest in one: the same bits, since p * 2^k is exact
+    const __mmask16 large = _mm512_cmp_ps_mask((__m512)x.part[i], _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
+    out.part[i] = (FloatPart)_mm512_maskz_scalef_ps(large, (__m512)p, (__m512)(shifted - MAGIC));
+#else
     const IntPart exponent = ((IntPart)shifted - (IntPart)(MAGIC - FloatPart{}) + 127) << 23;
+    const IntPart small = x.part[i] < -126.0f;
     out.part[i] = (FloatPart)((IntPart)(p * (FloatPart)exponent) & ~small);
+#endif
   }
   return out;
 }

@@ -20,7 +20,14 @@ from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.forks import forked
 from worldmodel.engine.host.eager import EagerBackend
-from worldmodel.engine.host.native import NativeDecoder, NativeLanes, compile_problem, default_threads, native_problem
+from worldmodel.engine.host.native import (
+    NativeDecoder,
+    NativeLanes,
+    compile_problem,
+    default_threads,
+    native_problem,
+    path_notices,
+)
 from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.lanes import Gather, LaneDecoder, Lanes, Turns
 from worldmodel.engine.memory import check_memory, memory_problem
@@ -175,7 +182,7 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
     if name == "native":
         decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
-        return Engine(name, decoder, painter_of(model.tokenizer, threads))
+        return Engine(name, decoder, painter_of(model.tokenizer, threads), path_notices())
     notices = ()
     if model.config.decode_order().released:
         if device.type == "cpu" and not forked():

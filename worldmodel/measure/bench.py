@@ -31,11 +31,18 @@ from worldmodel.engine.choice import (
 from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.host.native import NativeDecoder
+from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.measure.baseline import BaselineBackend
 from worldmodel.measure.provenance import device_name
 from worldmodel.measure.random_play import ROLLS, fill_context, random_tokens, random_transformer
-from worldmodel.measure.roofline import measure_products, measure_roofline, pass_costs, picture_flops, synchronise
+from worldmodel.measure.roofline import (
+    measure_native_products,
+    measure_roofline,
+    pass_costs,
+    picture_flops,
+    synchronise,
+)
 from worldmodel.model.loading import WorldModel, load_config, load_world_model
 from worldmodel.settings import BenchOptions
 from worldmodel.tokenizers.image import ImageTokenizer
@@ -127,10 +134,12 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
         1 if result[kind] in ("int8", "fp8") else dtype.itemsize for kind in ("matrices", "kv_cache")
     )
     costs = pass_costs(config, of_weights, of_cache)
-    picture = picture_flops(model.tokenizer) / floor.matrix_rate
-    if isinstance(engine.decoder, NativeDecoder):  # its products are of int8, the picture's are not
-        floor = replace(floor, matrix_rate=measure_products(device, torch.int8))
-    best = sum(cost.seconds(floor) for cost in costs) + picture
+    paint_rate = floor.matrix_rate
+    if isinstance(engine.decoder, NativeDecoder):  # its products are of int8
+        path, threads = engine.decoder.path, engine.decoder.threads
+        floor = replace(floor, matrix_rate=measure_native_products(path, threads))
+        paint_rate = floor.matrix_rate if isinstance(engine.pixels, NativePainter) else paint_rate
+    best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / paint_rate
     result["roofline"] = {
         "copy_bytes_per_s": round(floor.bandwidth),
         "matrix_flops_per_s": round(floor.matrix_rate),

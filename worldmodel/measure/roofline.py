@@ -9,17 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kernels.native import int8_operations
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
 from worldmodel.tokenizers.image import ImageTokenizer
 
 COPY_BYTES = {"cpu": 1 << 28, "cuda": 1 << 30}
 MATRIX_SIZE = {"cpu": 1536, "cuda": 8192}
+CPU = torch.device("cpu")
 REPEATS = 5
+PRODUCT_SECONDS = 0.02  # of one measurement: threads start in microseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,18 @@ def measure_roofline(device: torch.device, dtype: torch.dtype) -> Roofline:
 
 
 def measure_products(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a square product; of int8, with sums in int32."""
+    """Operations a second of a square product."""
     n = MATRIX_SIZE[device.type if device.type in MATRIX_SIZE else "cpu"]
     a, b = torch.ones(n, n, dtype=dtype, device=device), torch.ones(n, n, dtype=dtype, device=device)
-    multiply = torch.ops.aten._int_mm if dtype == torch.int8 else torch.matmul
-    return 2 * n**3 / best_seconds(lambda: multiply(a, b), device)
+    return 2 * n**3 / best_seconds(lambda: torch.matmul(a, b), device)
+
+
+def measure_native_products(path: str, threads: int) -> float:
+    """Operations a second of int8 products as a path of the native engine makes them, by so many threads at once."""
+    rounds = 1
+    while (seconds := best_seconds(partial(int8_operations, path, threads, rounds), CPU)) < PRODUCT_SECONDS:
+        rounds *= 2
+    return int8_operations(path, threads, rounds) / seconds
 
 
 def pass_costs(config: WorldModelConfig, weight_bytes: float, cache_bytes: float) -> list[PassCost]:

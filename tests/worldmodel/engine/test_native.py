@@ -1,5 +1,6 @@
 """The native engine: compiled at first use, exact in float32, the same bits on every path and with any threads."""
 
+import errno
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ import torch
 from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
 
 import kernels.native_build as library
-from kernels.native_build import NativeError, build, cpu_flags, usable_paths
+from kernels.native_build import NativeError, build, cpu_flags, own_paths, usable_paths
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import PRESETS
 from worldmodel.engine import choice
@@ -29,7 +30,7 @@ from worldmodel.types import NO_ACTION, Action
 from worldmodel.worlds.neural import NeuralWorld
 
 COMPILER = next(filter(None, map(shutil.which, library.COMPILERS)), None)
-PATHS = usable_paths(cpu_flags())
+PATHS = own_paths()
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C++ compiler")
 SHAPES = {
     "plain": tiny_config(),
@@ -40,6 +41,7 @@ SHAPES = {
     "signs": with_signs(tiny_config("rows", (1, 2, 4))),
     "odd": tiny_config("diagonal-1", (1, 2), hidden=36, mlp=50, heads=3, kv_heads=1, head_dim=10),
     "wide": tiny_config("diagonal-1", (1, 2), hidden=200, mlp=300, heads=4, kv_heads=1, head_dim=72),
+    "tiles": tiny_config("rows", (1, 2), hidden=128, mlp=192, heads=4, kv_heads=1, head_dim=64),
     "mineworld": tiny_config(
         rotary="sequence", rotary_theta=(10000.0,), previous_frame=False, action_input=False, place_embedding=False
     ),
@@ -113,7 +115,7 @@ def test_float32_draws_the_eager_engines_tokens(sampler, kind):
 
 @needs_compiler
 @pytest.mark.parametrize("int8", [True, False])
-@pytest.mark.parametrize("shape", ["far", "detail", "signs", "odd", "wide"])
+@pytest.mark.parametrize("shape", ["far", "detail", "signs", "odd", "wide", "tiles"])
 def test_every_path_and_any_number_of_threads_give_the_same_bits(shape, int8):
     config = SHAPES[shape]
     model = tiny_transformer(config)
@@ -206,11 +208,13 @@ def bare(monkeypatch, tmp_path):
     folder.mkdir()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PATH", str(folder))
-    native.compile_problem.cache_clear()
-    native.compiled.cache_clear()
+    monkeypatch.setattr(native, "_failed", {})
+    cached = (native.compile_problem, native.compiled)
+    for function in cached:
+        function.cache_clear()
     yield folder
-    native.compile_problem.cache_clear()
-    native.compiled.cache_clear()
+    for function in cached:
+        function.cache_clear()
 
 
 def write_compiler(folder, body):
@@ -312,11 +316,45 @@ def test_the_path_is_the_best_that_the_processor_has(tmp_path):
     info = tmp_path / "cpuinfo"
     every = {name for path in library.PATHS.values() for name in path.needs if path.machine == "x86_64"}
     info.write_text(f"processor : 0\nflags\t\t: fpu {' '.join(every)}\n\nprocessor : 1\nflags : fpu\n")
-    assert usable_paths(cpu_flags(info)) == ["avx512-vnni", "avx2", "portable"]
+    assert usable_paths(cpu_flags(info)) == ["amx", "avx512-vnni", "avx2", "portable"]
+    assert usable_paths(frozenset(every - {"amx_int8"})) == ["avx512-vnni", "avx2", "portable"]
     assert usable_paths(frozenset({"avx2", "avx512f"})) == ["avx2", "portable"]
     info.write_text("processor\t: 0\nBogoMIPS\t: 243.75\nFeatures\t: fp asimd asimddp\n")
     assert usable_paths(cpu_flags(info)) == ["neon-dotprod", "portable"]
     assert usable_paths(cpu_flags(tmp_path / "none")) == ["portable"]
+
+
+@pytest.fixture
+def newest(monkeypatch):
+    """A processor of this kind that has everything."""
+    every = frozenset(name for path in library.PATHS.values() for name in path.needs if path.machine == "x86_64")
+    for module in (library, native):
+        monkeypatch.setattr(module, "cpu_flags", lambda: every)
+    monkeypatch.setattr(native.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(library, "_ask_for_registers", lambda number: 0)
+
+
+def test_registers_that_the_system_refuses_leave_the_next_path(bare, newest, monkeypatch):
+    assert own_paths() == ["amx", "avx512-vnni", "avx2", "portable"]
+    assert native.path_reason() == "the fastest there is"
+    monkeypatch.setattr(library, "_ask_for_registers", lambda number: errno.EPERM)
+    assert own_paths() == ["avx512-vnni", "avx2", "portable"]
+    assert native.best_path() == "avx512-vnni"
+    refused = "the system does not give its registers (Operation not permitted)"
+    assert native.path_reason() == f"the processor's best (amx: {refused})"
+    with pytest.raises(NativeError, match="amx cannot run here: the system does not give its registers"):
+        native.compiled("amx")
+
+
+def test_a_compiler_that_is_too_old_for_a_path_makes_the_next_one(bare, newest, monkeypatch):
+    write_compiler(bare, 'if "-mamx-int8" in sys.argv:\n    sys.exit("c++: error: no option -mamx-int8")')
+    monkeypatch.setattr(native, "compiled", lambda path: None)  # what that compiler makes is no library
+    assert native_problem(tiny_config()) == ""
+    assert native.best_path() == "avx512-vnni"
+    assert "amx: " in native.path_reason()
+    (notice,) = native.path_notices()
+    assert notice.startswith("the native engine's path amx cannot be had: ")
+    assert notice.endswith("(c++: error: no option -mamx-int8); avx512-vnni plays")
 
 
 def test_a_model_whose_sums_do_not_fit_is_refused():

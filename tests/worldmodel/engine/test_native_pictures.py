@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import tiny_tokenizer
 
-from kernels.native_build import cpu_flags, usable_paths
+from kernels.native_build import own_paths
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.engine.host.native_model import picture_numbers
 from worldmodel.engine.host.native_pictures import NativePainter
@@ -55,7 +55,7 @@ def test_every_path_and_number_of_threads_makes_the_same_bytes(int8):
     (tokens,) = random_tokens(tokenizer, 1)
     made = {
         (path, threads): NativePainter(tokenizer, threads, int8, path)(tokens).tobytes()
-        for path in usable_paths(cpu_flags())
+        for path in own_paths()
         for threads in (1, 3)
     }
     assert len(set(made.values())) == 1

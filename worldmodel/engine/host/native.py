@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.native import CompiledDecoder, Frame, Model, Sampling, compiled, pointer
-from kernels.native_build import PATHS, NativeError, build, cpu_flags, usable_paths
+from kernels.native_build import PATHS, NativeError, NotReadyError, build, cpu_flags, own_paths, registers_problem
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
@@ -34,9 +34,14 @@ LANES = 16  # entries of a tile of the cache (kernels/cpu/cache.h)
 MASK = 2**64 - 1
 
 
+_failed: dict[str, NativeError] = {}
+"""Of this processor's paths, those that cannot be had: the compiler may be too old for the newest instructions."""
+
+
 def best_path() -> str:
-    """What this processor would take."""
-    return usable_paths(cpu_flags())[0]
+    """What this processor takes: the best of its paths, but for those that were found not to be had."""
+    paths = own_paths()
+    return next((name for name in paths if name not in _failed), paths[0])
 
 
 def path_reason() -> str:
@@ -45,11 +50,19 @@ def path_reason() -> str:
     if not flags:
         return "the system does not say what the processor has"
     better = [
-        f"{name} needs {', '.join(sorted(PATHS[name].needs - flags))}"
+        f"{name} needs {', '.join(missing)}" if missing else f"{name}: {_failed.get(name) or registers_problem(name)}"
         for name in list(PATHS)[: list(PATHS).index(path)]
         if PATHS[name].machine == platform.machine()
+        for missing in [sorted(PATHS[name].needs - flags)]
     ]
     return f"the processor's best ({'; '.join(better)})" if better else "the fastest there is"
+
+
+def path_notices() -> tuple[str, ...]:
+    """What the user should know of the path that is taken: a sentence for each better one that cannot be had."""
+    return tuple(
+        f"the native engine's path {name} cannot be had: {_failed[name]}; {best_path()} plays" for name in _failed
+    )
 
 
 def native_problem(config: WorldModelConfig, seconds: float | None = None) -> str:
@@ -64,12 +77,17 @@ def native_problem(config: WorldModelConfig, seconds: float | None = None) -> st
 @cache  # what was not ready in time is not waited for twice
 def compile_problem(seconds: float | None) -> str:
     """The same for any model."""
-    try:
-        build(best_path(), seconds)
-        compiled(best_path())
-    except NativeError as error:
-        return str(error)
-    return ""
+    for path in own_paths():
+        try:
+            build(path, seconds)
+            compiled(path)
+        except NotReadyError as error:
+            return str(error)
+        except NativeError as error:
+            _failed[path] = error
+        else:
+            return ""
+    return str(_failed[best_path()])
 
 
 def default_threads() -> int:
