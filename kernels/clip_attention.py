@@ -85,7 +85,7 @@ class _Attention(torch.autograd.Function):
 
 def clip_attention(library: ctypes.CDLL, mask: ClipMask, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """query (B, frames * length, heads, D), key, value (B, frames * length, kv_heads, D), on a CPU, of any float type
-    -> bfloat16, as query. library: see native.py."""
+    -> as query, of value's type. library: see native.py."""
     out = _Attention.apply(query, key, value, library, mask)
     assert isinstance(out, Tensor), "one result"
-    return out
+    return out.to(value.dtype)

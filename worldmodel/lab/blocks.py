@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from worldmodel.decode_order import START, DecodeOrder, parse_order
+from worldmodel.model.compiled_attention import CompiledAttention, compiled_attention_problem
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, WindowAttention
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
@@ -197,18 +198,27 @@ def farthest(vectors: Tensor, count: int) -> Tensor:
 
 
 class LabAttention(WindowAttention):
-    """WindowAttention under a context policy."""
+    """WindowAttention under a context policy; by the compiled attention where the policy is the same for all frames."""
 
     def __init__(
         self, model: VisualActionTransformer, layout: LabLayout, blocks: Blocks, frames: int, device: torch.device
     ) -> None:
         super().__init__(model, frames, device)
         ages = [*reversed([offset for offset in model.config.transformer.offsets if offset < frames]), 0]
-        seen = torch.from_numpy(np.concatenate([layout.seen(blocks, age) for age in ages])).to(device)
-        self.bias = self.bias.masked_fill(~seen, HIDDEN)
+        by_age = [layout.seen(blocks, age) for age in ages]
+        self.bias = self.bias.masked_fill(~torch.from_numpy(np.concatenate(by_age)).to(device), HIDDEN)
+        self.compiled: CompiledAttention | None = None
+        alike = all(np.array_equal(seen, by_age[0]) for seen in by_age[:-1])
+        if alike and not compiled_attention_problem(model.config.transformer.head_dim):
+            self.compiled = CompiledAttention(model, frames, device, by_age[0])
         self.old = torch.tensor([age > blocks.whole for age in ages], device=device)
         self.farther = torch.arange(len(ages) - 1, -1, -1, device=device)  # of the offsets, how many are nearer
         self.hidden: Tensor | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.compiled is not None and self.hidden is None and self.dtype(q) is torch.bfloat16:
+            return self.compiled(q, k, v)
+        return super().__call__(q, k, v)
 
     def limit(self, rows: Tensor | None, nearest: int | None) -> None:
         """Sets what is hidden. rows: bool (B, T, length), those that are seen when old; nearest: of the offsets."""

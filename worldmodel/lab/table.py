@@ -158,11 +158,11 @@ def summary(rows: Rows) -> str:
     for longer in benches(rows)[1:]:
         others = [name for name in PRESETS if any(row["preset"] == name for row in longer)]
         head = (f"{_steps(longer)}, against a baseline of as many", *others)
-        told = [
+        cells = [
             (f"{group}: {column.title}", *(cell(longer, name, column, same) for name in others))
             for group, column in (columns[name] for name in SUMMARY)
         ]
-        parts.append(markdown(head, told))
+        parts.append(markdown(head, cells))
     return "\n\n".join(parts)
 
 

@@ -24,6 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from worldmodel.checkpoint import CheckpointError
 from worldmodel.parsing import read_json
 from worldmodel.torch_files import STATE_FILE, load_state, save_state
+from worldmodel.training.optimizers import Optimizers
 from worldmodel.training.run.stopping import processes, rank
 from worldmodel.writing import written
 
@@ -162,11 +163,12 @@ class _Homes(dict[str, Tensor]):
 def _homes(parts: Mapping[str, Any]) -> _Homes:
     homes = _Homes()
     for part, holder in parts.items():
-        for number, optimizer in enumerate(getattr(holder, "parts", [])):
+        if not isinstance(holder, Optimizers):
+            homes |= {f"{part}.{name}": tensor for name, tensor in holder.state_dict().items()}
+            continue
+        for number, optimizer in enumerate(holder.parts):
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             homes |= {f"{part}.{number}.{index}": p for index, p in enumerate(parameters)}
-        if not hasattr(holder, "parts"):
-            homes |= {f"{part}.{name}": tensor for name, tensor in holder.state_dict().items()}
     return homes
 
 
