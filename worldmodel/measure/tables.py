@@ -151,6 +151,16 @@ def environments(bench: Measured) -> str:
     return table([*head, "times the loop, median (quartiles)"], rows)
 
 
+def training_speed(bench: Measured) -> str:
+    """A training step of the world model on a CPU, by its kind of attention."""
+    speeds, times = bench["frames_a_second"], bench["times_dense"]
+    rows = [[kind, f"{speeds[kind]:.1f}", f"{bench['gflops'][kind]:.0f}"] for kind in speeds]
+    machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores"
+    title = f"{bench['preset']}, clips of {bench['frames']} frames, forward and backward in bf16 ({machine})"
+    ratio = f"{times['p50']:.1f} times as fast by pairs ({times['p25']:.1f} to {times['p75']:.1f})."
+    return f"{table([title, 'frames a second', 'GFLOP a second'], rows)}\n\n{ratio}"
+
+
 def web(bench: Measured) -> str:
     """The browser's two doors beside the window, players a machine, and a long game of four."""
 
