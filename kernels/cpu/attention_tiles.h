@@ -19,11 +19,10 @@ inline void find_runs(size_t base, const std::vector<VisibleTile> &seen, Attenti
   }
 }
 
-// Has a tile of keys or values brought near, while something else is computed: they come from far in short pieces, which
-// the processor does not foresee.
+// A tile of keys or values: see fetch_tile.
 inline void fetch(const Int8::Stored *of, int size, size_t base, const VisibleTile &tile) {
   const Int8::Stored *from = of + (base + size_t(tile.tile) * LANES) * size;
-  for (int line = 0; line < size * LANES; line += 64) __builtin_prefetch(from + line, 0, 2);
+  for (int input = 0; input < size; input += TILE_INPUTS) fetch_tile(from + input * LANES);
 }
 constexpr int KEYS_AHEAD = 4;  // tiles
 

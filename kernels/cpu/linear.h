@@ -60,8 +60,10 @@ inline void add_tile_product(const Matrix<Int8> &matrix, int tile, const Rows<In
   before_tiles();
   for (int span = 1 - TILES_AHEAD; span < spans; ++span) {
     const int next = span + TILES_AHEAD - 1;
-    if (next < spans)
+    if (next < spans) {
+      if (first == 0) fetch_tile(stored + size_t(next + FETCHED_AHEAD) * SPAN * LANES);  // for the other rows, it is near
       multiply_tile(given + next * SPAN, stride, stored + size_t(next) * SPAN * LANES, sums[next % TILES_AHEAD]);
+    }
     if (span < 0) continue;
     const Floats scales = load(scale + span * LANES);
     const int32_t *whole = sums[span % TILES_AHEAD];

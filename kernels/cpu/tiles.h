@@ -17,7 +17,8 @@ constexpr int TILE_ROWS = 16, TILE_INPUTS = 64;
 #if defined(__AMX_INT8__)
 constexpr bool HAS_TILES = true;
 constexpr int TILES_AHEAD = 4;  // products under way: one takes as long as the vectors' work on several
-constexpr int LEAST_TILE_ROWS = 6;  // for fewer rows, products of single vectors are as fast
+constexpr int LEAST_TILE_ROWS = 3;  // for fewer rows, products of single vectors are as fast
+constexpr int FETCHED_AHEAD = 8;    // tiles of a matrix
 
 // While it lives, its thread's tile registers have that shape; afterwards none, so that nobody saves or restores them.
 class TileRegisters {
@@ -45,6 +46,11 @@ class TileRegisters {
 
 // The compiler does not know that a tile is read from memory: what is written there has to be written before.
 inline void before_tiles() { asm volatile("" ::: "memory"); }
+
+// Has a tile brought near, while something else is computed: the processor foresees too little of what tiles want.
+inline void fetch_tile(const uint8_t *stored) {
+  for (int line = 0; line < TILE_ROWS; ++line) __builtin_prefetch(stored + line * 64);
+}
 
 // sums: (TILE_ROWS, 16), of rows that are `stride` bytes apart with TILE_INPUTS of a stored operand.
 inline void multiply_tile(const int8_t *given, size_t stride, const uint8_t *stored, int32_t *sums) {
