@@ -30,7 +30,7 @@ from worldmodel.engine.choice import (
 )
 from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
-from worldmodel.engine.host.native import NativeDecoder
+from worldmodel.engine.host.native import best_path, default_threads
 from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.measure.baseline import BaselineBackend
 from worldmodel.measure.provenance import device_name
@@ -115,10 +115,11 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     }
     if isinstance(engine.decoder, GraphDecoder):  # the one engine that makes pictures beside tokens
         result["overlapped_fps"] = round(overlapped_fps(engine, options.frames, device), 3)
-    if isinstance(engine.decoder, NativeDecoder):
+    native = engine.name == "native"
+    if native:
         result |= {
-            "path": engine.decoder.path,
-            "threads": engine.decoder.threads,
+            "path": best_path(),
+            "threads": options.engine.threads or default_threads(),
             "matrices": "int8",
             "kv_cache": "int8",
         }
@@ -128,7 +129,7 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     )
     costs = pass_costs(config, of_weights, of_cache)
     picture = picture_flops(model.tokenizer) / floor.matrix_rate
-    if isinstance(engine.decoder, NativeDecoder):  # its products are of int8, the picture's are not
+    if native:  # its products are of int8, the picture's are not
         floor = replace(floor, matrix_rate=measure_products(device, torch.int8))
     best = sum(cost.seconds(floor) for cost in costs) + picture
     result["roofline"] = {
