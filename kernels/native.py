@@ -70,6 +70,19 @@ class Frame(ctypes.Structure):
     )
 
 
+class Reading(ctypes.Structure):
+    """As in cpu/sequences.h."""
+
+    _fields_ = (
+        *((name, _INT) for name in ("cache", "rows", "drawn")),
+        *((name, _pointer(_INT)) for name in ("tokens", "positions")),
+        *((name, _pointer(_FLOAT)) for name in ("cosine", "sine")),
+        ("sampling", Sampling),
+        *((name, _pointer(_INT)) for name in ("places", "made")),
+        ("scores", _pointer(_FLOAT)),
+    )
+
+
 class PictureModel(ctypes.Structure):
     """As in cpu/model.h."""
 
@@ -116,6 +129,9 @@ def load(library: Path) -> ctypes.CDLL:
     loaded.worldmodel_decoder.argtypes, loaded.worldmodel_decoder.restype = [_pointer(Model)], ctypes.c_void_p
     loaded.worldmodel_decode.argtypes = [ctypes.c_void_p, _pointer(Frame), _INT]
     loaded.worldmodel_decode.restype = None
+    loaded.worldmodel_sequences.argtypes, loaded.worldmodel_sequences.restype = [_pointer(Model)], ctypes.c_void_p
+    loaded.worldmodel_read.argtypes, loaded.worldmodel_read.restype = [ctypes.c_void_p, _pointer(Reading)], None
+    loaded.worldmodel_clear.argtypes, loaded.worldmodel_clear.restype = [ctypes.c_void_p, _INT], None
     loaded.worldmodel_pictures.argtypes, loaded.worldmodel_pictures.restype = [_pointer(PictureModel)], ctypes.c_void_p
     loaded.worldmodel_picture.argtypes = [ctypes.c_void_p, _pointer(_FLOAT), _pointer(ctypes.c_uint8)]
     loaded.worldmodel_picture.restype = None
@@ -146,12 +162,14 @@ def _kept(owner: object, library: ctypes.CDLL, handle: int | None) -> ctypes.c_v
     return kept
 
 
-class CompiledDecoder:
-    """A decoder of a loaded library, with its weights and its cache. Not for two threads at once.
+class _CompiledModel:
+    """A model of a loaded library, with its weights and its cache. Not for two threads at once.
 
     model: its numbers; tables: its fields that are arrays; weights: float32 matrices in the order of cpu/model.h. All
     are copied. MemoryError if there is no room.
     """
+
+    maker: str
 
     def __init__(
         self,
@@ -164,12 +182,31 @@ class CompiledDecoder:
         for name, table in tables.items():
             setattr(model, name, pointer(table))
         model.weights = _addresses(weights)
-        self._handle = _kept(self, library, library.worldmodel_decoder(ctypes.byref(model)))
+        self._handle = _kept(self, library, getattr(library, self.maker)(ctypes.byref(model)))
+
+
+class CompiledDecoder(_CompiledModel):
+    """One that makes whole frames."""
+
+    maker = "worldmodel_decoder"
 
     def decode(self, frames: Sequence[Frame]) -> None:
         """Frames of different players, without the interpreter's lock."""
         assert len({frame.player for frame in frames}) == len(frames), "one frame a player"
         self._library.worldmodel_decode(self._handle, (Frame * len(frames))(*frames), len(frames))
+
+
+class CompiledSequences(_CompiledModel):
+    """One that reads rows of a sequence. See cpu/sequences.h for what the model's numbers are then."""
+
+    maker = "worldmodel_sequences"
+
+    def read(self, reading: Reading) -> None:
+        """At most `length` rows, without the interpreter's lock."""
+        self._library.worldmodel_read(self._handle, ctypes.byref(reading))
+
+    def clear(self, cache: int) -> None:
+        self._library.worldmodel_clear(self._handle, cache)
 
 
 class CompiledPictures:

@@ -12,20 +12,24 @@ from functools import partial
 import numpy as np
 import torch
 from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
+from released import released_config
 
 import kernels.native
 from kernels.native_build import SANITIZERS, build
 from kernels.sampling import GREEDY, Sampler
-from worldmodel.engine.host import native, native_pictures
+from worldmodel.engine.host import native, native_pictures, native_sequences
 from worldmodel.engine.host.native import NativeLanes
 from worldmodel.engine.host.native_pictures import NativePainter
+from worldmodel.engine.host.native_sequences import NativeSequences
 from worldmodel.engine.lanes import LaneStep
+from worldmodel.engine.released import ReleasedDecoder
 
 SHAPES = (
     with_detail(tiny_config("diagonal-2", (1, 3), layers=1)),
     tiny_config("diagonal-1", (1,), hidden=36, mlp=50, heads=3, kv_heads=1, head_dim=10, layers=2),
     with_signs(tiny_config("rows", (1, 2), hidden=80, layers=1)),
 )
+RELEASED = released_config("released-diagonal-1", window=3, keep=1, stand_in="last-input")
 SAMPLERS = (GREEDY, Sampler(guidance=0.5), Sampler(0.7, 5, 1.0, 0.5), Sampler(2.0, 3, 0.9))
 
 
@@ -39,6 +43,20 @@ def play(model, int8, players=2, frames=5):
         forced = tokens[index] if index % 3 == 2 else None
         step = LaneStep(actions[index], SAMPLERS[index % len(SAMPLERS)], 7, index, forced)
         for made, _ in lanes.decode({lane: step for lane in range(players) if lane <= index}).values():
+            assert 0 <= made.min() <= made.max() < model.codes, "image tokens"
+
+
+def play_released(model, int8, players=2, frames=6):
+    """The same of a released order, until the caches have changed places."""
+    tokens, actions = random_steps(model.config, frames + 2)
+    backend = NativeSequences(model, players, threads=2, int8=int8)
+    decoders = [ReleasedDecoder(model.config, backend, player) for player in range(players)]
+    for decoder in decoders:
+        decoder.open(list(tokens[:2]), list(actions[:1]))
+    for index in range(frames):
+        forced = tokens[index] if index % 3 == 2 else None
+        for decoder in decoders:
+            made, _ = decoder.decode(actions[index], (GREEDY, Sampler(0.7, 5, 0.9))[index % 2], 7, index, forced)
             assert 0 <= made.min() <= made.max() < model.codes, "image tokens"
 
 
@@ -67,17 +85,21 @@ def read_outside(model) -> None:
 def main(path: str) -> None:
     torch.set_num_threads(1)
     kernels.native.build = partial(build, extra=SANITIZERS)
-    for module in (native, native_pictures):
+    for module in (native, native_pictures, native_sequences):
         module.best_path = lambda: path
     with np.errstate(all="ignore"):
         for config in SHAPES:
             for int8 in (True, False):
                 play(tiny_transformer(config), int8)
+        for int8 in (True, False):
+            play_released(tiny_transformer(RELEASED), int8)
         for seed, share in enumerate((1e-3, 0.1, 1.0)):
-            model = tiny_transformer(SHAPES[seed])
+            model, released = tiny_transformer(SHAPES[seed]), tiny_transformer(RELEASED)
             mutate(model, seed, share)
+            mutate(released, seed, share)
             for int8 in (True, False):
                 play(model, int8)
+                play_released(released, int8)
         for share in (0.0, 1e-3, 0.1, 1.0):
             tokenizer = tiny_tokenizer(decoder_channels=(40, 24), height=32, width=112)
             mutate(tokenizer.decoder, 1, share)

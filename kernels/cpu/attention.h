@@ -1,4 +1,4 @@
-// Attention of some rows over some tiles of the cache: all of them see the same entries.
+// Attention of some rows over some tiles of the cache: all of them see the same entries, each up to a last one.
 #pragma once
 
 #include "attention_parts.h"
@@ -6,9 +6,10 @@
 
 namespace worldmodel {
 
+// ends: see attend; all rows see `whole` tiles as far as any does.
 template <class A, int R>
 inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *seen, int count, const Rows<A> &queries,
-                        const int *rows, float factor, AttentionScratch<A> &scratch) {
+                        const int *rows, const int *ends, int whole, float factor, AttentionScratch<A> &scratch) {
   for (int index = 0; index < count; ++index) {
     const size_t entry = base + size_t(seen[index].tile) * LANES;
     const typename A::Stored *stored = cache.keys + entry * cache.size;
@@ -27,7 +28,9 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
     if constexpr (std::is_same_v<A, Int8>) scale = scale * load(cache.key_scale + entry);
     for (int r = 0; r < R; ++r) {
       Floats scores = queries.finish(sums[r], rows[r], 0) * scale;
-      if (seen[index].entries != ALL_ENTRIES) scores = only(scores, seen[index].entries);
+      const uint32_t entries =
+          index < whole ? seen[index].entries : up_to(seen[index].entries, ends[r] - index * LANES);
+      if (entries != ALL_ENTRIES) scores = only(scores, entries);
       store(scratch.scores + size_t(r) * scratch.width + index * LANES, scores);
     }
   }
@@ -147,16 +150,18 @@ inline void mix(const Cache<A> &cache, size_t base, const VisibleTile *seen, int
 }
 
 // rows: which of `queries` (one a query head of a row of the pass), `number` of them, at most MAX_ROWS; head: of keys.
-// out: where each one's mixed values (size,) go.
+// ends: how many of the entries of `seen`, LANES a tile, each may see (its first one at least, and all at most). out:
+// where each one's mixed values (size,) go.
 template <class A>
 inline void attend(const Cache<A> &cache, int layer, int head, const std::vector<VisibleTile> &seen,
-                   const Rows<A> &queries, const int *rows, int number, float factor, AttentionScratch<A> &scratch,
-                   float *const *out) {
+                   const Rows<A> &queries, const int *rows, const int *ends, int number, float factor,
+                   AttentionScratch<A> &scratch, float *const *out) {
   const size_t base = cache.first(layer, head, 0);
-  const int count = int(seen.size());
+  const int count = (*std::max_element(ends, ends + number) + LANES - 1) / LANES;
+  const int whole = *std::min_element(ends, ends + number) / LANES;
   if constexpr (TILED<A>) {
-    find_runs(base, seen, scratch);
-    score_by_tiles(cache, base, seen.data(), count, queries, rows, number, factor, scratch);
+    find_runs(base, seen.data(), count, scratch);
+    score_by_tiles(cache, base, seen.data(), count, queries, rows, ends, whole, number, factor, scratch);
     for (int row = 0; row < number; ++row) {
       for (int index = count * row / number; index < count * (row + 1) / number; ++index)
         fetch(cache.values, cache.size, base, seen[index]);
@@ -165,7 +170,7 @@ inline void attend(const Cache<A> &cache, int layer, int head, const std::vector
     return mix_by_tiles(cache, number, scratch, out);
   }
   with_constant<MAX_ROWS>(number, [&](auto constant) {
-    score_tiles<A, constant.value>(cache, base, seen.data(), count, queries, rows, factor, scratch);
+    score_tiles<A, constant.value>(cache, base, seen.data(), count, queries, rows, ends, whole, factor, scratch);
   });
   for (int row = 0; row < number; ++row) softmax(cache, base, seen.data(), count, row, scratch);
   in_blocks(number, VALUE_ROWS, [&](int row, int some) {

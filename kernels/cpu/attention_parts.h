@@ -14,6 +14,11 @@ struct VisibleTile {
 };
 constexpr uint32_t ALL_ENTRIES = 0xffff;
 
+// Those of a tile's entries that are among its first `count` ones; count: any number.
+inline uint32_t up_to(uint32_t entries, int count) {
+  return count >= LANES ? entries : count <= 0 ? 0 : entries & (ALL_ENTRIES >> (LANES - count));
+}
+
 // The scores of a tile: those of entries that are not seen become so small that their share is 0.
 inline Floats only(Floats scores, uint32_t entries) {
   alignas(64) static constexpr int32_t BITS[LANES] = {1,      1 << 1, 1 << 2,  1 << 3,  1 << 4,  1 << 5,  1 << 6,  1 << 7,

@@ -7,10 +7,10 @@ namespace worldmodel {
 
 #if defined(__AMX_INT8__)
 
-inline void find_runs(size_t base, const std::vector<VisibleTile> &seen, AttentionScratch<Int8> &scratch) {
+inline void find_runs(size_t base, const VisibleTile *seen, int count, AttentionScratch<Int8> &scratch) {
   auto &runs = scratch.runs;
   runs.clear();
-  for (int index = 0; index < int(seen.size()); ++index) {
+  for (int index = 0; index < count; ++index) {
     const bool beside = index > 0 && seen[index].tile == seen[index - 1].tile + 1;
     if (beside && runs.back().count < RUN_TILES)
       ++runs.back().count;
@@ -26,10 +26,10 @@ inline void fetch(const Int8::Stored *of, int size, size_t base, const VisibleTi
 }
 constexpr int KEYS_AHEAD = 4;  // tiles
 
-// Scores of `number` rows: while those of a tile become floats, the unit is at the next ones.
+// Scores of `number` rows; ends, whole: as in attention.h. While those of a tile become floats, the unit is at the next ones.
 inline void score_by_tiles(const Cache<Int8> &cache, size_t base, const VisibleTile *seen, int count,
-                           const Rows<Int8> &queries, const int *rows, int number, float factor,
-                           AttentionScratch<Int8> &scratch) {
+                           const Rows<Int8> &queries, const int *rows, const int *ends, int whole, int number,
+                           float factor, AttentionScratch<Int8> &scratch) {
   const int size = cache.size;
   Int8::Given *given = scratch.queries;
   int32_t offset[TILE_ROWS];
@@ -57,11 +57,12 @@ inline void score_by_tiles(const Cache<Int8> &cache, size_t base, const VisibleT
     if (next < count) multiply(next);
     if (index < 0) continue;
     const Floats scales = splat(factor) * load(cache.key_scale + base + size_t(seen[index].tile) * LANES);
-    const uint32_t entries = seen[index].entries;
-    const int32_t *whole = sums[index % TILES_AHEAD];
+    const int32_t *products = sums[index % TILES_AHEAD];
     float *to = scratch.scores + index * LANES;
     for (int r = 0; r < number; ++r) {
-      Floats scores = to_floats(load(whole + r * LANES) + splat(offset[r])) * splat(scale[r]) * scales;
+      Floats scores = to_floats(load(products + r * LANES) + splat(offset[r])) * splat(scale[r]) * scales;
+      const uint32_t entries =
+          index < whole ? seen[index].entries : up_to(seen[index].entries, ends[r] - index * LANES);
       if (entries != ALL_ENTRIES) scores = only(scores, entries);
       store(to + size_t(r) * scratch.width, scores);
     }

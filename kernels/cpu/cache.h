@@ -10,19 +10,20 @@ namespace worldmodel {
 template <class A>
 struct Cache {
   int size = 0;  // of a head's vector, padded
-  int heads = 0, tiles = 0;
+  int layers = 0, heads = 0, tiles = 0;
   Buffer<typename A::Stored> keys, values;
   Buffer<float> key_scale, value_scale;
 
   Cache() = default;
-  Cache(int layers, int heads_, int tiles_, int head_dim)
+  Cache(int layers_, int heads_, int tiles_, int head_dim)
       : size(operand_width<A>(head_dim)),
+        layers(layers_),
         heads(heads_),
         tiles(tiles_),
-        keys(count(layers) * size),
-        values((count(layers) + (TILED<A> ? TILE_INPUTS - LANES : 0)) * size),  // a product may read behind the last
-        key_scale(count(layers)),
-        value_scale(count(layers)) {}
+        keys(count() * size),
+        values((count() + (TILED<A> ? TILE_INPUTS - LANES : 0)) * size),  // a product may read behind the last
+        key_scale(count()),
+        value_scale(count()) {}
 
   // Entries before those of a tile, over all layers and heads.
   size_t first(int layer, int head, int tile) const { return ((size_t(layer) * heads + head) * tiles + tile) * LANES; }
@@ -48,6 +49,21 @@ struct Cache {
     if constexpr (std::is_same_v<A, Int8>) value_scale[entry + lane] = scratch.scale[0];
   }
 
+  // Makes some tiles as they were at first: entries whose keys and values are zero.
+  void clear(int first_tile, int count) {
+    for (int layer = 0; layer < layers; ++layer)
+      for (int head = 0; head < heads; ++head) {
+        const size_t entry = first(layer, head, first_tile), entries = size_t(count) * LANES;
+        if constexpr (std::is_same_v<A, Int8>) {  // what has no scale is zero
+          std::memset(key_scale + entry, 0, entries * sizeof(float));
+          std::memset(value_scale + entry, 0, entries * sizeof(float));
+        } else {
+          std::memset(keys + entry * size, 0, entries * size * sizeof(float));
+          std::memset(values + entry * size, 0, entries * size * sizeof(float));
+        }
+      }
+  }
+
  private:
   struct Sixteen {
     typename A::Stored number[LANES];
@@ -57,7 +73,7 @@ struct Cache {
     for (int i = 0; i < LANES; ++i) out.number[i] = typename A::Stored(given[i] + A::ZERO);
     return out;
   }
-  size_t count(int layers) const { return size_t(layers) * heads * tiles * LANES; }
+  size_t count() const { return size_t(layers) * heads * tiles * LANES; }
 };
 
 }  // namespace worldmodel

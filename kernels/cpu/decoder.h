@@ -1,5 +1,5 @@
-// Whole frames: inputs, passes, cache, guidance and sampling. Twin of worldmodel/engine/decoder.py, whose words these are.
-// Frames of several players go through the passes together, so that a weight is read once for all of them.
+// A decoder's passes: all layers over their rows, keys and values in a cache, and tokens drawn at the end. frames.h and
+// sequences.h say what the rows are.
 #pragma once
 
 #include <memory>
@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "layer.h"
-#include "plan.h"
+#include "pass.h"
 #include "rms_norm.h"
 #include "rotary.h"
 #include "swiglu.h"
@@ -15,35 +15,40 @@
 
 namespace worldmodel {
 
-// Players whose frames go through the passes together.
-constexpr int AT_ONCE = 16;
+// Where a pass's inputs come from and its tokens go. Asked by several threads at once.
+class Source {
+ public:
+  virtual ~Source() = default;
+  // x: (padded hidden,), the input of a row.
+  virtual void embed(const Row &row, float *x) const = 0;
+  // logits: (rows that are not silent, stride); may be overwritten where they are the token's alone.
+  virtual void draw(const Pass &pass, const Drawn &drawn, float *logits, int stride, SamplingScratch &scratch) const = 0;
+};
 
 class AnyDecoder : public Helped {
  public:
-  // Frames of different players.
-  virtual void decode(const Frame *frames, int count) = 0;
+  // One after the other. logits: whether they are wanted; a pass that draws nothing has none.
+  virtual void run(const std::vector<Pass> &passes, bool logits, const Source &source) = 0;
+  // Makes some tiles of the cache keys and values of zero.
+  virtual void clear(int first_tile, int count) = 0;
 };
 
 template <class A>
 class Decoder final : public AnyDecoder {
  public:
-  explicit Decoder(const Model &m)
+  // most: rows of a pass; tiles: of the cache; seen: tiles that a row sees at most.
+  Decoder(const Model &m, int most, int tiles, int seen)
       : m_(m),
         width_(padded(m.hidden)),
         head_width_(operand_width<A>(m.head_dim)),
-        sizes_(m.sizes, m.sizes + m.parts),
-        columns_(std::accumulate(sizes_.begin(), sizes_.end(), 0)),
-        plan_(m),
+        columns_(std::accumulate(m.sizes, m.sizes + m.parts, 0)),
         threads_(m.threads),
-        inputs_(m, std::min(m.players, AT_ONCE)),
-        cache_(m.layers, m.kv_heads, m.players * plan_.ring() * plan_.tiles(), m.head_dim) {
-    if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(sizes_[0]) * sizes_[1]);
+        cache_(m.layers, m.kv_heads, tiles, m.head_dim) {
     const float *const *next = m.weights;
     for (int index = 0; index < m.layers; ++index) layers_.emplace_back(m, next);
     norm_ = table(*next++, 1, m.hidden);
     head_ = Layer<A>::matrix(*next++, columns_, m.hidden);
 
-    const int frames = std::min(m.players, AT_ONCE), most = plan_.most_rows() * frames;
     x_ = Buffer<float>(size_t(most) * width_);
     normed_ = Rows<A>(most, m.hidden, SPAN);
     qkv_width_ = layers_.empty() ? 0 : layers_[0].qkv.tiles * LANES;
@@ -55,17 +60,18 @@ class Decoder final : public AnyDecoder {
     middle_ = Buffer<float>(size_t(most) * padded(m.mlp));
     middle_rows_ = Rows<A>(most, m.mlp, SPAN);
     logits_ = Buffer<float>(size_t(most) * head_.tiles * LANES);
-    for (int thread = 0; thread < m.threads; ++thread)
-      scratch_.push_back(std::make_unique<Scratch>(*this, plan_.most_seen()));
+    for (int thread = 0; thread < m.threads; ++thread) scratch_.push_back(std::make_unique<Scratch>(*this, seen));
   }
 
-  void decode(const Frame *frames, int count) override {
-    const int turns = (count + AT_ONCE - 1) / AT_ONCE;
-    for (int turn = 0; turn < turns; ++turn) {
-      const int first = count * turn / turns;
-      decode_together(frames + first, count * (turn + 1) / turns - first);
-    }
+  void run(const std::vector<Pass> &passes, bool logits, const Source &source) override {
+    schedule(passes, logits);
+    const Threads::Job job = [&](int index, int item, int thread) {
+      run(source, phases_[index], item, items_[index], *scratch_[thread]);
+    };
+    threads_.run(items_, job);
   }
+
+  void clear(int first_tile, int count) override { cache_.clear(first_tile, count); }
 
   void help(int thread) override { threads_.work(thread); }
 
@@ -102,30 +108,14 @@ class Decoder final : public AnyDecoder {
     return (share.count * groups + MAX_ROWS - 1) / MAX_ROWS;
   }
 
-  void decode_together(const Frame *frames, int count) {
-    plan_.make(frames, count);
-    bool wanted = false;
-    for (int frame = 0; frame < count; ++frame) {
-      wanted = wanted || frames[frame].forced == nullptr || frames[frame].scores != nullptr;
-      inputs_.add_actions(frames[frame], frame);
-    }
-    schedule(wanted);
-    const Threads::Job job = [&](int index, int item, int thread) {
-      const Phase &phase = phases_[index];
-      run(frames, phase, item, items_[index], *scratch_[thread]);
-    };
-    threads_.run(items_, job);
-  }
-
-  // drawn: whether logits are wanted.
-  void schedule(bool drawn) {
+  void schedule(const std::vector<Pass> &passes, bool logits) {
     phases_.clear();
     items_.clear();
     const auto add = [&](Kind kind, const Pass &pass, int layer, int parts, int a_thread) {
       phases_.push_back({kind, &pass, layer});
       items_.push_back(std::min({parts, a_thread * threads_.count(), Threads::MOST_ITEMS}));
     };
-    for (const Pass &pass : plan_.passes()) {
+    for (const Pass &pass : passes) {
       const int rows = int(pass.rows.size());
       int blocks = 0;
       for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
@@ -134,6 +124,7 @@ class Decoder final : public AnyDecoder {
         add(index ? Kind::NORM : Kind::EMBED, pass, index, rows, 1);
         add(Kind::QKV, pass, index, layer.qkv.tiles, 2);
         add(Kind::PLACE, pass, index, rows, 1);
+        if (pass.drawn.empty() && index == m_.layers - 1) break;  // its keys and values are all that is asked for
         add(Kind::ATTEND, pass, index, blocks, blocks);
         add(Kind::MIXED, pass, index, rows, 1);
         add(Kind::OUTPUT, pass, index, layer.output.tiles, 2);
@@ -142,7 +133,8 @@ class Decoder final : public AnyDecoder {
         add(Kind::MIDDLE, pass, index, rows, 1);
         add(Kind::DOWN, pass, index, layer.down.tiles, 2);
       }
-      if (drawn) {
+      if (pass.drawn.empty()) continue;
+      if (logits) {
         add(Kind::LAST_NORM, pass, 0, rows - pass.silent, 1);
         add(Kind::HEAD, pass, 0, head_.tiles, 4);
       }
@@ -151,25 +143,21 @@ class Decoder final : public AnyDecoder {
   }
 
   // Turns a row's queries and key, and puts key and value into the cache.
-  void place(const Frame &frame, const Row &row, int index, int layer, Scratch &scratch) {
+  void place(const Row &row, int index, int layer, Scratch &scratch) {
     const int size = m_.head_dim, pairs = size / 2;
-    const bool outro = row.slot >= m_.image;
-    const float *cosine = (outro ? frame.outro_cosine : frame.cosine) + size_t(row.slot) * pairs;
-    const float *sine = (outro ? frame.outro_sine : frame.sine) + size_t(row.slot) * pairs;
     const float *q = qkv_ + size_t(index) * qkv_width_, *k = q + m_.heads * size, *v = k + m_.kv_heads * size;
     for (int head = 0; head < m_.heads; ++head) {
-      rotate(q + head * size, cosine, sine, pairs, scratch.key);
+      rotate(q + head * size, row.cosine, row.sine, pairs, scratch.key);
       queries_.set(index * m_.heads + head, scratch.key);
     }
     for (int head = 0; head < m_.kv_heads; ++head) {
-      rotate(k + head * size, cosine, sine, pairs, scratch.key);
+      rotate(k + head * size, row.cosine, row.sine, pairs, scratch.key);
       std::memcpy(scratch.value, v + head * size, size * sizeof(float));
-      cache_.write(layer, head, row.ring * plan_.tiles() + row.slot / LANES, row.slot % LANES, scratch.key,
-                   scratch.value, scratch.one);
+      cache_.write(layer, head, row.tile, row.slot % LANES, scratch.key, scratch.value, scratch.one);
     }
   }
 
-  // A block of query rows of a head of keys, which all see the same.
+  // A block of query rows of a head of keys, which are of one share.
   void attention(const Pass &pass, int layer, int block, Scratch &scratch) {
     const int groups = m_.heads / m_.kv_heads;
     const Share *share = pass.shares.data();
@@ -177,40 +165,22 @@ class Decoder final : public AnyDecoder {
     const int head = block % m_.kv_heads, number = block / m_.kv_heads, all = share->count * groups;
     const int blocks = attention_blocks(*share, groups);
     const int first = all * number / blocks, count = all * (number + 1) / blocks - first;
-    int rows[MAX_ROWS];
+    int rows[MAX_ROWS], ends[MAX_ROWS];
     float *out[MAX_ROWS];
     for (int r = 0; r < count; ++r) {
-      rows[r] = (share->first + (first + r) / groups) * m_.heads + head * groups + (first + r) % groups;
+      const int row = share->first + (first + r) / groups;
+      rows[r] = row * m_.heads + head * groups + (first + r) % groups;
+      ends[r] = share->ordered ? pass.rows[row].slot + 1 : int(share->seen.size()) * LANES;
       out[r] = scratch.mixed + size_t(r) * head_width_;
     }
     const float factor = LOG2E / std::sqrt(float(m_.head_dim));
-    attend(cache_, layer, head, share->seen, queries_, rows, count, factor, scratch.attention, out);
+    attend(cache_, layer, head, share->seen, queries_, rows, ends, count, factor, scratch.attention, out);
     for (int r = 0; r < count; ++r)
       std::memcpy(mixed_ + size_t(rows[r] / m_.heads) * mixed_width_ + rows[r] % m_.heads * m_.head_dim, out[r],
                   m_.head_dim * sizeof(float));
   }
 
-  // The token of a pass's row, or what is known of it.
-  void draw_row(const Frame &frame, const Pass &pass, int row, Scratch &scratch) {
-    const int slot = pass.rows[pass.silent + row].slot, where = inputs_.place(slot), stride = head_.tiles * LANES;
-    if (frame.forced == nullptr || frame.scores != nullptr) {
-      float *scores = logits_ + size_t(row) * stride;
-      if (frame.lanes > 1) {
-        const float *idle = logits_ + size_t(row + pass.group) * stride;
-        const Floats guidance = splat(frame.sampling.guidance);
-        for (int i = 0; i < stride; i += LANES)
-          store(scores + i, load(scores + i) + guidance * (load(scores + i) - load(idle + i)));
-      }
-      if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
-      if (frame.forced == nullptr)
-        frame.tokens[where] =
-            draw_parts(scores, sizes_, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling, uint32_t(where),
-                       uint32_t(m_.image), scratch.sampling);
-    }
-    if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
-  }
-
-  void run(const Frame *frames, const Phase &phase, int item, int items, Scratch &scratch) {
+  void run(const Source &source, const Phase &phase, int item, int items, Scratch &scratch) {
     const Pass &pass = *phase.pass;
     const Layer<A> &layer = layers_[phase.layer];
     const int rows = int(pass.rows.size()), drawn = rows - pass.silent, middle = padded(m_.mlp);
@@ -226,7 +196,7 @@ class Decoder final : public AnyDecoder {
     switch (phase.kind) {
       case Kind::EMBED:
         return each(rows, item, items, [&](int row) {
-          inputs_.embed(frames[pass.rows[row].frame], pass.rows[row], x(row));
+          source.embed(pass.rows[row], x(row));
           norm(row, layer.norm, row);
         });
       case Kind::NORM:
@@ -238,9 +208,7 @@ class Decoder final : public AnyDecoder {
           });
         });
       case Kind::PLACE:
-        return each(rows, item, items, [&](int row) {
-          place(frames[pass.rows[row].frame], pass.rows[row], row, phase.layer, scratch);
-        });
+        return each(rows, item, items, [&](int row) { place(pass.rows[row], row, phase.layer, scratch); });
       case Kind::ATTEND: {
         int blocks = 0;
         for (const Share &share : pass.shares) blocks += attention_blocks(share, m_.heads / m_.kv_heads) * m_.kv_heads;
@@ -271,20 +239,15 @@ class Decoder final : public AnyDecoder {
         });
       case Kind::DRAW:
         return each(int(pass.drawn.size()), item, items, [&](int index) {
-          draw_row(frames[pass.drawn[index].frame], pass, pass.drawn[index].row, scratch);
+          source.draw(pass, pass.drawn[index], logits_, head_.tiles * LANES, scratch.sampling);
         });
     }
   }
 
   const Model m_;  // whose tables are only read while this is made; afterwards they say what there is
-  const int width_, head_width_;
-  const std::vector<int32_t> sizes_;  // of a token's parts
-  const int columns_;
-  Plan plan_;
+  const int width_, head_width_, columns_;
   Threads threads_;
-  Inputs inputs_;
   Buffer<float> norm_;
-  std::vector<float> chain_;
   Cache<A> cache_;
   std::vector<Layer<A>> layers_;
   Matrix<A> head_;
@@ -295,5 +258,11 @@ class Decoder final : public AnyDecoder {
   std::vector<Phase> phases_;
   std::vector<int> items_;  // of each phase
 };
+
+// See Decoder, for either arithmetic.
+inline std::unique_ptr<AnyDecoder> any_decoder(const Model &m, int most, int tiles, int seen) {
+  if (m.int8) return std::make_unique<Decoder<Int8>>(m, most, tiles, seen);
+  return std::make_unique<Decoder<Float32>>(m, most, tiles, seen);
+}
 
 }  // namespace worldmodel

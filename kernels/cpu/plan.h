@@ -4,31 +4,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "attention.h"
 #include "model.h"
+#include "pass.h"
 
 namespace worldmodel {
-
-// A row of a pass: the input of a slot of a lane of a frame. ring: the block of the cache that its key goes to.
-struct Row {
-  int frame, lane, slot, ring;
-};
-// Rows first..first + count - 1 of a pass, which all see the same entries.
-struct Share {
-  int first, count;
-  std::vector<VisibleTile> seen;
-};
-// A token of a pass: of a frame, from the logits of a row, and those of the other lane `group` rows behind.
-struct Drawn {
-  int frame, row;
-};
-struct Pass {
-  std::vector<Row> rows;  // those of the outros come first
-  std::vector<Share> shares;
-  std::vector<Drawn> drawn;
-  int silent;  // rows without logits
-  int group;   // slots of a lane
-};
 
 class Plan {
  public:
@@ -37,6 +16,7 @@ class Plan {
         length_(m.length),
         window_(m.window),
         lanes_(m.lanes),
+        pairs_(m.head_dim / 2),
         ends_(m.ends, m.ends + m.passes),
         offsets_(m.offset, m.offset + m.offsets),
         passes_(m.passes) {}
@@ -78,11 +58,18 @@ class Plan {
   // The lane of what the action is guided away from has its own block.
   int other(const Frame &frame) const { return frame.player * ring() + window_ + 1; }
 
+  // own: the ring's block that the row's key goes to; cosine, sine: (length, pairs), of the row's block.
+  Row row(int number, int lane, int slot, int own, const float *cosine, const float *sine) const {
+    const size_t angles = size_t(slot) * pairs_;
+    return {number, lane, slot, own * tiles() + slot / LANES, cosine + angles, sine + angles};
+  }
+
   void add_outro(Pass &pass, const Frame &frame, int number, int lane) const {
     const int64_t block = frame.block - 1;
     const int own = lane ? other(frame) : at(frame, block);
-    Share share{int(pass.rows.size()), length_ - image_, {}};
-    for (int slot = image_; slot < length_; ++slot) pass.rows.push_back({number, lane, slot, own});
+    Share share{int(pass.rows.size()), length_ - image_, {}, false};
+    for (int slot = image_; slot < length_; ++slot)
+      pass.rows.push_back(row(number, lane, slot, own, frame.outro_cosine, frame.outro_sine));
     for (const int offset : offsets_)
       if (block >= offset) see(share.seen, at(frame, block - offset), 0, length_);
     see(share.seen, at(frame, block), 0, image_);
@@ -92,8 +79,9 @@ class Plan {
 
   void add_group(Pass &pass, const Frame &frame, int number, int lane, int index) const {
     const int own = lane ? other(frame) : at(frame, frame.block);
-    Share share{int(pass.rows.size()), pass.group, {}};
-    for (int slot = begin(index); slot < ends_[index]; ++slot) pass.rows.push_back({number, lane, slot, own});
+    Share share{int(pass.rows.size()), pass.group, {}, false};
+    for (int slot = begin(index); slot < ends_[index]; ++slot)
+      pass.rows.push_back(row(number, lane, slot, own, frame.cosine, frame.sine));
     for (const int offset : offsets_) {
       if (frame.block < offset) continue;
       const bool apart = lane && offset == 1;
@@ -112,7 +100,7 @@ class Plan {
     }
   }
 
-  int image_, length_, window_, lanes_;
+  int image_, length_, window_, lanes_, pairs_;
   std::vector<int32_t> ends_, offsets_;
   std::vector<Pass> passes_;
 };

@@ -20,6 +20,7 @@ from worldmodel.engine.cuda.ops import LibraryOps
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
 from worldmodel.engine.forks import forked
 from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.engine.host.eager_sequences import EagerSequences
 from worldmodel.engine.host.native import (
     NativeDecoder,
     NativeLanes,
@@ -29,9 +30,10 @@ from worldmodel.engine.host.native import (
     path_notices,
 )
 from worldmodel.engine.host.native_pictures import NativePainter
+from worldmodel.engine.host.native_sequences import NativeSequences
 from worldmodel.engine.lanes import Gather, LaneDecoder, Lanes, Turns
 from worldmodel.engine.memory import check_memory, memory_problem
-from worldmodel.engine.released import ReleasedDecoder
+from worldmodel.engine.released import ReleasedDecoder, Sequences
 from worldmodel.model.loading import WorldModel
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
@@ -43,6 +45,7 @@ NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU, whether P
 FOR_CUDA = {"weights": "are", "cache": "is"}
 NO_CUPY = "our kernels need CuPy: pip install cupy-cuda13x"
 ENGINES = ("auto", "cuda", "native", "openvino", "eager")
+RELEASED_ENGINES = ("auto", "native", "eager")  # for weights in a released order
 # OpenVINO holds the weights once for every compiled pass width: beyond this, it is not taken without being asked for.
 SMALL_PARAMETERS = 100_000_000
 COMPILE_SECONDS = 20.0  # that play waits at most for the native engine, once
@@ -105,23 +108,24 @@ def pick_engine(wanted: str, device: torch.device, config: WorldModelConfig, par
     """
     if wanted not in ENGINES:
         raise WorldModelError(f"unknown engine {wanted!r}; known are {', '.join(ENGINES)}")
-    if config.decode_order().released:
-        if wanted not in ("auto", "eager"):
-            raise WorldModelError(f"weights in the order {config.order!r} are decoded by --engine eager, not {wanted}")
-        return "eager"
+    released = config.decode_order().released
+    if released and wanted not in RELEASED_ENGINES:
+        known = " or ".join(RELEASED_ENGINES[1:])
+        raise WorldModelError(f"weights in the order {config.order!r} are decoded by --engine {known}, not {wanted}")
     if wanted == "auto" and device.type == "cuda":
-        return "cuda"
+        return "eager" if released else "cuda"
     if wanted == "auto":
         if device.type == "cpu" and not native_problem(config, COMPILE_SECONDS):
             return "native"
         small = device.type == "cpu" and parameters <= SMALL_PARAMETERS
-        return "openvino" if small and has_openvino() else "eager"
+        return "openvino" if small and not released and has_openvino() else "eager"
     if wanted == "cuda" and device.type != "cuda":
         raise WorldModelError(f"the cuda engine runs on a CUDA device, not on {device}; use --engine auto")
     if wanted in ("native", "openvino") and device.type != "cpu":
         raise WorldModelError(f"the {wanted} engine runs on the cpu, not on {device}; use --device cpu")
     if wanted == "native" and (problem := native_problem(config)):
-        raise WorldModelError(f"the native engine cannot be had: {problem}; use --engine openvino or eager")
+        others = "eager" if released else "openvino or eager"
+        raise WorldModelError(f"the native engine cannot be had: {problem}; use --engine {others}")
     if wanted == "openvino" and not has_openvino():
         raise WorldModelError("openvino is not installed: pip install openvino, or use --engine eager")
     return wanted
@@ -180,40 +184,55 @@ def build_engine(model: WorldModel, device: torch.device, options: EngineOptions
         decoder = GraphDecoder(step, strict=wanted == "cuda")
         notices = () if ops.use or options.kernels == "library" else (f"{NO_CUPY}; the library's operations play",)
         return Engine(engine_name(name, options.weights, options.kv_cache), decoder, decoder.pixels, notices)
+    released = model.config.decode_order().released
     if name == "native":
-        decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
+        if released:
+            [decoder] = _released_decoders(model, device, name, options, 1)
+        else:
+            decoder = NativeDecoder(model.transformer, options.threads or default_threads(), guided)
         return Engine(name, decoder, painter_of(model.tokenizer, threads), path_notices())
     notices = ()
-    if model.config.decode_order().released:
-        if device.type == "cpu" and not forked():
-            torch.set_num_threads(threads)
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        decoder = ReleasedDecoder(model.transformer.to(device, dtype))
-        return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)))
     if wanted == "auto" and device.type == "cpu":
         problem = native_problem(model.config, COMPILE_SECONDS)
         notices = (f"the native engine cannot be had: {problem}; {name} plays",)
-    tables = InputTables.of(model.transformer)
     if name == "openvino":
         from worldmodel.engine.host.openvino import OpenVinoBackend
 
         backend = OpenVinoBackend(model.transformer, threads, guided, int8=True)
         pixels = painter_of(model.tokenizer, threads)
-        return Engine(name, FrameDecoder(model.config, tables, backend), pixels, notices)
+        return Engine(name, FrameDecoder(model.config, InputTables.of(model.transformer), backend), pixels, notices)
     if device.type == "cpu" and not forked():
         torch.set_num_threads(threads)
-    model.transformer.to(device)
-    decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer, guided))
+    if released:
+        [decoder] = _released_decoders(model, device, name, options, 1)
+    else:
+        tables = InputTables.of(model.transformer)
+        decoder = FrameDecoder(model.config, tables, EagerBackend(model.transformer.to(device), guided))
     return Engine(name, decoder, eager_pixels(model.tokenizer.to(device)), notices)
+
+
+def _released_decoders(
+    model: WorldModel, device: torch.device, name: str, options: EngineOptions, players: int
+) -> list[ReleasedDecoder]:
+    """Of weights in a released order, for so many players. name: of the engine."""
+    if name == "native":
+        backend: Sequences = NativeSequences(model.transformer, players, options.threads)
+    else:
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        backend = EagerSequences(model.transformer.to(device, dtype), players)
+    return [ReleasedDecoder(model.config, backend, player) for player in range(players)]
 
 
 def build_lanes(model: WorldModel, device: torch.device, options: EngineOptions, count: int) -> list[Engine]:
     """Engines of one model for `count` players, a thread each: the frames that are wanted at the same time are made
     together where the engine can, one after the other elsewhere. WorldModelError as build_engine."""
     first = build_engine(model, device, options)
-    if first.name == "native":
+    if model.config.decode_order().released:
         engines = [first] * count
-        lanes: Lanes = NativeLanes(model.transformer, count, options.threads or default_threads())
+        lanes: Lanes = Turns(_released_decoders(model, device, first.name, options, count))
+    elif first.name == "native":
+        engines = [first] * count
+        lanes = NativeLanes(model.transformer, count, options.threads or default_threads())
     else:
         engines = [first, *(build_engine(model, device, options) for _ in range(count - 1))]
         lanes = Turns([engine.decoder for engine in engines])

@@ -3,7 +3,7 @@
 The cache is one sequence: frame, action, frame, action. When its frames are full, the released client throws it away
 and reads the last `keep` frames again, which stalls. Here two caches take turns: while one serves, the other is given
 each of the frames that the next context begins with, one wide pass a frame; when the first is full, they change places.
-What is computed is the same.
+What is computed is the same. `ReleasedDecoder` knows what is read when and where; a backend (`Sequences`) runs a pass.
 
 Diagonal decoding "as released" (arXiv 2503.14070 and the published code) starts a row before the token that it follows
 is there, and feeds a stand-in for it: the token at that place of the frame before, or a copy of the pass's last input.
@@ -14,55 +14,84 @@ neither happens, and decoding is exact.
 
 from __future__ import annotations
 
-import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from dataclasses import dataclass
+from typing import Protocol
 
-from kernels.sampling import Sampler, sample
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.sampling import Sampler
+from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
-from worldmodel.model.released import angles
-from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 from worldmodel.types import Tokens, WorldModelError
 
 
-class SequenceCache:
-    """Keys and values of one context: (layers, kv_heads, entries, D), zero where nothing was written. frames: how many
-    it holds; the last one lacks its last token and its action, which come with the next frame."""
+def block_tokens(config: WorldModelConfig) -> int:
+    """Tokens of a frame and its action: so far are frames apart in the sequence. A pass has as many rows at most."""
+    return config.image_tokenizer.tokens_per_frame + TOKENS_PER_ACTION
 
-    def __init__(self, model: VisualActionTransformer, entries: int) -> None:
-        t, weight = model.config.transformer, model.embed_tokens.weight
-        shape = (t.layers, t.kv_heads, entries, t.head_dim)
-        self.keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
-        self.values = torch.zeros_like(self.keys)
-        self.frames = 0
 
-    def clear(self) -> None:
-        self.keys.zero_()
-        self.values.zero_()
-        self.frames = 0
+def sequence_entries(config: WorldModelConfig) -> int:
+    """Of a cache."""
+    return config.transformer.window * block_tokens(config)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A pass: tokens (n,) at ascending positions (n,) of a cache's sequence. Their keys and values are written first,
+    and each sees every entry up to its own position."""
+
+    cache: int
+    tokens: Tokens
+    positions: NDArray[np.int64]
+
+
+class Sequences(Protocol):
+    """Runs passes over some caches, which have the numbers 0, 1, ... Each has `sequence_entries` entries, keys and
+    values of zero where nothing was written."""
+
+    def clear(self, cache: int) -> None: ...
+
+    def read(self, rows: Rows, ahead: bool = False) -> None:
+        """ahead: nothing else is asked of this cache before the next `wait`."""
+        ...
+
+    def wait(self) -> None:
+        """What was read ahead is there for what comes next."""
+        ...
+
+    def draw(self, rows: Rows, places: NDArray[np.int64], sampler: Sampler, seed: int, frame: int) -> Tokens:
+        """-> the tokens of `places` (m,), each drawn from one of the last m rows."""
+        ...
+
+    def score(self, rows: Rows, count: int) -> Array:
+        """-> logits (count, codes) of the last rows."""
+        ...
+
+
+@dataclass
+class _Context:
+    """A cache by its number. frames: how many it holds; the last one lacks its last token and its action, which come
+    with the next frame."""
+
+    cache: int
+    frames: int = 0
 
 
 class ReleasedDecoder:
-    """A Decoder (engine/decoder.py) on the model's device. ValueError for a model whose order is no released one."""
+    """A Decoder (engine/decoder.py) over two of a backend's caches, those of a player. ValueError for an order that is
+    no released one."""
 
-    def __init__(self, model: VisualActionTransformer) -> None:
-        config = model.config
+    def __init__(self, config: WorldModelConfig, backend: Sequences, player: int = 0) -> None:
         self.order = config.decode_order()
         if not self.order.released:
             raise ValueError(f"the order {config.order!r} is no released one")
-        self.model, self.config, self.window = model.eval(), config, config.transformer.window
-        self.places = self.order.tokens
-        self.block = self.places + TOKENS_PER_ACTION
+        self.config, self.backend, self.window = config, backend, config.transformer.window
+        self.places, self.block = self.order.tokens, block_tokens(config)
         self.groups = [np.asarray(group) for group in self.order.groups]
         self.rank = np.asarray(self.order.group_of)
-        self.device = model.embed_tokens.weight.device
-        self.table = model.embed_tokens.weight
-        entries = self.window * self.block
-        self.cos, self.sin = angles(config, entries, self.device)
-        self.serving, self.coming = SequenceCache(model, entries), SequenceCache(model, entries)
-        self.beside = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.serving, self.coming = _Context(2 * player), _Context(2 * player + 1)
         self.frames: list[Tokens] = []
         self.actions: list[Tokens] = []  # that lead to each of `frames` but the first
 
@@ -77,9 +106,9 @@ class ReleasedDecoder:
         if len(frames) < 1 or len(actions) != len(frames) - 1:
             raise ValueError(f"a context of n frames has n - 1 actions, got {len(frames)} and {len(actions)}")
         kept = len(frames) if len(frames) < self.window else self.config.keep
-        self._wait()
-        self.serving.clear()
-        self.coming.clear()
+        self.backend.wait()
+        self._clear(self.serving)
+        self._clear(self.coming)
         self.frames, self.actions = [], []
         between = [None, *actions][-kept:]
         for index, (tokens, action) in enumerate(zip(frames[-kept:], between, strict=True)):
@@ -93,39 +122,29 @@ class ReleasedDecoder:
         """As FrameDecoder.decode. WorldModelError for a sampler that guides: such weights are decoded in one lane."""
         assert self.frames, "open a context before decoding"
         if self.serving.frames == self.window:
-            self._wait()
+            self.backend.wait()
             self.serving, self.coming = self.coming, self.serving
-            self.coming.clear()
+            self._clear(self.coming)
         if sampler.guidance > 0:
             raise WorldModelError(f"weights in the order {self.config.order!r} cannot be guided: leave guidance at 0")
-        cache, before = self.serving, self.frames[-1]
-        start = cache.frames * self.block
+        cache, before = self.serving.cache, self.frames[-1]
+        start = self.serving.frames * self.block
         tokens, scores = np.zeros(self.places, np.int32), []
         for index, places in enumerate(self.groups):
             if index:
-                inputs = self._inputs(places, tokens, before)
-                hidden = self._run(cache, inputs, start + places - 1)
+                rows = Rows(cache, self._inputs(places, tokens, before), start + places - 1)
             else:  # what the frame before lacks; its first token is read off the last row
                 inputs = np.concatenate([before[-1:], action])
-                hidden = self._run(cache, inputs, start - len(inputs) + np.arange(len(inputs)))[-1:]
-            score = self.model.logits(hidden).float().cpu().numpy()
-            tokens[places] = forced[places] if forced is not None else sample(score, sampler, seed, frame, places)
-            if forced is not None:
-                scores.append(score)
-        cache.frames += 1
+                rows = Rows(cache, inputs, start - len(inputs) + np.arange(len(inputs)))
+            if forced is None:
+                tokens[places] = self.backend.draw(rows, places, sampler, seed, frame)
+            else:
+                tokens[places] = forced[places]
+                scores.append(self.backend.score(rows, len(places)))
+        self.serving.frames += 1
         self._remember(tokens, action)
         self._read_ahead()
         return tokens, np.concatenate(scores) if scores else None
-
-    def fill(self, rng: np.random.Generator) -> None:
-        """Makes the context as full as it gets, with random keys and values: a pass then costs the most. To measure."""
-        for cache in (self.serving, self.coming):
-            cache.keys.normal_()
-            cache.values.normal_()
-        self.serving.frames, self.coming.frames = self.window - 1, max(1, self.config.keep - 1)
-        shape = (self.window, self.places)
-        self.frames = list(rng.integers(0, self.config.image_tokenizer.codebook_size, shape, dtype=np.int32))
-        self.actions = self.actions[-1:] * (self.window - 1)
 
     def _remember(self, tokens: Tokens, action: Tokens | None) -> None:
         self.frames = [*self.frames[-(self.window - 1) :], tokens.astype(np.int32)]
@@ -136,31 +155,26 @@ class ReleasedDecoder:
         """Gives the last frame to the coming cache, if the next context begins with it or holds it."""
         if self.serving.frames <= self.window - self.config.keep:
             return
-        action = self.actions[-1] if self.coming.frames else None
-        if self.beside is None:
-            self._read(self.coming, self.frames[-1], action)
-            return
-        self.beside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(self.beside):
-            self._read(self.coming, self.frames[-1], action)
+        self._read(self.coming, self.frames[-1], self.actions[-1] if self.coming.frames else None, ahead=True)
 
-    def _wait(self) -> None:
-        if self.beside is not None:
-            torch.cuda.current_stream(self.device).wait_stream(self.beside)
+    def _clear(self, context: _Context) -> None:
+        self.backend.clear(context.cache)
+        context.frames = 0
 
-    def _read(self, cache: SequenceCache, tokens: Tokens, action: Tokens | None) -> None:
-        """One wide pass: what the cache's last frame lacks (its last token and the action after it; None: there is no
+    def _read(self, context: _Context, tokens: Tokens, action: Tokens | None, ahead: bool = False) -> None:
+        """One wide pass: what the context's last frame lacks (its last token and the action after it; None: there is no
         frame), and a known frame but for its last token."""
-        start = cache.frames * self.block
+        start = context.frames * self.block
         own = tokens[:-1]
         if action is None:
-            assert not cache.frames, "an action lies between two frames"
+            assert not context.frames, "an action lies between two frames"
             inputs = own
         else:
-            before = self.frames[-1] if cache is self.serving else self.frames[-2]
+            before = self.frames[-1] if context is self.serving else self.frames[-2]
             inputs = np.concatenate([before[-1:], action, own])
-        self._run(cache, inputs, start + len(own) - len(inputs) + np.arange(len(inputs)))
-        cache.frames += 1
+        positions = start + len(own) - len(inputs) + np.arange(len(inputs))
+        self.backend.read(Rows(context.cache, inputs, positions), ahead)
+        context.frames += 1
 
     def _inputs(self, places: np.ndarray, tokens: Tokens, before: Tokens) -> Tokens:
         """What a pass is fed: the token before each place, or the stand-in for one that is not decoded yet."""
@@ -170,28 +184,3 @@ class ReleasedDecoder:
             repeats = self.config.stand_in == "last-input" and row > 0
             inputs[row] = inputs[row - 1] if repeats else before[places[row] - 1]
         return inputs
-
-    @torch.inference_mode()
-    def _run(self, cache: SequenceCache, inputs: Tokens, positions: np.ndarray) -> Tensor:
-        """All layers over some tokens at ascending positions: (n,) and (n,) -> (n, hidden). Their keys and values are
-        written first, and each sees every entry up to its own position."""
-        t, end = self.config.transformer, int(positions[-1]) + 1
-        at = torch.from_numpy(positions.astype(np.int64)).to(self.device)
-        x = F.embedding(torch.from_numpy(inputs.astype(np.int64)).to(self.device), self.table)[None]
-        seen = torch.arange(end, device=self.device) <= at[:, None]
-        n, groups = len(inputs), t.heads // t.kv_heads
-        mask = seen.repeat(groups, 1)
-
-        def attention(layer: int):  # noqa: ANN202
-            def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-                cache.keys[layer][:, at], cache.values[layer][:, at] = k[0].transpose(0, 1), v[0].transpose(0, 1)
-                keys, values = cache.keys[layer][None, :, :end], cache.values[layer][None, :, :end]
-                # Query heads that share a key head are packed as rows: (1, Hkv, G * n, D).
-                packed = q[0].view(n, t.kv_heads, groups, -1).permute(1, 2, 0, 3).reshape(1, t.kv_heads, -1, t.head_dim)
-                out = F.scaled_dot_product_attention(packed, keys, values, attn_mask=mask)
-                return out.view(t.kv_heads, groups, n, -1).permute(2, 0, 1, 3).reshape(1, n, t.heads, -1)
-
-            return attend
-
-        cos, sin = self.cos[at], self.sin[at]
-        return self.model.run(x, cos, sin, [attention(layer) for layer in range(t.layers)])[0]

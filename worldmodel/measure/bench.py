@@ -30,7 +30,7 @@ from worldmodel.engine.choice import (
 )
 from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import Decoder, FrameDecoder, InputTables
-from worldmodel.engine.host.native import NativeDecoder
+from worldmodel.engine.host.native import best_path, default_threads
 from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.engine.memory import check_memory, count_parameters
 from worldmodel.measure.baseline import BaselineBackend
@@ -122,10 +122,11 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     }
     if isinstance(engine.decoder, GraphDecoder):  # the one engine that makes pictures beside tokens
         result["overlapped_fps"] = round(overlapped_fps(engine, options.frames, device), 3)
-    if isinstance(engine.decoder, NativeDecoder):
+    native = engine.name == "native"
+    if native:
         result |= {
-            "path": engine.decoder.path,
-            "threads": engine.decoder.threads,
+            "path": best_path(),
+            "threads": options.engine.threads or default_threads(),
             "matrices": "int8",
             "kv_cache": "int8",
         }
@@ -135,9 +136,8 @@ def bench(options: BenchOptions, quiet: bool = False) -> dict[str, Any]:
     )
     costs = pass_costs(config, of_weights, of_cache)
     paint_rate = floor.matrix_rate
-    if isinstance(engine.decoder, NativeDecoder):  # its products are of int8
-        path, threads = engine.decoder.path, engine.decoder.threads
-        floor = replace(floor, matrix_rate=measure_native_products(path, threads))
+    if native:  # its products are of int8
+        floor = replace(floor, matrix_rate=measure_native_products(result["path"], result["threads"]))
         paint_rate = floor.matrix_rate if isinstance(engine.pixels, NativePainter) else paint_rate
     best = sum(cost.seconds(floor) for cost in costs) + picture_flops(model.tokenizer) / paint_rate
     result["roofline"] = {

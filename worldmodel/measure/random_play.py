@@ -32,14 +32,13 @@ def random_transformer(config: WorldModelConfig, device: torch.device, dtype: to
 
 def fill_context(decoder: Decoder, rng: np.random.Generator) -> None:
     """Makes the context as full as after ROLLS windows of play, at once: a pass then costs the same. The eager engines
-    get random keys and values, the native one random frames. For measuring only."""
-    if isinstance(decoder, ReleasedDecoder):
-        decoder.fill(rng)
-        return
+    get random keys and values, the native one random frames, and so do weights in a released order, whose next frame is
+    the last of a context. For measuring only."""
     window = decoder.config.transformer.window
-    if isinstance(decoder, NativeDecoder):
-        frames = [random_tokens(decoder, rng) for _ in range(window)]
-        decoder.open(frames, [decoder.config.action_tokenizer().encode(NO_ACTION)] * (window - 1))
+    if isinstance(decoder, NativeDecoder | ReleasedDecoder):
+        count = window - isinstance(decoder, ReleasedDecoder)
+        frames = [random_tokens(decoder, rng) for _ in range(count)]
+        decoder.open(frames, [decoder.config.action_tokenizer().encode(NO_ACTION)] * (count - 1))
         return
     assert isinstance(decoder, FrameDecoder), "on a CPU"
     backend = decoder.backend

@@ -130,7 +130,7 @@ def test_files_become_a_world_that_plays(tmp_path, capsys):
     for start in ("1", clip):
         played = ["play", "--world", str(out), "--headless", "--frames", "3", "--start", start, "--report", str(report)]
         assert main([*played, "--threads", "1"]) == 0
-        assert json.loads(report.read_text())["engine"] == "eager"
+        assert json.loads(report.read_text())["engine"] == "native"
     assert main(["import-mineworld", *given, *size, "--order", "released-raster", "--out", str(tmp_path / "grey")]) == 0
     assert "grey picture" in capsys.readouterr().err
     world = NeuralWorld(tmp_path / "grey")
@@ -152,7 +152,7 @@ def test_it_is_recorded_and_verified_and_says_what_it_cannot(tmp_path, capsys):
     assert main([*played, "--frames", "4", "--record", str(record)]) == 0
     assert main(["replay", str(record), "--verify", "--threads", "1"]) == 0
     assert main([*played, "--frames", "1", "--engine", "openvino"]) == 2
-    assert "decoded by --engine eager, not openvino" in capsys.readouterr().err
+    assert "decoded by --engine native or eager, not openvino" in capsys.readouterr().err
     assert main([*played, "--frames", "9", "--guidance", "1", "--actions", "random"]) == 2
     assert "cannot be guided" in capsys.readouterr().err
 

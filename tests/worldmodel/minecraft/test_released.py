@@ -32,6 +32,7 @@ from tests.released import (
 from worldmodel.checkpoint import CheckpointError, read_config
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.decode_order import parse_order
+from worldmodel.engine.host.eager_sequences import EagerSequences
 from worldmodel.engine.released import ReleasedDecoder
 from worldmodel.minecraft.released_sizes import Reading
 from worldmodel.minecraft.weights import Files, import_weights
@@ -292,6 +293,10 @@ def test_a_released_order_needs_plain_inputs():
         parse_order("released-rows", 3, 5)
 
 
+def eager_of(model):
+    return ReleasedDecoder(model.config, EagerSequences(model))
+
+
 class Restated:
     """The published algorithm, plainly: one array of keys and values a layer, zeros at first, filled token by token or
     diagonal by diagonal; thrown away when its frames are full, and filled again with the last `keep`."""
@@ -391,7 +396,7 @@ def test_decoding_is_that_of_the_published_algorithm(order, stand_in, keep):
     config = released_config(order, window=4, keep=keep, stand_in=stand_in)
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 10, 3)
-    decoder, plain = ReleasedDecoder(model), Restated(model, stand_in)
+    decoder, plain = eager_of(model), Restated(model, stand_in)
     decoder.open(list(tokens[:2]), list(actions[:1]))
     plain.reset(list(tokens[:2]), list(actions[:1]))
     sampler = Sampler(temperature=0.8, top_p=0.9)
@@ -412,7 +417,7 @@ def test_raster_decoding_is_exact():
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 4, 4)
     whole = model(torch.from_numpy(tokens).long()[None], torch.from_numpy(actions).long()[None])[0]
-    decoder = ReleasedDecoder(model)
+    decoder = eager_of(model)
     decoder.open([tokens[0]], [])
     for number in range(1, 4):
         _, logits = decoder.decode(actions[number - 1], Sampler(), 0, number, forced=tokens[number])
@@ -424,16 +429,16 @@ def test_no_frame_costs_more_than_the_others():
     """Two caches in turns: at the end of a context nothing is read again."""
     config = released_config(window=4, keep=2)
     model = tiny_transformer(config)
-    decoder = ReleasedDecoder(model)
+    decoder = eager_of(model)
     tokens, actions = random_steps(config, 12, 5)
     decoder.open(list(tokens[:2]), list(actions[:1]))
-    rows, run = [], decoder._run
+    rows, run = [], decoder.backend._run
 
-    def counted(cache, inputs, positions):
-        rows[-1].append(len(inputs))
-        return run(cache, inputs, positions)
+    def counted(given):
+        rows[-1].append(len(given.tokens))
+        return run(given)
 
-    decoder._run = counted
+    decoder.backend._run = counted
     for number in range(10):
         rows.append([])
         decoder.decode(actions[number], Sampler(), 0, number)

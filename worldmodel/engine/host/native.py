@@ -21,7 +21,7 @@ from kernels.sampling import GREEDY, Sampler
 from worldmodel.config import WorldModelConfig
 from worldmodel.engine.decoder import Array
 from worldmodel.engine.guidance import Guidance
-from worldmodel.engine.host.native_model import TABLES, layout_tables, model_numbers, weight_names
+from worldmodel.engine.host.native_model import float_tables, float_weights, layout_tables, model_numbers
 from worldmodel.engine.lanes import LaneDecoder, LaneStep
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, rotary_table
@@ -96,8 +96,17 @@ def default_threads() -> int:
     return min(allowed, MAX_THREADS)
 
 
-def _array(tensor) -> Array:  # noqa: ANN001
-    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+def sampling_of(sampler: Sampler, seed: int, frame: int) -> Sampling:
+    """How the tokens of a frame are drawn, as the compiled code takes it."""
+    return Sampling(
+        greedy=sampler.greedy,
+        top_k=sampler.top_k,
+        sharpness=0.0 if sampler.greedy else 1 / sampler.temperature,
+        guidance=sampler.guidance,
+        top_p=sampler.top_p,
+        seed=seed & MASK,
+        frame=frame & MASK,
+    )
 
 
 def _rows(tokens) -> NDArray[np.int32]:  # noqa: ANN001
@@ -157,19 +166,9 @@ class NativeLanes:
         self._guidance = Guidance(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
         self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
-        described = self._described(model, int8)
-        self._compiled = CompiledDecoder(compiled(self.path), *described)
-
-    def _described(
-        self, model: VisualActionTransformer, int8: bool
-    ) -> tuple[Model, dict[str, Array | NDArray[np.int32] | None], list[Array]]:
-        """The model as CompiledDecoder takes it."""
-        numbers = Model(
-            **model_numbers(model), lanes=1 + self.guided, players=self.count, threads=self.threads, int8=int8
-        )
-        parameters = dict(model.named_parameters())
-        arrays = {field: _array(parameters[name]) if name in parameters else None for field, name in TABLES.items()}
-        return numbers, {**arrays, **layout_tables(model)}, [_array(parameters[name]) for name in weight_names(model)]
+        numbers = Model(**model_numbers(model), lanes=1 + guided, players=count, threads=self.threads, int8=int8)
+        tables = {**float_tables(model), **layout_tables(model)}
+        self._compiled = CompiledDecoder(compiled(self.path), numbers, tables, float_weights(model))
 
     def frames(self, lane: int) -> list[Tokens]:
         """As Lanes.frames."""
@@ -233,7 +232,7 @@ class NativeLanes:
         return _Given(actions, cosine, sine, outro_cosine, outro_sine)
 
     def _frame(self, one: _Making, given: _Given, tokens: NDArray[np.int32]) -> Frame:
-        lane, sampler = self._lanes[one.lane], one.sampler
+        lane = self._lanes[one.lane]
         return Frame(
             block=lane.block + 1,
             player=one.lane,
@@ -244,15 +243,7 @@ class NativeLanes:
             sine=pointer(given.sine),
             outro_cosine=pointer(given.outro_cosine),
             outro_sine=pointer(given.outro_sine),
-            sampling=Sampling(
-                greedy=sampler.greedy,
-                top_k=sampler.top_k,
-                sharpness=0.0 if sampler.greedy else 1 / sampler.temperature,
-                guidance=sampler.guidance,
-                top_p=sampler.top_p,
-                seed=one.seed & MASK,
-                frame=one.frame & MASK,
-            ),
+            sampling=sampling_of(one.sampler, one.seed, one.frame),
             forced=pointer(one.forced),
             tokens=pointer(tokens),
             scores=pointer(one.scores),

@@ -36,6 +36,22 @@ def weight_names(model: VisualActionTransformer) -> list[str]:
     return [*layers, "norm.weight", "lm_head.weight"]
 
 
+def float_tables(model: VisualActionTransformer) -> dict[str, NDArray[np.float32] | None]:
+    """Its fields that are float32 arrays."""
+    parameters = dict(model.named_parameters())
+    return {field: _array(parameters[name]) if name in parameters else None for field, name in TABLES.items()}
+
+
+def float_weights(model: VisualActionTransformer) -> list[NDArray[np.float32]]:
+    """Its weights in the decoder's order."""
+    parameters = dict(model.named_parameters())
+    return [_array(parameters[name]) for name in weight_names(model)]
+
+
+def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+
+
 def model_numbers(model: VisualActionTransformer) -> dict[str, int | float]:
     """Its fields that are numbers, but for those that say how it is played."""
     t, layout = model.config.transformer, model.layout
