@@ -9,7 +9,7 @@ import torch
 from conftest import random_steps, tiny_tokenizer, tiny_transformer
 from released import released_config
 
-from kernels.native_build import COMPILERS, cpu_flags, usable_paths
+from kernels.native_build import COMPILERS, own_paths
 from kernels.sampling import GREEDY, Sampler
 from worldmodel.engine import choice
 from worldmodel.engine.host.eager_sequences import EagerSequences
@@ -21,7 +21,7 @@ from worldmodel.settings import EngineOptions
 from worldmodel.types import WorldModelError
 
 pytestmark = pytest.mark.skipif(not any(map(shutil.which, COMPILERS)), reason="needs a C++ compiler")
-PATHS = usable_paths(cpu_flags())
+PATHS = own_paths()
 WINDOW = 4  # frames of a context: those that a test makes are at least of three of them
 STEPS = 13
 CONFIGS = {
