@@ -1,5 +1,7 @@
 """Decode order, mask, cache and engines: decoding computes exactly what training computed."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from worldmodel.engine.guidance import Guidance
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.openvino import OpenVinoBackend
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.transformer import WindowAttention
+from worldmodel.model.transformer import VisualActionTransformer, WindowAttention
 from worldmodel.types import NO_ACTION, Action
 
 ORDERS = ["raster", "diagonal-1", "diagonal-2", "diagonal-4", "rows"]
@@ -106,11 +108,27 @@ def test_openvino_in_8_bits_is_near_to_float32():
     assert 1e-4 < np.sqrt(np.mean((near - exact) ** 2)) / exact.std() < 0.05  # it is rounded, and not by much
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_detail_code_is_decoded_as_it_was_trained(backend):
-    """Forced logits equal the training pass, whose loss is that of tokens of two parts; and what is drawn from them
-    follows their joint distribution."""
-    config = with_detail(tiny_config())
+@dataclass(frozen=True)
+class Trained:
+    """A model with its training pass over nine random frames: logits (8, image, values) and nats (8, image)."""
+
+    model: VisualActionTransformer
+    decoder: FrameDecoder
+    tokens: np.ndarray
+    actions: np.ndarray
+    logits: torch.Tensor
+    nats: torch.Tensor
+
+    def logits_after(self, frame: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Those of the frame after the fourth, if that is another one."""
+        other = torch.from_numpy(self.tokens)[None].long()
+        other[0, 3] = torch.as_tensor(frame)
+        with torch.no_grad():
+            return self.model(other, torch.from_numpy(self.actions)[None].long())[0, 3]
+
+
+def decoded_as_trained(config, backend) -> Trained:
+    """Forced logits of every frame equal the training pass."""
     model = tiny_transformer(config)
     tokens, actions = random_steps(config, 9)
     given = torch.from_numpy(tokens)[None].long()
@@ -121,46 +139,41 @@ def test_a_detail_code_is_decoded_as_it_was_trained(backend):
     decoder.open(list(tokens[:2]), list(actions[:1]))
     for index in range(2, 9):
         _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
-        assert logits.shape[1] == 16 + 6
         assert abs(logits - reference[index - 1].numpy()).max() < 1e-4
+    return Trained(model, decoder, tokens, actions, reference, nats)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_detail_code_is_decoded_as_it_was_trained(backend):
+    """Forced logits equal the training pass, whose loss is that of tokens of two parts; and what is drawn from them
+    follows their joint distribution."""
+    trained = decoded_as_trained(with_detail(tiny_config()), backend)
+    model, decoder, reference, tokens = trained.model, trained.decoder, trained.logits, trained.tokens
+    assert reference.shape[-1] == 16 + 6
     row, chain = reference[3, 4].double(), model.chain.double()
     joint = torch.log_softmax(row[:16], -1)[:, None] + torch.log_softmax(row[16:] + chain, -1)  # (main, detail)
     token = int(tokens[4, model.layout.places[4]])
-    assert float(nats[3, 4]) == pytest.approx(-float(joint[token % 16, token // 16]), abs=1e-4)
+    assert float(trained.nats[3, 4]) == pytest.approx(-float(joint[token % 16, token // 16]), abs=1e-4)
     many = np.tile(reference[3, 4].numpy(), (40_000, 1))
     drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * 2 * model.layout.image)
     counts = np.bincount(drawn, minlength=96).reshape(6, 16).T / 40_000
     assert abs(counts - joint.exp().numpy()).max() < 0.012
     # Both parts of a token reach what comes after it.
     for changed in (tokens[3] // 16 * 16 + (tokens[3] + 1) % 16, (tokens[3] + 16) % 96):
-        other = given.clone()
-        other[0, 3] = torch.from_numpy(changed).long()
-        with torch.no_grad():
-            after = model(other, torch.from_numpy(actions)[None].long())[0]
-        assert abs(after[3] - reference[3]).max() > 1e-3
+        assert abs(trained.logits_after(changed) - reference[3]).max() > 1e-3
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_signs_are_decoded_as_they_were_trained(backend):
     """Forced logits equal the training pass; its loss is that of each sign by itself, as is what is drawn; and each
     sign of a token reaches what comes after it."""
-    config = with_signs(tiny_config())
-    model = tiny_transformer(config)
-    tokens, actions = random_steps(config, 9)
-    given = torch.from_numpy(tokens)[None].long()
-    with torch.no_grad():
-        reference = model(given, torch.from_numpy(actions)[None].long())[0]
-        nats = model.nats(reference, given[0, 1:, torch.from_numpy(model.layout.places)])
-    decoder = decoder_of(model, backend)
-    decoder.open(list(tokens[:2]), list(actions[:1]))
-    for index in range(2, 9):
-        _, logits = decoder.decode(actions[index - 1], GREEDY, 0, index, forced=tokens[index])
-        assert logits.shape[1] == 2 * 5
-        assert abs(logits - reference[index - 1].numpy()).max() < 1e-4
+    trained = decoded_as_trained(with_signs(tiny_config()), backend)
+    model, decoder, reference, tokens = trained.model, trained.decoder, trained.logits, trained.tokens
+    assert reference.shape[-1] == 2 * 5
     each = torch.log_softmax(reference[3, 4].double().view(5, 2), -1)
     token = int(tokens[4, model.layout.places[4]])
     own = each[torch.arange(5), torch.tensor([token >> sign & 1 for sign in range(5)])]
-    assert float(nats[3, 4]) == pytest.approx(-float(own.sum()), abs=1e-4)
+    assert float(trained.nats[3, 4]) == pytest.approx(-float(own.sum()), abs=1e-4)
     many = np.tile(reference[3, 4].numpy(), (40_000, 1))
     drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * 5 * model.layout.image)
     shares = (drawn[:, None] >> np.arange(5) & 1).mean(0)
@@ -170,11 +183,7 @@ def test_signs_are_decoded_as_they_were_trained(backend):
     assert model.guessed(reference[3, 4], torch.tensor(likeliest))
     for sign in range(5):
         assert not model.guessed(reference[3, 4], torch.tensor(likeliest ^ 1 << sign))
-        other = given.clone()
-        other[0, 3] ^= 1 << sign
-        with torch.no_grad():
-            after = model(other, torch.from_numpy(actions)[None].long())[0]
-        assert abs(after[3] - reference[3]).max() > 1e-3
+        assert abs(trained.logits_after(tokens[3] ^ 1 << sign) - reference[3]).max() > 1e-3
 
 
 @pytest.mark.parametrize("guided", [False, True])
