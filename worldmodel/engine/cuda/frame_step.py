@@ -117,7 +117,8 @@ class FrameStep:
         self.parts, self.chain = model.parts, None if tables.chain is None else placed(tables.chain)
         # Where the tokens' parts are drawn to: like `known`, at the numbers that key their randomness.
         self.drawn = torch.zeros(len(self.parts), layout.image, dtype=torch.int64, device=self.device)
-        self.radices = placed(np.cumprod([1, *self.parts[:-1]]))
+        self.radices = placed(np.cumprod([1, *self.parts[:-1]])[:, None])
+        self.part_places = placed(np.arange(len(self.parts)) * layout.image)
         self.places, self.tail = placed(layout.places), placed(layout.tail)
         sources = placed(np.where(layout.sources < 0, layout.image, layout.sources))
         self.passes = [
@@ -208,14 +209,13 @@ class FrameStep:
             ops.sample(scores, self.settings, drawn, places, self.known)
             return
         if self.chain is None:  # parts of one size, all at once
-            which = torch.arange(len(self.parts), device=self.device) * image
             rows = scores.view(len(places) * len(self.parts), -1)
-            ops.sample(rows, self.settings, drawn, (places[:, None] + which).flatten(), flat)
+            ops.sample(rows, self.settings, drawn, (places[:, None] + self.part_places).flatten(), flat)
         else:
             first, second = scores.split(self.parts, -1)
             ops.sample(first.contiguous(), self.settings, drawn, places, flat)
             ops.sample(second + F.embedding(flat[places], self.chain), self.settings, drawn, places + image, flat)
-        self.known.index_copy_(0, places, self.radices @ self.drawn[:, places])
+        self.known.index_copy_(0, places, (self.radices * self.drawn[:, places]).sum(0))
 
     def paint(self) -> None:
         """The picture of the shown tokens. It touches nothing else of the state."""
