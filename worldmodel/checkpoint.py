@@ -216,9 +216,9 @@ def load_weights(folder: Path, prefix: str, module: nn.Module) -> None:
     module.load_state_dict({name: _fitting(path, prefix, name, stored.pop(name), expected[name]) for name in expected})
 
 
-def load_fitting(folder: Path, prefix: str, module: nn.Module) -> dict[str, Tensor]:
-    """As load_weights, of those tensors alone that have the same name and shape; the module keeps the rest. Returns
-    what was stored under a name of the module's in another shape. CheckpointError if nothing fits."""
+def load_fitting(folder: Path, prefix: str, module: nn.Module) -> dict[str, Tensor | None]:
+    """As load_weights, of those tensors alone that have the same name and shape. Returns the others, which the module
+    keeps: what was stored under their names in another shape, or None. CheckpointError if nothing fits."""
     path, expected = folder / WEIGHTS_FILE, module.state_dict()
     with _weights_file(folder) as file:
         stored = {name: tensor for name, tensor in _tensors(path, file, prefix).items() if name in expected}
@@ -227,7 +227,7 @@ def load_fitting(folder: Path, prefix: str, module: nn.Module) -> dict[str, Tens
         raise CheckpointError(f"{path}: nothing of its {prefix} has the shape of the one that is trained")
     loaded = {name: _fitting(path, prefix, name, stored.pop(name), expected[name]) for name in fits}
     module.load_state_dict(loaded, strict=False)
-    return stored
+    return {name: stored.get(name) for name in expected if name not in loaded}
 
 
 def _tensors(path: Path, file: Any, prefix: str) -> dict[str, Tensor]:

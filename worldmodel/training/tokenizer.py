@@ -28,7 +28,7 @@ from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
 from worldmodel.evaluation.metrics.picture import psnr, sharpness, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
-from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, update_average
+from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, tell_start, update_average
 from worldmodel.training.run.loop import Run
 
 PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
@@ -220,8 +220,10 @@ def train_tokenizer(
     torch.manual_seed(options.seed)
     model = ImageTokenizer(config)
     if options.init is not None:
-        start = load_weights if options.freeze_encoder else load_fitting
-        start(options.init, "tokenizer", model)
+        if options.freeze_encoder:
+            load_weights(options.init, "tokenizer", model)
+        else:
+            tell_start(options.init, "tokenizer", load_fitting(options.init, "tokenizer", model))
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).requires_grad_(False)
     if options.freeze_encoder:

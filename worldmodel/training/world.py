@@ -46,7 +46,16 @@ from worldmodel.training.distributed import (
 )
 from worldmodel.training.flops import Meter
 from worldmodel.training.optimizers import Kind, Optimizers
-from worldmodel.training.run.common import Pace, RunLog, autocast, computes_bf16, cosine_lr, moved, update_average
+from worldmodel.training.run.common import (
+    Pace,
+    RunLog,
+    autocast,
+    computes_bf16,
+    cosine_lr,
+    moved,
+    tell_start,
+    update_average,
+)
 from worldmodel.training.run.loop import Run
 from worldmodel.training.run.state import SpreadState
 from worldmodel.training.run.stopping import processes, rank
@@ -119,8 +128,9 @@ class WorldTraining:
 
 def start_from(folder: Path, model: VisualActionTransformer) -> None:
     """Fills what fits from a checkpoint, perhaps of a model of other tokens: the actions' embeddings are the same."""
-    table = load_fitting(folder, "transformer", model).get("embed_tokens.weight")
-    rows = model.embed_tokens.weight
+    others = load_fitting(folder, "transformer", model)
+    tell_start(folder, "transformer", others)
+    table, rows = others.get("embed_tokens.weight"), model.embed_tokens.weight
     if table is not None and table.shape[1:] == rows.shape[1:]:
         with torch.no_grad():
             rows[-ACTION_VOCABULARY:] = table[-ACTION_VOCABULARY:].to(rows.dtype)

@@ -103,7 +103,7 @@ def test_training_starts_from_a_checkpoint(tmp_path):
     assert second == pytest.approx(first, rel=1e-4)
 
 
-def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path):
+def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path, capsys):
     """What has the same shape is taken over, and the actions' embeddings; a model of which nothing fits is refused."""
     old, new = VisualActionTransformer(tiny_config()), VisualActionTransformer(with_signs(tiny_config()))
     tokenizer = ImageTokenizer(TINY_TOKENIZER)
@@ -112,6 +112,7 @@ def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path):
     assert torch.equal(new.layers[1].down_proj.weight, old.layers[1].down_proj.weight)
     assert torch.equal(new.embed_tokens.weight[-ACTION_VOCABULARY:], old.embed_tokens.weight[-ACTION_VOCABULARY:])
     assert len(new.embed_tokens.weight) == 10 + ACTION_VOCABULARY
+    assert "its transformer is taken over but for embed_tokens.weight, lm_head.weight, which" in capsys.readouterr().out
     signs = ImageTokenizer(with_signs(tiny_config()).image_tokenizer)
     left = load_fitting(tmp_path, "tokenizer", signs)
     assert set(left) == {"encoder.to_latent.weight", "encoder.to_latent.bias", "decoder.from_latent.weight"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Collection
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from tqdm import tqdm
 
 
 def cosine_lr(step: int, steps: int, warmup: int, final: float = 0.02) -> float:
@@ -88,6 +90,13 @@ def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]
 
 def computes_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def tell_start(init: Path, prefix: str, others: Collection[str]) -> None:
+    """Says which parts of a model do not start from a checkpoint's."""
+    if others:
+        names = ", ".join(list(others)[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
+        tqdm.write(f"{init}: its {prefix} is taken over but for {names}, which have another shape here: at random")
 
 
 def step_of(line: str) -> float:
