@@ -54,6 +54,8 @@ class Arguments:
     """See worldmodel train world --help."""
     stale: float = 0.1
     """See worldmodel train world --help."""
+    idm: Path | None = None
+    """Folder of an inverse dynamics model to evaluate with. Default: one is trained."""
     idm_steps: int = 8_000
     """Steps of the inverse dynamics model."""
     idm_batch: int = 32
@@ -82,7 +84,15 @@ def commands(args: Arguments) -> dict[str, list[str]]:
         "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
         + ["--stale", args.stale, *data, *training, *compiled, *tokenizer, *cache],
         "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
-        "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", folders["idm"], *cache]
+        "evaluation": [
+            "--checkpoint",
+            folders["world"],
+            "--data",
+            args.val,
+            "--idm",
+            args.idm or folders["idm"],
+            *cache,
+        ]
         + ["--clips", args.clips],
     }
     scripts = {"evaluation": "evaluate.py"}
@@ -91,6 +101,7 @@ def commands(args: Arguments) -> dict[str, list[str]]:
         name: [str(SCRIPTS / scripts.get(name, f"train_{name}.py")), "--out", str(folders[name])]
         + [*map(str, given[name]), *more[name]]
         for name in STAGES
+        if name != "idm" or args.idm is None
     }
 
 
@@ -138,7 +149,8 @@ def pack(args: Arguments) -> None:
     model = load_world_model(args.out / "world")
     half = args.out / "half"
     save_world_model(half, model.config, model.tokenizer, model.transformer, torch.float16)
-    for name, folder in (("nano", half), ("idm", args.out / "idm")):
+    trained = {"nano": half} | ({} if args.idm else {"idm": args.out / "idm"})
+    for name, folder in trained.items():
         pieces = args.out / "pieces" / name
         pieces.mkdir(parents=True, exist_ok=True)
         for file in (CONFIG_FILE, WEIGHTS_FILE):

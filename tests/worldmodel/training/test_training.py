@@ -273,6 +273,9 @@ def test_every_stage_of_the_prepared_run_is_a_command_that_its_script_takes(tmp_
         known = script(command[0], "--help", cwd=tmp_path).stdout
         for option in (part for part in command[1:] if part.startswith("--")):
             assert option in known
+    read = train_nano.commands(replace(args, idm=tmp_path / "reader"))
+    assert "idm" not in read
+    assert str(tmp_path / "reader") in read["evaluation"]
 
 
 @pytest.mark.parametrize("there", [True, False])
