@@ -78,21 +78,14 @@ def commands(args: Arguments) -> dict[str, list[str]]:
     compiled = ["--compile"] if args.compile else []
     tokenizer = ["--tokenizer", str(folders["tokenizer"])]
     cache = ["--cache", str(args.out)]
+    reader = args.idm or folders["idm"]
     given = {
         "tokenizer": ["--steps", args.tokenizer_steps, "--batch", args.tokenizer_batch, *data, *training]
         + ["--cache", args.out / "frames"],
         "world": ["--steps", args.world_steps, "--batch", args.world_batch, "--balance", args.balance, "--encode-bf16"]
         + ["--stale", args.stale, *data, *training, *compiled, *tokenizer, *cache],
         "idm": ["--steps", args.idm_steps, "--batch", args.idm_batch, *data, *training, *compiled, *tokenizer, *cache],
-        "evaluation": [
-            "--checkpoint",
-            folders["world"],
-            "--data",
-            args.val,
-            "--idm",
-            args.idm or folders["idm"],
-            *cache,
-        ]
+        "evaluation": ["--checkpoint", folders["world"], "--data", args.val, "--idm", reader, *cache]
         + ["--clips", args.clips],
     }
     scripts = {"evaluation": "evaluate.py"}

@@ -43,14 +43,7 @@ inline void store_paired(Bf16 *to, Floats first, Floats second) {
   std::memcpy(to, &both, sizeof(both));
 }
 // Sixteen side by side, as the left operand has them.
-inline void store_narrowed(Bf16 *to, Floats x) {
-  using Part = uint16_t __attribute__((vector_size(WIDTH * sizeof(uint16_t))));
-  const Ints bits = rounded_bits(x);
-  EACH_PART {
-    const Part part = __builtin_convertvector(bits.part[i] >> 16, Part);
-    std::memcpy(to + i * WIDTH, &part, sizeof(part));
-  }
-}
+inline void store_narrowed(Bf16 *to, Floats x) { store_small(to, rounded_bits(x) >> 16); }
 
 // What is multiplied. left: rows of `left_stride` numbers; right: pairs of its rows side by side, `right_stride` numbers
 // from one pair to the next; steps: of 32.

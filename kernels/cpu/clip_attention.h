@@ -50,18 +50,18 @@ class AttentionTask {
         value_left_(a.frames * per_key_frame_),
         turned_(a.frames * per_key_frame_),
         query_right_(size_t(rows_) * size_),
-        gradient_right_(size_t(rows_) * size_),
-        query_by_rows_(size_t(rows_) * size_),
-        gradient_by_rows_(size_t(rows_) * size_),
+        gradient_right_(backward_only(size_t(rows_) * size_)),
+        query_by_rows_(backward_only(size_t(rows_) * size_)),
+        gradient_by_rows_(backward_only(size_t(rows_) * size_)),
         own_(size_t(keys_) * rows_),
-        scores_(size_t(most_) * keys_ * BLOCK),
-        shares_(size_t(most_) * keys_ * rows_),
-        changes_(size_t(keys_) * rows_),
-        paired_changes_(size_t(most_) * keys_ * rows_),
+        scores_(std::max(size_t(most_) * keys_ * BLOCK, backward_only(2 * BLOCK * BLOCK))),
+        shares_(std::max(size_t(most_) * keys_ * BLOCK, backward_only(size_t(keys_) * rows_))),
+        changes_(backward_only(size_t(keys_) * rows_)),
+        paired_changes_(backward_only(size_t(most_) * keys_ * rows_)),
         made_(size_t(size_) * rows_),
-        key_gradient_(a.out_gradient ? a.frames * per_key_frame_ : 0),
-        value_gradient_(a.out_gradient ? a.frames * per_key_frame_ : 0),
-        delta_(rows_) {
+        key_gradient_(backward_only(a.frames * per_key_frame_)),
+        value_gradient_(backward_only(a.frames * per_key_frame_)),
+        delta_(backward_only(rows_)) {
     for (int key = 0; key < keys_; ++key)
       for (int row = 0; row < rows_; ++row) {
         const bool there = key < a.length && (row >= groups_ * a.length || a.seen[row % a.length * a.length + key]);
@@ -90,6 +90,7 @@ class AttentionTask {
  private:
   static constexpr float HIDDEN = -1e30f;
 
+  size_t backward_only(size_t count) const { return a_.out_gradient ? count : 0; }
   size_t key_at(int frame, int slot) const {
     return ((size_t(clip_) * a_.frames + frame) * a_.length + slot) * a_.kv_heads * size_ + size_t(head_) * size_;
   }

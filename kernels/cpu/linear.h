@@ -79,7 +79,8 @@ inline void add_tile_product(const Matrix<Int8> &matrix, int tile, const Rows<In
 template <class A, int R>
 inline void add_product(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
 #if defined(__AMX_INT8__)
-  if constexpr (TILED<A> && R >= LEAST_TILE_ROWS) return add_tile_product<R>(matrix, tile, rows, first, out, std::make_index_sequence<R>());
+  if constexpr (TILED<A> && R >= LEAST_TILE_ROWS)
+    return add_tile_product<R>(matrix, tile, rows, first, out, std::make_index_sequence<R>());
 #endif
   const typename A::Given *given[R];
   for (int r = 0; r < R; ++r) given[r] = rows.row(first + r);

@@ -171,6 +171,7 @@ inline float maximum(Floats x) {
     }                                                                   \
   }
 STORE_SMALL(int8_t)
+STORE_SMALL(uint16_t)  // of which the lower half is kept
 #if defined(__wasm_simd128__)
 inline void store_small(int16_t *to, Ints x) {
   for (int i = 0; i < PARTS; i += 2)
