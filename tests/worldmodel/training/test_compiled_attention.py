@@ -30,7 +30,9 @@ def near(made, wanted, share):
 
 @needs_compiler
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(("offsets", "frames", "clips"), [((1, 3), 5, 2), ((1, 2, 4), 3, 1), ((1,), 4, 3), ((1,), 1, 1)])
+@pytest.mark.parametrize(
+    ("offsets", "frames", "clips"), [((1, 3), 5, 2), ((1, 2, 4), 3, 1), ((1,), 4, 3), ((1,), 1, 1)]
+)
 def test_it_gives_what_the_dense_mask_gives_and_its_gradients(path, offsets, frames, clips):
     model = tiny_transformer(tiny_config("diagonal-2", offsets, **SIZES))
     layout, device = model.layout, torch.device("cpu")
