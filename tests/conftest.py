@@ -54,8 +54,9 @@ def with_detail(config: WorldModelConfig) -> WorldModelConfig:
 
 
 def with_signs(config: WorldModelConfig) -> WorldModelConfig:
-    """The same with tokens of five signs."""
-    return replace(config, image_tokenizer=replace(config.image_tokenizer, quantizer="binary", bits=5))
+    """The same with tokens of 20 signs, more than 16 bits hold, and a fine camera."""
+    image = replace(config.image_tokenizer, quantizer="binary", bits=20)
+    return replace(config, image_tokenizer=image, fine_camera=True)
 
 
 def tiny_transformer(config: WorldModelConfig, seed: int = 0) -> VisualActionTransformer:

@@ -21,8 +21,8 @@ PYRAMID_LEVELS = DOWNSAMPLING.bit_length()  # resolutions, from the whole pictur
 # Bounds of what is built: some times what any known model has, and far from what fills a memory before it is noticed.
 MAX_SIDE = 4096  # pixels
 MAX_TOKENS = 4096  # a frame
-MAX_BITS = 16  # token stores hold uint16
-MAX_CODES = 1 << MAX_BITS
+MAX_BITS = 24
+MAX_CODES = 1 << 16
 MAX_OFFSET = 1023  # frames
 CHANNELS, BLOCKS = Within(NORM_GROUPS, 8192), Within(0, 64)
 
@@ -193,8 +193,8 @@ class TransformerConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorldModelConfig:
-    """A whole world model. order: decode order it was trained for; legacy_camera: see ActionTokenizer;
-    tick_rate: steps a second; game: name of the recorded game.
+    """A whole world model. order: decode order it was trained for; legacy_camera, fine_camera: see
+    ActionTokenizer; tick_rate: steps a second; game: name of the recorded game.
 
     Of weights in a released order (see decode_order): action_lead: how many lines later than the one before it a
     frame's action is read in recorded clips (0: line k - 1 leads to frame k; 1: line k does); stand_in: what a row's
@@ -211,9 +211,12 @@ class WorldModelConfig:
     action_lead: Annotated[int, Within(0, 1)] = 0
     stand_in: Annotated[str, OneOf(("frame-before", "last-input"))] = "frame-before"
     keep: Annotated[int, Within(1, MAX_OFFSET)] = 8
+    fine_camera: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.legacy_camera and self.fine_camera:
+            raise ConfigError("legacy_camera, of whole degrees, and fine_camera exclude each other")
         try:
             released = self.decode_order().released
         except ValueError as error:
@@ -234,7 +237,7 @@ class WorldModelConfig:
         return parse_order(self.order, self.image_tokenizer.grid_height, self.image_tokenizer.grid_width)
 
     def action_tokenizer(self) -> ActionTokenizer:
-        return ActionTokenizer(self.image_tokenizer.codebook_size, self.legacy_camera)
+        return ActionTokenizer(self.image_tokenizer.codebook_size, self.legacy_camera, self.fine_camera)
 
 
 # Of the released image tokenizer: a pyramid, from the whole picture to 1/16 of its resolution.

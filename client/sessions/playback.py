@@ -18,6 +18,7 @@ from worldmodel.types import NO_ACTION, Action, Step, Tokens
 
 if TYPE_CHECKING:
     from worldmodel.config import ImageTokenizerConfig
+    from worldmodel.tokenizers.action import ActionTokenizer
 
 
 SHOWN_NAME = 40  # characters of a world's name in a table and a panel
@@ -98,12 +99,13 @@ def open_session(file: Path, world: str | None = None) -> tuple[Session, Path]:
 
     RecordingError or WorldModelError. Says on stderr if the file was cut off, or used in part.
     """
-    from worldmodel.model.loading import load_tokenizer
+    from worldmodel.model.loading import load_config, load_tokenizer
     from worldmodel.worlds.neural import find_checkpoint
 
     session = read_session(file)
     folder = find_checkpoint(world) if world is not None else checkpoint_of(session, file)
-    session = usable(session, file, load_tokenizer(folder, session.header.tokenizer).config)
+    image = load_tokenizer(folder, session.header.tokenizer).config
+    session = usable(session, file, image, load_config(folder).action_tokenizer())
     tell_if_cut(session, file)
     return session, folder
 
@@ -116,14 +118,17 @@ def checkpoint_of(session: Session, file: Path) -> Path:
     return find_recorded(header.checkpoint, header.world, header.weights, file)
 
 
-def usable(session: Session, file: Path, config: ImageTokenizerConfig) -> Session:
-    """The recording as far as it fits a model. config: of its image tokenizer. RecordingError, with the file's name, if
-    nothing does."""
+def usable(
+    session: Session, file: Path, config: ImageTokenizerConfig, actions: ActionTokenizer | None = None
+) -> Session:
+    """The recording as far as it fits a model. config: of its image tokenizer; actions: where it is played on, and not
+    only shown. RecordingError, with the file's name, if nothing does."""
     from client.sessions.simulation import sampler_from
     from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 
     codes = config.codebook_size
-    shapes = Shapes(config.tokens_per_frame, codes, TOKENS_PER_ACTION, ActionTokenizer(codes).vocabulary)
+    known = actions or ActionTokenizer(codes, fine_camera=True)  # the largest vocabulary
+    shapes = Shapes(config.tokens_per_frame, codes, TOKENS_PER_ACTION, known.vocabulary)
     try:
         return check_session(session, shapes, sampler_from)
     except RecordingError as error:

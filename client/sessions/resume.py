@@ -27,7 +27,7 @@ class Resume:
         assert isinstance(model, NeuralWorld), "a recording is of the neural world itself"
         session = read_session(self.file)
         check_weights(session, model)
-        session = usable(session, self.file, model.model.config.image_tokenizer)
+        session = usable(session, self.file, model.model.config.image_tokenizer, model.actions)
         tell_if_cut(session, self.file)
         at = len(session.steps) - 1 if self.step is None else self.step
         if not 0 <= at < len(session.steps):

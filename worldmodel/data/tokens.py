@@ -1,7 +1,8 @@
 """Token store: clips as memory-mapped image tokens and action tokens, with a manifest naming the tokenizer.
 
-Layout: `<name>.tokens.npy` uint16 (T, tokens a frame), `<name>.actions.npy` int32 (T, 11), `<name>.segments.npy`
-int32 (T,). Each is written atomically; a killed build goes on. Tokens of another tokenizer are refused.
+Layout: `<name>.tokens.npy` (T, tokens a frame), uint16, or uint32 where that is too small; `<name>.actions.npy` int32
+(T, 11), `<name>.segments.npy` int32 (T,). Each is written atomically; a killed build goes on. Tokens of another
+tokenizer are refused.
 """
 
 from __future__ import annotations
@@ -28,12 +29,18 @@ from worldmodel.writing import written
 
 @dataclass(frozen=True, slots=True)
 class TokenClip:
-    """tokens: uint16 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,)."""
+    """tokens: uint16 or uint32 (T, places), memory-mapped; actions: int32 (T, 11); segments: int32 (T,)."""
 
     name: str
-    tokens: NDArray[np.uint16]
+    tokens: NDArray[np.unsignedinteger]
     actions: NDArray[np.int32]
     segments: NDArray[np.int32]
+
+
+def as_stored(codes: torch.Tensor, tokenizer: ImageTokenizer) -> NDArray[np.unsignedinteger]:
+    """Image tokens in the fewest bytes that hold any of the tokenizer's."""
+    small = tokenizer.config.codebook_size <= 1 << 16
+    return codes.cpu().numpy().astype(np.uint16 if small else np.uint32)
 
 
 def save_array(path: Path, array: NDArray[np.generic]) -> None:
@@ -59,6 +66,7 @@ def build_token_store(
         "tokenizer": module_hash(tokenizer),
         "legacy_camera": config.legacy_camera,
         "bf16": bf16,
+        **({"fine_camera": True} if config.fine_camera else {}),  # older stores do not say that they are not
     }
     with building(out):
         check_manifest(out, want, "tokens of another tokenizer or precision,")
@@ -90,7 +98,7 @@ def _encode(
                 frames = torch.from_numpy(np.array(clip.frames[start : start + 64])).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     codes = tokenizer.encode(to_pixels(frames))
-                rows.append(codes.cpu().numpy().astype(np.uint16))
+                rows.append(as_stored(codes, tokenizer))
                 bar.update(len(frames))
             save_array(out / f"{clip.name}.tokens.npy", np.concatenate(rows))
             save_array(

@@ -29,7 +29,7 @@ from worldmodel.lab.sequence import LabTransformer
 from worldmodel.lab.train import move_vectors
 from worldmodel.lab.variant import Variant
 from worldmodel.readers.idm import InverseDynamicsModel, read_actions
-from worldmodel.tokenizers.action import ActionTokenizer, bin_to_camera, camera_bins
+from worldmodel.tokenizers.action import ActionTokenizer, camera_bins, camera_degrees
 
 
 def token_clips(
@@ -59,9 +59,7 @@ def pictures_of(
     """Frames (n + 1, H, W, 3) of the last context frame's tokens and of the n generated ones."""
     packed = np.concatenate([episode.tokens[context - 1 : context], made])
     codes = packing.unpack(packed, tokenizer.quantizer.codebook_size)
-    bins = camera_bins(episode.actions)
-    camera = np.array([[bin_to_camera(int(index)) for index in row] for row in bins])
-    moves = move_vectors(episode.held, camera)[context - 1 :]
+    moves = move_vectors(episode.held, camera_degrees(episode.actions))[context - 1 :]
     return decode_clip(tokenizer, codes, moves, np.zeros(len(codes), np.int32))
 
 

@@ -29,13 +29,13 @@ from worldmodel.data.clips import ClipStep
 from worldmodel.data.frames import StoredClip, check_manifest, write_json
 from worldmodel.data.played import batches, decode_tokens
 from worldmodel.data.ticks import fold_actions
-from worldmodel.data.tokens import TokenClip, save_array
+from worldmodel.data.tokens import TokenClip, as_stored, save_array
 from worldmodel.data.video import TICKS_PER_SECOND, ClipError
 from worldmodel.data.windows import held
 from worldmodel.minecraft.vpt import read_recording, read_steps
 from worldmodel.model.loading import load_tokenizer
 from worldmodel.parsing import read_json
-from worldmodel.tokenizers.action import ActionTokenizer, bin_to_camera, camera_bins
+from worldmodel.tokenizers.action import ActionTokenizer, camera_degrees, without_fine_camera
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 from worldmodel.types import WorldModelError
 
@@ -147,12 +147,12 @@ def _encode(path: Path, name: str, recipe: Recipe, out: Path) -> Outcome:
         if not file.is_file():
             raise ClipError(f"there is no {file}")
     read = read_recording(lines, recipe.rules)
-    encode = ActionTokenizer(image.codebook_size, recipe.legacy_camera).encode
+    encode = ActionTokenizer(image.codebook_size, recipe.legacy_camera, not recipe.legacy_camera).encode
     codes, actions, segments = [], [], []
     steps = _folded(read_steps(path, read, image.height, image.width, recipe.gui), recipe.ticks)
     for batch in batches(steps, BATCH):
         frames = torch.from_numpy(np.stack([step.frame for step in batch])).to(recipe.device)
-        codes.append(tokenizer.encode(to_pixels(frames)).cpu().numpy().astype(np.uint16))
+        codes.append(as_stored(tokenizer.encode(to_pixels(frames)), tokenizer))
         actions += [encode(step.action) for step in batch]
         segments += [step.segment for step in batch]
     if not segments:
@@ -248,9 +248,12 @@ def is_shards(folder: Path) -> bool:
     return isinstance(values, dict) and values.get("kind") == KIND
 
 
-def open_shards(folder: Path, tokenizer: ImageTokenizer, legacy_camera: bool) -> tuple[list[TokenClip], float]:
-    """The shards of a folder, memory-mapped, and their steps a second. ClipError if they are another tokenizer's or of
-    the other camera, or if there is none."""
+def open_shards(
+    folder: Path, tokenizer: ImageTokenizer, legacy_camera: bool, fine_camera: bool
+) -> tuple[list[TokenClip], float]:
+    """The shards of a folder, memory-mapped, and their steps a second. ClipError if they are another tokenizer's or
+    legacy_camera another, or if there is none. Shards tell the camera as finely as they know; without fine_camera, as
+    MineWorld does."""
     manifest = read_json(folder / "manifest.json", ClipError)
     if manifest.get("tokenizer") != tokenizer_hash(tokenizer):
         raise ClipError(f"{folder}: its tokens are of another image tokenizer: prepare it again with this one")
@@ -260,11 +263,12 @@ def open_shards(folder: Path, tokenizer: ImageTokenizer, legacy_camera: bool) ->
     names = sorted(path.name.removesuffix(".segments.npy") for path in folder.glob("*.segments.npy"))
     if not names:
         raise ClipError(f"{folder} holds no shards")
+    told = np.asarray if fine_camera else without_fine_camera
     clips = [
         TokenClip(
             name,
             np.load(folder / f"{name}.tokens.npy", mmap_mode="r", allow_pickle=False),
-            np.load(folder / f"{name}.actions.npy", allow_pickle=False),
+            told(np.load(folder / f"{name}.actions.npy", allow_pickle=False)),
             np.load(folder / f"{name}.segments.npy", allow_pickle=False),
         )
         for name in names
@@ -277,6 +281,5 @@ def pictured(clip: TokenClip, tokenizer: ImageTokenizer, most: int = 256) -> tup
     part = slice(0, most)
     tokens, actions = np.asarray(clip.tokens[part]), clip.actions[part]
     frames = np.concatenate([decode_tokens(tokenizer, tokens[at : at + BATCH]) for at in range(0, len(tokens), BATCH)])
-    degrees = np.array([[bin_to_camera(int(index)) for index in row] for row in camera_bins(actions)], np.float32)
-    stored = StoredClip(clip.name, frames, held(actions), degrees, clip.segments[part])
+    stored = StoredClip(clip.name, frames, held(actions), camera_degrees(actions), clip.segments[part])
     return stored, TokenClip(clip.name, tokens, actions, clip.segments[part])

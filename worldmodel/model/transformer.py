@@ -20,7 +20,7 @@ from worldmodel.model.layout import BlockLayout
 from worldmodel.model.parts import rows_of, split
 from worldmodel.model.released import angles, causal
 from worldmodel.model.rotary import rotary_table, rotate
-from worldmodel.tokenizers.action import ACTION_VOCABULARY, TOKENS_PER_ACTION
+from worldmodel.tokenizers.action import TOKENS_PER_ACTION
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(q (B, T, H, D), k (B, T, Hkv, D), v (B, T, Hkv, D)), rotated -> (B, T, H, D)."""
@@ -82,7 +82,8 @@ class VisualActionTransformer(nn.Module):
         self.parts = config.image_tokenizer.parts  # in which a token is read and predicted
         self.signs = set(self.parts) == {2}
         rows = sum(self.parts)
-        self.embed_tokens = nn.Embedding(rows + ACTION_VOCABULARY, t.hidden)
+        self.first_action = rows  # row of the first action token
+        self.embed_tokens = nn.Embedding(rows + config.action_tokenizer().size, t.hidden)
         self.start = nn.Parameter(torch.zeros(t.hidden))
         self.place = nn.Parameter(torch.zeros(self.layout.length, t.hidden)) if t.place_embedding else None
         self.no_previous = nn.Parameter(torch.zeros(t.hidden)) if t.previous_frame else None
@@ -118,7 +119,7 @@ class VisualActionTransformer(nn.Module):
 
     def embed_actions(self, tokens: Tensor) -> Tensor:
         """Action tokens (...), which count from the number of image codes -> (..., hidden)."""
-        return self.embed_tokens(tokens - self.codes + len(self.embed_tokens.weight) - ACTION_VOCABULARY)
+        return self.embed_tokens(tokens - self.codes + self.first_action)
 
     def embed_image(self, tokens: Tensor, previous: Tensor | None, action: Tensor | None) -> Tensor:
         """Inputs of a frame's image slots.

@@ -152,13 +152,13 @@ def score_tokenizer(
             scores[f"{share:.0%}"].append(psnr(shown(torch.where(wrong, near, tokens)), real))
         codes.append(tokens.flatten().cpu())
     means = {name: float(np.concatenate(parts).mean()) for name, parts in scores.items()}
-    counts = torch.bincount(torch.cat(codes), minlength=model.config.codebook_size).double()
-    share = counts[counts > 0] / counts.sum()
+    counts = torch.cat(codes).unique(return_counts=True)[1].double()
+    share = counts / counts.sum()
     return TokenizerScores(
         psnr=means["psnr"],
         ssim=means["ssim"],
         perplexity=torch.exp(-(share * share.log()).sum()).item(),
-        used=(counts > 0).double().mean().item(),
+        used=len(counts) / model.config.codebook_size,
         psnr_perturbed={name: means[name] for name in (f"{share:.0%}" for share in PERTURBED_SHARES)},
         psnr_hud={name: means[name] for name in HUDS[hud]},
         slots_read=means.get("slots", math.nan),

@@ -28,9 +28,9 @@ from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
 from worldmodel.model.compiled_attention import CompiledAttention, compiled_attention_problem
 from worldmodel.model.flex import FlexAttention
-from worldmodel.model.loading import save_starts, save_world_model
+from worldmodel.model.loading import load_config, save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer, WholeClips, WindowAttention
-from worldmodel.tokenizers.action import ACTION_VOCABULARY
+from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.distributed import (
@@ -104,7 +104,7 @@ class WorldTraining:
     bf16: bool = True
     """Compute in bf16 where that loses nothing that counts."""
     compile: bool = False
-    """Compile the model, which is quicker on a GPU."""
+    """Compile the layers: steps are quicker then, on a CPU, too, where that takes a C++ compiler."""
     parallel: Parallel = "ddp"
     """With several processes (torchrun): "ddp" gives each a copy of the model, "fsdp" a part of it."""
     recompute: bool = False
@@ -131,9 +131,27 @@ def start_from(folder: Path, model: VisualActionTransformer) -> None:
     others = load_fitting(folder, "transformer", model)
     tell_start(folder, "transformer", others)
     table, rows = others.get("embed_tokens.weight"), model.embed_tokens.weight
-    if table is not None and table.shape[1:] == rows.shape[1:]:
-        with torch.no_grad():
-            rows[-ACTION_VOCABULARY:] = table[-ACTION_VOCABULARY:].to(rows.dtype)
+    if table is None or table.shape[1:] != rows.shape[1:]:
+        return
+    told = load_config(folder).action_tokenizer()
+    with torch.no_grad():
+        rows[model.first_action :] = action_rows(
+            table[-told.size :].to(rows.dtype), told, model.config.action_tokenizer()
+        )
+
+
+def action_rows(table: Tensor, told: ActionTokenizer, wanted: ActionTokenizer) -> Tensor:
+    """The action tokens' embeddings (ids, hidden) of another vocabulary: camera bins between those of the table lie
+    between their neighbours."""
+    if told.finer >= wanted.finer:
+        return table[: wanted.size]
+    rows = torch.cat([table, table.new_zeros(wanted.size - told.size, table.shape[1])])
+    bins = np.arange(wanted.camera_ids.shape[1]) * told.finer / wanted.finer
+    below, share = np.floor(bins).astype(int), torch.from_numpy(bins % 1).to(rows.dtype)[:, None]
+    above = np.minimum(below + 1, told.camera_ids.shape[1] - 1)
+    for ids, known in zip(wanted.camera_ids, told.camera_ids, strict=True):
+        rows[ids] = (1 - share) * table[known[below]] + share * table[known[above]]
+    return rows
 
 
 def attention_of(options: WorldTraining, config: WorldModelConfig, device: torch.device) -> WholeClips:

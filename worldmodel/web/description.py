@@ -58,30 +58,29 @@ def describe(model: VisualActionTransformer, sampler: Sampler) -> dict[str, Any]
             "frequencies": frequencies.tolist(),
         },
         "codes": model.codes,
-        "first_action": len(model.embed_tokens.weight) - action.ACTION_VOCABULARY,
-        "actions": _actions(model.codes, config.legacy_camera),
+        "first_action": model.first_action,
+        "actions": _actions(config.action_tokenizer()),
         "idle": config.action_tokenizer().encode(NO_ACTION).tolist(),
         "sampler": asdict(sampler),
         "coldest": COLDEST,
     }
 
 
-def _actions(base: int, legacy_camera: bool) -> dict[str, Any]:
+def _actions(tokenizer: action.ActionTokenizer) -> dict[str, Any]:
     """ActionTokenizer's numbers."""
     ids = {name: index for index, name in enumerate(BUTTONS)}
     return {
-        "base": base,
+        "base": tokenizer.base,
         "bos": action.ACT_BOS,
         "eos": action.ACT_EOS,
         "none": action.NULL_ACT,
-        "pitch": action.PITCH_BASE,
-        "yaw": action.YAW_BASE,
         "slots": [[[name, ids[name]] for name in slot] for slot in action.BUTTON_SLOTS],
         "camera": {
             "degrees": action.CAMERA_MAX_DEGREES,
-            "bin": action.CAMERA_BIN_SIZE,
+            "ids": tokenizer.camera_ids.tolist(),
+            "bin": action.CAMERA_BIN_SIZE / tokenizer.finer,
             "mu": action.CAMERA_MU,
-            "truncated": legacy_camera,
+            "truncated": tokenizer.legacy_camera,
             "degrees_per_pixel": DEGREES_PER_PIXEL,
         },
     }

@@ -3,7 +3,8 @@
 
 /** known: world.json's "actions". -> an array of 11 tokens. */
 export function encodeAction({ buttons, pitch, yaw }, known) {
-  const ids = [known.bos, known.pitch + cameraBin(pitch, known.camera), known.yaw + cameraBin(yaw, known.camera)];
+  const [pitches, yaws] = known.camera.ids;
+  const ids = [known.bos, pitches[cameraBin(pitch, known.camera)], yaws[cameraBin(yaw, known.camera)]];
   for (const slot of known.slots) {
     const held = slot.filter(([name]) => buttons.has(name));
     ids.push(held.length === 1 ? held[0][1] : known.none); // two that exclude each other are none

@@ -40,9 +40,9 @@ CONFIGS = {
 SAMPLERS = [GREEDY, Sampler(0.8, 0, 0.8, 0.7), Sampler(1.3, 5, 1.0, 0.4), Sampler(1.0, 0, 1.0)]
 
 
-@pytest.fixture(scope="module")
-def described():
-    model: VisualActionTransformer = tiny_transformer(with_detail(tiny_config()))
+@pytest.fixture(scope="module", params=[with_detail, with_signs], ids=["bins", "fine camera"])
+def described(request):
+    model: VisualActionTransformer = tiny_transformer(request.param(tiny_config()))
     return describe(model, Sampler()), model.config.action_tokenizer()
 
 

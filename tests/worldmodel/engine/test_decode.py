@@ -169,19 +169,20 @@ def test_signs_are_decoded_as_they_were_trained(backend):
     sign of a token reaches what comes after it."""
     trained = decoded_as_trained(with_signs(tiny_config()), backend)
     model, decoder, reference, tokens = trained.model, trained.decoder, trained.logits, trained.tokens
-    assert reference.shape[-1] == 2 * 5
-    each = torch.log_softmax(reference[3, 4].double().view(5, 2), -1)
+    signs = len(model.parts)
+    assert reference.shape[-1] == 2 * signs
+    each = torch.log_softmax(reference[3, 4].double().view(signs, 2), -1)
     token = int(tokens[4, model.layout.places[4]])
-    own = each[torch.arange(5), torch.tensor([token >> sign & 1 for sign in range(5)])]
+    own = each[torch.arange(signs), torch.tensor([token >> sign & 1 for sign in range(signs)])]
     assert float(trained.nats[3, 4]) == pytest.approx(-float(own.sum()), abs=1e-4)
     many = np.tile(reference[3, 4].numpy(), (40_000, 1))
-    drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * 5 * model.layout.image)
-    shares = (drawn[:, None] >> np.arange(5) & 1).mean(0)
+    drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * signs * model.layout.image)
+    shares = (drawn[:, None] >> np.arange(signs) & 1).mean(0)
     assert abs(shares - each[:, 1].exp().numpy()).max() < 0.012
-    likeliest = int((each.argmax(-1) << torch.arange(5)).sum())
+    likeliest = int((each.argmax(-1) << torch.arange(signs)).sum())
     assert (decoder.draw(many[:3], GREEDY, 7, 0, np.arange(3)) == likeliest).all()
     assert model.guessed(reference[3, 4], torch.tensor(likeliest))
-    for sign in range(5):
+    for sign in range(signs):
         assert not model.guessed(reference[3, 4], torch.tensor(likeliest ^ 1 << sign))
         assert abs(trained.logits_after(tokens[3] ^ 1 << sign) - reference[3]).max() > 1e-3
 

@@ -17,6 +17,7 @@ from worldmodel.minecraft.minestudio import read_chunks, write_chunks
 from worldmodel.minecraft.shards import Recipe, open_shards, prepare
 from worldmodel.minecraft.vpt import draw_cursor, find_recordings, read_recording, read_steps
 from worldmodel.model.loading import load_tokenizer
+from worldmodel.tokenizers.action import camera_bins
 
 W = "key.keyboard.w"
 
@@ -160,10 +161,15 @@ def test_shards_are_written_in_parallel_resumed_and_reported(tiny_folder, tmp_pa
     assert shards_of(tmp_path / "one") == whole
     with pytest.raises(ClipError, match="give another folder or delete it"):
         prepare(recordings, replace(recipe, rules="minerl"), tmp_path / "one", 1)
-    clips, rate = open_shards(tmp_path / "one", load_tokenizer(tiny_folder), legacy_camera=False)
+    clips, rate = open_shards(tmp_path / "one", load_tokenizer(tiny_folder), legacy_camera=False, fine_camera=True)
+    coarse, _ = open_shards(tmp_path / "one", load_tokenizer(tiny_folder), legacy_camera=False, fine_camera=False)
+    for fine, told in zip(clips, coarse, strict=True):  # the same, as MineWorld tells it
+        np.testing.assert_array_equal(camera_bins(fine.actions), camera_bins(told.actions))
+        assert (told.actions[:, 1:3] < told.actions[:, :1]).all()  # ids before <act_bos>
+    assert any((clip.actions[:, 1:3] > clip.actions[:, -1:]).any() for clip in clips)
     assert ([len(clip.tokens) for clip in clips], rate) == ([16, 22, 22], 20.0)
     with pytest.raises(ClipError, match="prepared with --no-legacy-camera"):
-        open_shards(tmp_path / "one", load_tokenizer(tiny_folder), legacy_camera=True)
+        open_shards(tmp_path / "one", load_tokenizer(tiny_folder), legacy_camera=True, fine_camera=False)
 
 
 def test_ray_makes_the_same_shards(tiny_folder, tmp_path):

@@ -20,7 +20,7 @@ from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
-from worldmodel.tokenizers.action import ACTION_VOCABULARY
+from worldmodel.tokenizers.action import ACTION_VOCABULARY, FINE_VOCABULARY, YAW_BASE
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.run import common, stopping
@@ -110,8 +110,11 @@ def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path, capsys):
     save_world_model(tmp_path, old.config, tokenizer, old)
     start_from(tmp_path, new)
     assert torch.equal(new.layers[1].down_proj.weight, old.layers[1].down_proj.weight)
-    assert torch.equal(new.embed_tokens.weight[-ACTION_VOCABULARY:], old.embed_tokens.weight[-ACTION_VOCABULARY:])
-    assert len(new.embed_tokens.weight) == 10 + ACTION_VOCABULARY
+    told, known = new.embed_tokens.weight[40:], old.embed_tokens.weight[-ACTION_VOCABULARY:]
+    assert torch.equal(told[:ACTION_VOCABULARY], known)
+    assert len(told) == FINE_VOCABULARY
+    quarter = told[new.config.action_tokenizer().camera_ids[1, 8 * 12 + 2]]  # between bins 12 and 13
+    assert torch.allclose(quarter, 0.75 * known[YAW_BASE + 12] + 0.25 * known[YAW_BASE + 13], atol=1e-6)
     assert "its transformer is taken over but for embed_tokens.weight, lm_head.weight, which" in capsys.readouterr().out
     signs = ImageTokenizer(with_signs(tiny_config()).image_tokenizer)
     left = load_fitting(tmp_path, "tokenizer", signs)

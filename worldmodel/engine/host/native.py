@@ -25,7 +25,6 @@ from worldmodel.engine.host.native_model import float_tables, float_weights, lay
 from worldmodel.engine.lanes import LaneDecoder, LaneStep
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, rotary_table
-from worldmodel.tokenizers.action import ACTION_VOCABULARY
 from worldmodel.types import Tokens
 
 MAX_THREADS = 8  # a pass is too narrow for more
@@ -165,7 +164,7 @@ class NativeLanes:
         self._lanes = [_Lane() for _ in range(count)]
         self._guidance = Guidance(model.config)
         self._codes, self._columns = model.codes, len(model.lm_head.weight)
-        self._first_action = len(model.embed_tokens.weight) - ACTION_VOCABULARY
+        self._first_action, self._last_action = model.first_action, len(model.embed_tokens.weight) - 1
         numbers = Model(**model_numbers(model), lanes=1 + guided, players=count, threads=self.threads, int8=int8)
         tables = {**float_tables(model), **layout_tables(model)}
         self._compiled = CompiledDecoder(compiled(self.path), numbers, tables, float_weights(model))
@@ -226,8 +225,7 @@ class NativeLanes:
             self.config, self.layout, np.asarray([max(block - 1, 0), block])
         )
         actions = _rows([action - self._codes + self._first_action for action in one.actions])
-        last = self._first_action + ACTION_VOCABULARY - 1
-        assert all(self._first_action <= token <= last for token in actions.flat), "action tokens"
+        assert all(self._first_action <= token <= self._last_action for token in actions.flat), "action tokens"
         assert len(actions) <= 1 + self.guided, "this engine guides no frames"
         return _Given(actions, cosine, sine, outro_cosine, outro_sine)
 

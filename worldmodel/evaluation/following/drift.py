@@ -26,8 +26,7 @@ def random_play(steps: int, seed: int) -> list[Action]:
 
 def token_entropy(tokens: NDArray[np.integer]) -> float:
     """Entropy of the codes in (T, places), in nats: falls when pictures become alike or empty."""
-    share = np.bincount(tokens.ravel()) / tokens.size
-    share = share[share > 0]
+    share = np.unique(tokens, return_counts=True)[1] / tokens.size
     return float(-(share * np.log(share)).sum())
 
 
