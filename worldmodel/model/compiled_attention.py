@@ -4,6 +4,7 @@ them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from worldmodel.model.transformer import VisualActionTransformer
 
-as_it_is = torch.compiler.disable(clip_attention)  # a compiled layer calls it: it is compiled already
+# A compiled layer calls it: it is compiled already.
+as_it_is: Callable[..., Tensor] = torch.compiler.disable(clip_attention)
 
 
 def compiled_attention_problem(head_size: int) -> str:
