@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from worldmodel.model.transformer import VisualActionTransformer
 
 # A compiled layer calls it: it is compiled already.
-as_it_is: Callable[..., Tensor] = torch.compiler.disable(clip_attention)
+as_it_is: Callable[..., Tensor] = torch.compiler.disable(clip_attention)  # pyright: ignore[reportAssignmentType]
 
 
 def compiled_attention_problem(head_size: int) -> str:
