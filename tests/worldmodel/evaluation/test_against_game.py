@@ -41,6 +41,10 @@ def test_a_seed_makes_the_same_trials_and_every_look_away_ends_where_it_began():
             assert sum(action.yaw for action in trial.script) == pytest.approx(0)
             turned = np.cumsum([action.yaw for action in trial.script])
             assert np.abs(turned).max() == pytest.approx(45, abs=1)
+        back = make_trial("mirror", index, 0)
+        assert sum(action.yaw for action in back.script) == 0
+        keys = [key for action in back.script for key in action.buttons]
+        assert keys.count("forward") == keys.count("back") == (0 if back.variant == "turn" else 5)
     assert {make_trial("turn", index, 0).variant.split()[0] for index in range(4)} == {"right", "left", "down", "up"}
     assert {make_trial("move", index, 0).variant for index in range(5)} == set(MOVES)
     assert {make_trial("pace", index, 0).variant for index in range(3)} == set(PACES)

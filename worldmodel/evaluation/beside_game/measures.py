@@ -23,12 +23,15 @@ from worldmodel.evaluation.beside_game.real_trials import (
     walk_shown,
     walked,
 )
-from worldmodel.evaluation.beside_game.trials import AWAY_STEPS, TURNS
+from worldmodel.evaluation.beside_game.trials import AWAY_STEPS, MIRROR_STEPS, PAUSE, TURNS
 from worldmodel.evaluation.beside_game.view_motion import view_turn
 from worldmodel.evaluation.metrics.motion import world_weights
+from worldmodel.evaluation.metrics.picture import psnr
 from worldmodel.types import Action
 
 SOURCES = ("real", "tokenizer", "model", "frozen")
+
+ALIKE_DB = 50.0
 
 Frames = NDArray[np.uint8]
 Measures = dict[str, Any]
@@ -64,6 +67,12 @@ def _stride(trial: RealTrial) -> int:
     return WALK_STRIDE if trial.kind in ("move", "pace") else 1
 
 
+def _mirrors() -> list[tuple[int, int]]:
+    """Indices of a source's frames, of the way there and of the way back, that show the same place."""
+    turn = 1 + MIRROR_STEPS
+    return [(turn - step, turn + len(PAUSE) + step) for step in range(1, MIRROR_STEPS + 1)]
+
+
 def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]:
     """Source -> frames (2 + script, H, W, 3): the trial's first one, the start frame, and what follows it. Of the
     tokenizer's, those that are not measured are black: they would cost more than all the rest."""
@@ -83,7 +92,8 @@ def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]
 
 def measure(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """What each source's frames say, and under "truth" what the game's server said."""
-    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hotbar": _slots, "dig": _changes, "place": _changes}
+    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hotbar": _slots, "mirror": _returns}
+    ask |= {"dig": _changes, "place": _changes}
     return ask[trial.kind](trial, sources)
 
 
@@ -110,6 +120,18 @@ def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     for name, frames in sources.items():
         forward, right = walk_shown(list(frames[1:]), pose)
         found[name] = {"forward": forward, "right": right}
+    return found
+
+
+def _returns(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
+    """dB, at most ALIKE_DB, between what the way there and the way back show ("mirror"), and between the start and
+    the turning point ("moved")."""
+    there, back = (list(indices) for indices in zip(*_mirrors(), strict=True))
+    walk = walked(trial.poses[trial.start], trial.poses[-1])
+    found: dict[str, Measures] = {"truth": {"strayed": float(np.hypot(*walk))}}
+    for name, frames in sources.items():
+        pairs = {"mirror": (frames[there], frames[back]), "moved": (frames[1:2], frames[there[0] + 1][None])}
+        found[name] = {f"{key}_db": float(np.minimum(psnr(*pair), ALIKE_DB).mean()) for key, pair in pairs.items()}
     return found
 
 

@@ -25,6 +25,7 @@ MOMENTS = {
     "move": "the start, then every second step",
     "pace": "the start, then every second step",
     "hotbar": "the start, then every step",
+    "mirror": "the start, then every step: there, a pause, and back",
     "dig": "before, at the last step of the button, at rest, on the way, 44 degrees away, back again",
     "place": "before, at the step of the button, at rest, on the way, 44 degrees away, back again",
 }

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from worldmodel.data.clips import read_clip
 from worldmodel.data.frames import write_json
 from worldmodel.evaluation.beside_game.block_rule import MIN_CHANGE, change_size
-from worldmodel.evaluation.beside_game.trials import MOVE_STEPS, REST, Trial, name_of_walk
+from worldmodel.evaluation.beside_game.trials import MIRROR_STEPS, MOVE_STEPS, REST, Trial, name_of_walk
 from worldmodel.evaluation.beside_game.view import node_mask
 from worldmodel.evaluation.beside_game.view_motion import Motion, view_walk
 from worldmodel.evaluation.metrics.motion import world_weights
@@ -47,7 +47,9 @@ CHECKED_SIZE = 112, 192  # height, width at which a change must be seen
 NODE_MARGIN = 0.05  # nodes around a changed one that are looked at too
 OUTLINE = 5  # pixels at a width of 192: of the outline of the node in reach, and of what BLUR spreads of it
 PACE_READ = 0.2  # of a pace: as well the real pictures must tell it, which uneven ground and trees hinder
+MIN_MIRRORED = 1.2  # of the 1.9 that a walk of MIRROR_STEPS makes
 MAX_STRAY = 0.05  # nodes: who digs, places or looks stands still
+MAX_MISS = 0.5  # nodes: what a walk there and back may end beside its beginning
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,10 @@ def really_happened(trial: Trial, poses: Sequence[Pose], events: Sequence[Event]
         return far and not events and name_of_walk(*walk) == trial.variant
     if trial.kind == "pace":
         return walk[0] >= max(MIN_PACE[trial.variant], abs(walk[1])) and climb <= MAX_CLIMB and not events
+    if trial.kind == "mirror" and "walk" in trial.variant:
+        turn = poses[MIRROR_STEPS]
+        far = math.hypot(*walked(first, turn)) >= MIN_MIRRORED and abs(turn.y - first.y) <= MAX_CLIMB
+        return far and math.hypot(*walk) <= MAX_MISS and climb <= MAX_STRAY and not events
     if math.hypot(*walk) > MAX_STRAY or climb > MAX_STRAY:
         return False
     if trial.kind in ("dig", "place"):

@@ -15,6 +15,7 @@ from worldmodel.evaluation.beside_game.measures import SOURCES, Measures
 from worldmodel.evaluation.beside_game.trials import name_of_walk
 
 LEAST_TURN = 0.25  # of the real turn: less is no turn
+MIRROR_DB = 3.0
 AS_FAR = 2 / 3, 3 / 2  # of the real turn or walk
 # Share of what was dug or placed that must be there after looking away and back: for so many seconds at most.
 STAYS_BARS = {1.0: 0.8, 60.0: 0.6}
@@ -24,6 +25,7 @@ QUESTIONS = {
     "move": ("walks the way asked, or stands",),
     "pace": ("walks, sprints, sneaks as far, within a third",),
     "hotbar": ("the slot asked is in hand",),
+    "mirror": ("the way back shows what the way there did, within 3 dB of the game's own",),
     "dig": ("the hole appears", "the hole is there after looking away and back", "both times as the game draws it"),
     "place": ("the block appears", "the block is there after looking away and back", "both times as the game draws it"),
 }
@@ -79,6 +81,11 @@ def answers(result: Result, source: str) -> dict[str, bool]:
         return {questions[0]: AS_FAR[0] <= found["forward"] / truth["forward"] <= AS_FAR[1]}
     if result.kind == "hotbar":
         return {questions[0]: found["slot"] == truth["slot"]}
+    if result.kind == "mirror":
+        # What a tokenizer makes of pictures that are nearly alike is no fault of the model.
+        own = result.measures["real" if source == "real" else "tokenizer"]
+        moved = found["moved_db"] <= own["moved_db"] + MIRROR_DB  # else a picture that stands still would do
+        return {questions[0]: moved and found["mirror_db"] >= own["mirror_db"] - MIRROR_DB}
     there, stays = (found[f"stands_{at}"] >= STANDS for at in ("after", "back"))
     drawn = all(found[f"drawn_{at}"] >= THERE for at in ("after", "back"))
     told = dict(zip(questions, (there, there and stays, drawn), strict=True))
@@ -100,10 +107,12 @@ def amounts_of(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float
     """Kind -> source -> how far the measured amount is from what the game's server knows.
 
     turn: mean absolute error in degrees a step, and the median of measured / asked; move, pace: mean distance in nodes
-    between the walk measured and the walk made, and the median length measured.
+    between the walk measured and the walk made, and the median length measured; mirror: mean dB between the way there
+    and the way back.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for kind, measure in (("turn", _turn_amounts), ("move", _move_amounts), ("pace", _move_amounts)):
+    measures = {"turn": _turn_amounts, "move": _move_amounts, "pace": _move_amounts, "mirror": _mirror_amounts}
+    for kind, measure in measures.items():
         some = [result for result in results if result.kind == kind]
         if some:
             found[kind] = {source: measure(some, source) for source in SOURCES}
@@ -130,6 +139,10 @@ def _move_amounts(results: Sequence[Result], source: str) -> dict[str, float]:
         "median_nodes": float(np.median([np.hypot(*found) for _, found in pairs])),
         "median_nodes_made": float(np.median([np.hypot(*true) for true, _ in pairs])),
     }
+
+
+def _mirror_amounts(results: Sequence[Result], source: str) -> dict[str, float]:
+    return {"mirror_db": float(np.mean([result.measures[source]["mirror_db"] for result in results]))}
 
 
 def bars_of(scores: Sequence[Score], away: float) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, TOOL_SLOTS
 from worldmodel.tokenizers.action import CAMERA_CENTRE, bin_to_camera
 from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action
 
-KINDS = ("turn", "move", "pace", "dig", "place", "hotbar")
+KINDS = ("turn", "move", "pace", "dig", "place", "hotbar", "mirror")
 
 
 def _speed(bins: int) -> float:
@@ -39,6 +39,8 @@ PACES: dict[str, frozenset[str]] = {
 }
 MOVE_STEPS = 8
 STANDING = 1.0  # nodes in MOVE_STEPS: a walk is about 3.2
+MIRROR_STEPS = 5  # there, and as many back
+MIRRORED = ("turn", "walk", "walk and turn")
 AWAY_SPEED, AWAY_STEPS = SPEEDS[2], 5  # 44.25 degrees
 NUDGE_STEPS = 2
 PAUSE = (NO_ACTION,) * 2
@@ -90,6 +92,14 @@ def nudge(sign: int) -> tuple[Action, ...]:
     return (Action(yaw=sign * SPEEDS[0]),) * NUDGE_STEPS + (Action(yaw=-sign * SPEEDS[0]),) * NUDGE_STEPS
 
 
+def mirrored(way: str, sign: int) -> tuple[Action, Action]:
+    """An action, and the one that takes it back. way: of MIRRORED."""
+    yaw = sign * SPEEDS[1] if "turn" in way else 0.0
+    keys = ("forward", "back") if "walk" in way else ()
+    there, back = (frozenset({key}) for key in keys) if keys else (frozenset[str](), frozenset[str]())
+    return Action(there, yaw=yaw), Action(back, yaw=-yaw)
+
+
 def make_trial(kind: str, index: int, seed: int, away: int = len(PAUSE)) -> Trial:
     """Trial `index` of a kind: the same for the same seed, whatever else is tried. away: steps of looking elsewhere,
     once something was dug or placed."""
@@ -107,6 +117,11 @@ def make_trial(kind: str, index: int, seed: int, away: int = len(PAUSE)) -> Tria
         way = list(ways)[index % len(ways)]
         script = (Action(ways[way]),) * MOVE_STEPS + PAUSE
         return Trial(kind, index, way, rng.randrange(9), rng.uniform(20, 30), lead, script)
+    if kind == "mirror":
+        way = MIRRORED[index % len(MIRRORED)]
+        there, back = mirrored(way, sign)
+        script = (there,) * MIRROR_STEPS + PAUSE + (back,) * MIRROR_STEPS
+        return Trial(kind, index, way, rng.randrange(9), rng.uniform(5, 25), lead, script)
     if kind == "hotbar":
         slot = index % HOTBAR_SLOTS
         before = (slot + rng.randrange(1, HOTBAR_SLOTS)) % HOTBAR_SLOTS
