@@ -7,7 +7,9 @@ decode order: the first pass also carries the outro (tail tokens and action) of 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Protocol
 
 import numpy as np
@@ -108,11 +110,13 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class InputTables:
-    """The model's input embeddings as float32 tables, with their projections folded in.
+    """The model's input embeddings as float32 tables, with their projections folded in: rows of an image token's parts
+    (see model/parts.py), then of the action tokens.
 
     Twin of VisualActionTransformer.embed_*: a test compares them.
     """
 
+    parts: tuple[int, ...]
     tokens: Array
     start: Array
     place: Array
@@ -128,32 +132,40 @@ class InputTables:
             return tensor.detach().float().cpu().numpy()
 
         tokens = array(model.embed_tokens.weight)
-        if len(model.parts) > 1:  # a row a token, as with one: their parts are added once, not in every pass
-            rows = rows_of(np.arange(model.codes), model.parts)
-            tokens = np.concatenate([sum(tokens[part] for part in rows), tokens[sum(model.parts) :]])
         hidden = tokens.shape[1]
         place = array(model.place) if model.place is not None else np.zeros((model.layout.length, hidden), np.float32)
         previous = tokens @ array(model.previous_proj.weight).T if model.previous_proj is not None else None
         no_previous = array(model.no_previous) if model.no_previous is not None else np.zeros(hidden, np.float32)
         action = tokens @ array(model.action_proj.weight).T if model.action_proj is not None else None
         chain = array(model.chain) if model.chain is not None else None
-        return InputTables(tokens, array(model.start), place, previous, no_previous, action, chain)
+        return InputTables(model.parts, tokens, array(model.start), place, previous, no_previous, action, chain)
+
+    def codes(self, table: Array, tokens: Tokens) -> Array:
+        """The rows of `table` that image tokens (n,) have: (n, hidden)."""
+        return reduce(np.add, (table[rows] for rows in rows_of(tokens.astype(np.int64), self.parts)))
+
+    def actions(self, table: Array, action: Tokens) -> Array:
+        """The same of action tokens, which count from the number of image codes."""
+        return table[action - (math.prod(self.parts) - sum(self.parts))]
 
     def image(
         self, layout: BlockLayout, part: slice, tokens: Tokens, previous: Tokens | None, action: Tokens | None
     ) -> Array:
         """Inputs of the image slots in `part`: (n, hidden)."""
         sources = layout.sources[part]
-        x = np.where((sources < 0)[:, None], self.start, self.tokens[tokens[np.maximum(sources, 0)]]) + self.place[part]
+        known = self.codes(self.tokens, tokens[np.maximum(sources, 0)])
+        x = np.where((sources < 0)[:, None], self.start, known) + self.place[part]
         if self.previous is not None:
-            x = x + (self.no_previous if previous is None else self.previous[previous[layout.places[part]]])
+            before = None if previous is None else previous[layout.places[part]]
+            x = x + (self.no_previous if before is None else self.codes(self.previous, before))
         if self.action is not None and action is not None:
-            x = x + self.action[action].sum(0)
+            x = x + self.actions(self.action, action).sum(0)
         return x.astype(np.float32)
 
     def outro(self, layout: BlockLayout, tokens: Tokens, action: Tokens) -> Array:
         """Inputs of the tail and action slots: (outro, hidden)."""
-        return self.tokens[np.concatenate([tokens[layout.tail], action])] + self.place[layout.image :]
+        tail = self.codes(self.tokens, tokens[layout.tail])
+        return np.concatenate([tail, self.actions(self.tokens, action)]) + self.place[layout.image :]
 
 
 @dataclass(frozen=True)

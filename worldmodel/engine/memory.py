@@ -30,7 +30,8 @@ def needed_bytes(config: WorldModelConfig, dtype: torch.dtype, engine: str, para
     entries = t.window * (config.image_tokenizer.tokens_per_frame + 1)
     turns = 2 if config.decode_order().released else 1  # caches
     cache = turns * 2 * t.layers * t.kv_heads * t.head_dim * entries * dtype.itemsize
-    tables = config.action_tokenizer().vocabulary * t.hidden * 4 * (1 + t.previous_frame + t.action_input)
+    rows = sum(config.image_tokenizer.parts) + config.action_tokenizer().size
+    tables = rows * t.hidden * 4 * (1 + t.previous_frame + t.action_input)
     copies = {"openvino": 2, "native": 1.25}.get(engine, 1)  # which hold the weights a second time, or in 8 bits
     pictures = count_tokenizer(config) * 4  # it stays in float32
     return int(parameters * dtype.itemsize * copies) + pictures + cache + tables

@@ -70,18 +70,20 @@ class LayerWeights:
 @dataclass(frozen=True)
 class Pass:
     """The static facts of one decode pass. outro: rows of the frame before, which come first; part: image slots;
-    sources: (n,) index into the known tokens, P is the start embedding; places: (n,)."""
+    sources: (n,) index into the known tokens; begins: bool (n, 1), where it is the start embedding instead, or None:
+    nowhere; places: (n,)."""
 
     outro: int
     part: slice
     sources: Tensor
+    begins: Tensor | None
     places: Tensor
 
 
 class FrameStep:
     """All state of a frame loop on one device.
 
-    action: int64 (11,); known: int64 (P + 1,) the last frame's tokens, then the row of the start embedding;
+    action: int64 (11,); known: int64 (P,) the last frame's tokens;
     shown: int64 (P,) the tokens of the picture; picture: uint8 (H, W, 3) on the device; settings: the sampler's, seed
     and frame number. bits8: "", "int8" or "fp8", of the weights; cache8: whether the ring cache is int8; guided:
     whether there is room for the second lane of guided frames (see FrameDecoder).
@@ -110,7 +112,7 @@ class FrameStep:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
         tables = InputTables.of(model)
-        self.table = placed(np.concatenate([tables.tokens, tables.start[None]]))
+        self.table, self.start = placed(tables.tokens), placed(tables.start)
         self.place, self.no_previous = placed(tables.place), placed(tables.no_previous)
         self.previous = None if tables.previous is None else placed(tables.previous)
         self.action_table = None if tables.action is None else placed(tables.action)
@@ -118,19 +120,28 @@ class FrameStep:
         # Where the tokens' parts are drawn to: like `known`, at the numbers that key their randomness.
         self.drawn = torch.zeros(len(self.parts), layout.image, dtype=torch.int64, device=self.device)
         self.radices = placed(np.cumprod([1, *self.parts[:-1]])[:, None])
+        self.sizes = placed(np.array(self.parts)[:, None])
+        self.rows = placed(np.cumsum([0, *self.parts[:-1]])[:, None])  # where each part's begin
+        self.first_action = model.codes - sum(self.parts)  # id of what would be the first row
         self.part_places = placed(np.arange(len(self.parts)) * layout.image)
         self.places, self.tail = placed(layout.places), placed(layout.tail)
-        sources = placed(np.where(layout.sources < 0, layout.image, layout.sources))
+        sources, begins = placed(layout.sources.clip(0)), layout.sources < 0
+        self.whole = Pass(0, slice(0, layout.image), sources, placed(begins[:, None]), self.places)
         self.passes = [
-            Pass(layout.outro if i == 0 else 0, part, sources[part], self.places[part])
+            Pass(
+                layout.outro if i == 0 else 0,
+                part,
+                sources[part],
+                placed(begins[part, None]) if begins[part].any() else None,
+                self.places[part],
+            )
             for i, part in enumerate(layout.group_slots)
         ]
         self.rotary = [placed(array) for array in rotary_axes(config, layout)]
         self.action = torch.zeros(layout.outro - len(layout.tail), dtype=torch.int64, device=self.device)
         self.idle = torch.zeros_like(self.action)  # that guided frames are guided away from
         self.idle_targets = self.ring.idle_targets if guided else None
-        self.known = torch.zeros(layout.image + 1, dtype=torch.int64, device=self.device)
-        self.known[-1] = len(tables.tokens)
+        self.known = torch.zeros(layout.image, dtype=torch.int64, device=self.device)
         self.settings = Settings.empty(self.device)
         image = config.image_tokenizer
         self.shown = torch.zeros(layout.image, dtype=torch.int64, device=self.device)
@@ -146,7 +157,6 @@ class FrameStep:
         self.ring.reset()
         whole = slice(0, self.layout.image)
         own = torch.from_numpy(self.layout.mask[whole, whole]).to(self.device)  # by rank
-        sources = torch.cat([step.sources for step in self.passes])
         for index, tokens in enumerate(frames):
             if index:
                 self.action.copy_(torch.from_numpy(actions[index - 1].astype(np.int64)))
@@ -157,8 +167,8 @@ class FrameStep:
             else:
                 base = self.place[: self.layout.image] + self.no_previous
             self.ring.advance()
-            self.known[:-1].copy_(torch.from_numpy(tokens.astype(np.int64)))
-            x = F.embedding(self.known[sources], self.table) + base
+            self.known.copy_(torch.from_numpy(tokens.astype(np.int64)))
+            x = self._inputs(self.whole) + base
             cos, sin = self._rotary()
             self.wide(x, cos[whole], sin[whole], self.ring.targets[whole], self.ring.block_bias(own))
 
@@ -183,7 +193,8 @@ class FrameStep:
         for step in self.passes:
             part, n, bias = step.part, len(step.places), None
             outro = outros if step.outro else []
-            x = _joined([*outro, *(F.embedding(self.known[step.sources], self.table) + base[part] for base in bases)])
+            given = self._inputs(step)
+            x = _joined([*outro, *(given + base[part] for base in bases)])
             x_cos = _joined([*([outro_cos] * len(outro)), *([cos[part]] * len(lanes))])
             x_sin = _joined([*([outro_sin] * len(outro)), *([sin[part]] * len(lanes))])
             entries = _joined([*(outro_targets if outro else []), *(lane[part] for lane in targets)])
@@ -259,18 +270,29 @@ class FrameStep:
         cos, sin = self._rotary()
         return cos[ending], sin[ending], self.ring.targets[ending].clone()
 
+    def _codes(self, tokens: Tensor, table: Tensor) -> Tensor:
+        """Rows of a table for image tokens int64 (n,): (n, hidden). Twin of InputTables.codes."""
+        if len(self.parts) == 1:
+            return F.embedding(tokens, table)
+        return F.embedding(tokens // self.radices % self.sizes + self.rows, table).sum(0)
+
+    def _inputs(self, step: Pass) -> Tensor:
+        """What a pass's slots are fed of this frame: (n, hidden), float32."""
+        known = self._codes(self.known[step.sources], self.table)
+        return known if step.begins is None else torch.where(step.begins, self.start, known)
+
     def _outro(self, action: Tensor) -> Tensor:
         """Inputs of the current block's last slots: (outro, hidden), float32. action: int64 (11,)."""
-        tokens = torch.cat([self.known[self.tail], action])
-        return F.embedding(tokens, self.table) + self.place[self.layout.image :]
+        rows = [self._codes(self.known[self.tail], self.table), F.embedding(action - self.first_action, self.table)]
+        return torch.cat(rows) + self.place[self.layout.image :]
 
     def _base(self, action: Tensor) -> Tensor:
         """What the inputs of the next frame's image slots have beside the token: (image, hidden), float32."""
         base = self.place[: self.layout.image]
         if self.previous is not None:
-            base = base + F.embedding(self.known[self.places], self.previous)
+            base = base + self._codes(self.known[self.places], self.previous)
         if self.action_table is not None:
-            base = base + F.embedding(action, self.action_table).sum(0)
+            base = base + F.embedding(action - self.first_action, self.action_table).sum(0)
         return base
 
     def _rotary(self) -> tuple[Tensor, Tensor]:

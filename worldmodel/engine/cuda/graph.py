@@ -180,7 +180,7 @@ class GraphDecoder:
         self._paint()
         if self.tokens_stage.stream is not None:
             self.tokens_stage.stream.synchronize()
-        tokens = self.host_tokens[:-1].numpy().astype(np.int32)
+        tokens = self.host_tokens.numpy().astype(np.int32)
         self.pictures[-1].tokens = tokens
         self.block += 1
         self.frames = [*self.frames[-(self.window - 1) :], tokens]
@@ -217,7 +217,7 @@ class GraphDecoder:
         if tokens is not None and stream is not None:
             stream.wait_stream(tokens)
         with self.picture_stage.on_stream():
-            self.step.shown.copy_(self.step.known[:-1])
+            self.step.shown.copy_(self.step.known)
             if stream is not None:
                 self.taken = stream.record_event()
             self.picture_stage()
