@@ -11,6 +11,7 @@ from worldmodel.engine.cuda.frame_step import FrameStep
 from worldmodel.engine.cuda.graph import GraphDecoder
 from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.host.eager import EagerBackend
+from worldmodel.model.parts import split
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames
 from worldmodel.types import Action
 
@@ -62,13 +63,13 @@ def test_tokens_of_several_parts_equal_the_decoders(sampler, kind):
     tokens, actions = random_steps(config, 20)
     decoder.open(list(tokens[:2]), list(actions[:1]))
     step.open(list(tokens[:2]), list(actions[:1]))
-    seen = set()
+    seen, parts = set(), config.image_tokenizer.parts
     for index, action in enumerate(actions):
         expected, _ = decoder.decode(action, sampler, 3, index)
         made, _ = step.decode(action, sampler, 3, index)
         assert (made == expected).all(), index
-        seen |= set((made // 16).tolist())
-    assert seen == set(range(config.image_tokenizer.codebook_size // 16))
+        seen |= set(split(made, parts)[-1].tolist())
+    assert seen == set(range(parts[-1]))
 
 
 @pytest.mark.parametrize(("offsets", "opened"), [((1, 2), 5), ((1, 2, 4), 7), ((1, 3, 8), 2)])
