@@ -21,7 +21,7 @@ from worldmodel.model.loading import load_config, load_starts, load_world_model,
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, FINE_VOCABULARY, YAW_BASE
-from worldmodel.tokenizers.image import ImageTokenizer
+from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.run import common, stopping
 from worldmodel.training.run.common import autocast, cosine_lr, split_file
@@ -161,6 +161,21 @@ def test_tokens_of_another_tokenizer_are_refused(tmp_path):
     assert built[0].actions.shape == (6, 11)
     with pytest.raises(ClipError, match="another tokenizer"):
         build_token_store([clip], ImageTokenizer(TINY_TOKENIZER).eval(), config, tmp_path, cpu)
+
+
+def test_tokens_are_stored_whole_and_a_fine_camera_needs_a_store_of_its_own(tmp_path):
+    """A token of 20 signs takes more than 16 bits; a store that was built with MineWorld's bins is refused."""
+    clip, config, cpu = stored_clip(6), with_signs(tiny_config()), torch.device("cpu")
+    tokenizer = ImageTokenizer(config.image_tokenizer).eval()
+    (built,) = build_token_store([clip], tokenizer, config, tmp_path / "fine", cpu)
+    frames = to_pixels(torch.from_numpy(np.array(clip.frames)))
+    np.testing.assert_array_equal(built.tokens, tokenizer.encode(frames))
+    assert built.tokens.max() >= 1 << 16
+    coarse = replace(config, fine_camera=False)
+    build_token_store([clip], tokenizer, coarse, tmp_path / "bins", cpu)
+    for folder, other in (("fine", coarse), ("bins", config)):
+        with pytest.raises(ClipError, match="give another folder"):
+            build_token_store([clip], tokenizer, other, tmp_path / folder, cpu)
 
 
 def script(*arguments, cwd):
