@@ -32,6 +32,8 @@ from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, te
 from worldmodel.training.run.loop import Run
 
 PERTURBED_SHARES = (0.01, 0.05, 0.1)  # of the tokens, that are made wrong when it is scored
+PATCH, PATCH_STRIDE, PATCH_DIRECTIONS = 5, 2, 24  # pixels, pixels, random ones a step
+REGIONS = 4  # a side of the picture: patches are compared within one
 PERTURB_RAMP = 0.3  # share of the steps over which latent perturbation is ramped in
 
 
@@ -59,6 +61,9 @@ class TokenizerTraining:
     """Share of the frames of which tokens are replaced."""
     ssim_weight: float = 0.3
     """Weight of 1 - SSIM in the loss."""
+    grain: float = 0.0
+    """Weight of how far the patches of a region differ, wherever in it they stand: what a picture cannot know is then
+    drawn crisp instead of blurred. For a second stage, with --freeze-encoder."""
     hud: str = "luanti"
     """Which game's HUD weighs more in the loss."""
     init: Path | None = None
@@ -117,6 +122,22 @@ def windowed_ssim(a: Tensor, b: Tensor, window: int = 8, stride: int = 4) -> Ten
     covariance = mean(a * b) - mu_a * mu_b
     score = (2 * mu_a * mu_b + c1) * (2 * covariance + c2) / ((mu_a**2 + mu_b**2 + c1) * (var_a + var_b + c2))
     return score.mean()
+
+
+def patch_distance(made: Tensor, real: Tensor, generator: torch.Generator) -> Tensor:
+    """Mean sliced Wasserstein distance between the patches of the same region in two batches of pictures (B, 3, H, W):
+    along random directions, the patches of a region sorted, one with one (arXiv 2301.01217 compares such losses)."""
+    directions = torch.randn(PATCH_DIRECTIONS, 3, PATCH, PATCH, generator=generator, device=made.device)
+    directions /= directions.flatten(1).norm(dim=1)[:, None, None, None]
+    height, width = (size // REGIONS // PATCH_STRIDE for size in made.shape[2:])
+
+    def along(x: Tensor) -> Tensor:  # (B, directions, regions, patches of one), sorted
+        found = F.conv2d(x, directions.to(x.dtype), stride=PATCH_STRIDE, padding=PATCH // 2)
+        found = found[:, :, : height * REGIONS, : width * REGIONS]
+        regions = found.unflatten(2, (REGIONS, height)).unflatten(4, (REGIONS, width))
+        return regions.transpose(3, 4).flatten(4).flatten(2, 3).sort(-1).values
+
+    return (along(made) - along(real)).abs().mean()
 
 
 @torch.no_grad()
@@ -259,6 +280,8 @@ def train_tokenizer(
         made = made.float()
         error = (weights * (made - pixels).square()).mean()
         loss = 2 * error + options.ssim_weight * (1 - windowed_ssim(made, pixels)) + quantizer_loss
+        if options.grain > 0:
+            loss = loss + options.grain * patch_distance(made, pixels, torch.Generator(device).manual_seed(step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
