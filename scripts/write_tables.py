@@ -125,6 +125,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "recording-cost": lambda: bench("recording.json", tables.recording_cost),
     "reliability": reliability,
     "gpu-speed": gpu_speed,
+    "camera": lambda: bench("camera.json", tables.camera),
     "training-speed": lambda: bench("training_speed.json", tables.training_speed),
     "environments": lambda: bench("environments.json", tables.environments),
     "web": lambda: bench("web.json", tables.web),

@@ -161,6 +161,14 @@ def training_speed(bench: Measured) -> str:
     return f"{table([title, 'frames a second', 'GFLOP a second'], rows)}\n\n{ratio}"
 
 
+def camera(bench: Measured) -> str:
+    """What action tokens lose of the camera's moves."""
+    title = f"degrees (RMS) that a model is not told; {bench['turned']} steps of {bench['clips']} clips that turn"
+    columns = [title, "of a step", f"summed over {bench['rollout_steps']} steps"]
+    rows = [[way, f"{off['a_step']:.2f}", f"{off['after_a_rollout']:.2f}"] for way, off in bench["degrees"].items()]
+    return table(columns, rows)
+
+
 def web(bench: Measured) -> str:
     """The browser's two doors beside the window, players a machine, and a long game of four."""
 
