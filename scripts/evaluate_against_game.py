@@ -1,12 +1,13 @@
 """Plays the same start and the same actions in the real game (Luanti) and in a checkpoint, and scores the model.
 
     python scripts/evaluate_against_game.py --checkpoint worldmodel/pretrained/nano --out out/game [--trials 50]
-                                            [--seed 0] [--preset grassland] [--kinds turn move pace dig place hotbar]
+                                            [--seed 0] [--preset grassland] [--kinds turn move pace dig place ...]
 
 Turns (degrees and sign), walks (direction), dug and placed blocks (do they show, and stay after looking 44 degrees away
-and back?), hotbar keys. The real side is recorded once, in --out/real: other checkpoints are compared on the same
-trials. Leaves scores.json, trials.csv, page.html and a strip of pictures a trial in --out/<checkpoint>-<hash>. Started
-again, it goes on where it stopped. Needs the Debian packages that `worldmodel doctor` names.
+and back?), hotbar keys, ways there and back. The real side is recorded once, in --out/real: other checkpoints are
+compared on the same trials. Leaves scores.json, trials.csv, page.html and a strip of pictures a trial in
+--out/<checkpoint>-<hash>. Started again, it goes on where it stopped. Needs the Debian packages that `worldmodel
+doctor` names.
 """
 
 from __future__ import annotations
