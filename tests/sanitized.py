@@ -79,6 +79,7 @@ def read_outside(model) -> None:
     lanes = NativeLanes(model, 1, threads=1)
     tokens, actions = random_steps(model.config, 2)
     lanes._first_action += 1
+    lanes._last_action += 1
     lanes.open(0, list(tokens), [np.full_like(actions[0], model.config.action_tokenizer().vocabulary - 1)])
 
 
