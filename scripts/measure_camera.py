@@ -47,6 +47,8 @@ def rms(values: np.ndarray) -> float:
 
 
 def main(args: Arguments) -> None:
+    if args.steps < 1:
+        raise WorldModelError(f"--steps must be 1 or more, got {args.steps}")
     moves, lost = [], {way: [] for way in WAYS}
     drifts = {way: [] for way in WAYS}
     for clip in tqdm(find_clips(args.data), unit="clip"):

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.evaluation.following.scores import add_up, score
+from worldmodel.evaluation.metrics.codes import perplexity
 from worldmodel.evaluation.metrics.picture import psnr, sharpness, ssim
 from worldmodel.lab import scores
 from worldmodel.lab.autoencoder import MOVE, LabTokenizer
@@ -117,7 +118,7 @@ def score_codes(tokenizer: LabTokenizer, clips: Sequence[StoredClip], codes: Seq
     return {
         "flicker": scores.mean_or_nan([value for value in flickers if value == value]),
         "zipf_slope": scores.zipf_slope(every),
-        "perplexity": scores.perplexity(every),
+        "perplexity": perplexity(every),
         "bits": tokenizer.parts.tokens * math.log2(tokenizer.quantizer.codebook_size),
     }
 

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from worldmodel.evaluation.metrics.codes import code_shares
+
 GLYPH_SIZES = tuple(range(3, 11))  # pixels high
 _ROWS = (
     "111 101 101 101 111", "010 110 010 010 111", "111 001 111 100 111", "111 001 111 001 111", "101 101 111 001 001",
@@ -72,21 +74,10 @@ def flicker(codes: NDArray[np.integer], frames: NDArray[np.uint8], segments: NDA
     return float(np.concatenate(changed)[unmoved].mean()) if unmoved.any() else float("nan")
 
 
-def _shares(codes: NDArray[np.integer]) -> NDArray[np.float64]:
-    counts = np.unique(codes, return_counts=True)[1]
-    return np.sort(counts / counts.sum())[::-1]
-
-
-def perplexity(codes: NDArray[np.integer]) -> float:
-    """exp of the entropy of the codes' use: how many of them, used alike, would be as various."""
-    share = _shares(codes)
-    return float(np.exp(-(share * np.log(share)).sum()))
-
-
 def zipf_slope(codes: NDArray[np.integer]) -> float:
     """Slope of log frequency over log rank, least squares over the codes that occur (Analyzing the Language of Visual
     Tokens, arXiv 2411.05001): -1 is Zipf's law, 0 is all alike. NaN for a single code."""
-    share = _shares(codes)
+    share = code_shares(codes)
     if len(share) < 2:
         return float("nan")
     return float(np.polyfit(np.log(np.arange(1, len(share) + 1)), np.log(share), 1)[0])

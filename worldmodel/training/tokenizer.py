@@ -26,6 +26,7 @@ from worldmodel.checkpoint import config_to_dict, load_fitting, load_weights, wr
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import HOTBAR_LINES, HUDS, items_told, loss_weights, read_slot
+from worldmodel.evaluation.metrics.codes import code_shares, perplexity
 from worldmodel.evaluation.metrics.picture import psnr, sharpness, ssim
 from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
 from worldmodel.training.run.common import Pace, RunLog, autocast, cosine_lr, tell_start, update_average
@@ -173,13 +174,12 @@ def score_tokenizer(
             scores[f"{share:.0%}"].append(psnr(shown(torch.where(wrong, near, tokens)), real))
         codes.append(tokens.flatten().cpu())
     means = {name: float(np.concatenate(parts).mean()) for name, parts in scores.items()}
-    counts = torch.cat(codes).unique(return_counts=True)[1].double()
-    share = counts / counts.sum()
+    every = torch.cat(codes).numpy()
     return TokenizerScores(
         psnr=means["psnr"],
         ssim=means["ssim"],
-        perplexity=torch.exp(-(share * share.log()).sum()).item(),
-        used=len(counts) / model.config.codebook_size,
+        perplexity=perplexity(every),
+        used=len(code_shares(every)) / model.config.codebook_size,
         psnr_perturbed={name: means[name] for name in (f"{share:.0%}" for share in PERTURBED_SHARES)},
         psnr_hud={name: means[name] for name in HUDS[hud]},
         slots_read=means.get("slots", math.nan),

@@ -15,9 +15,9 @@ from client.making import evaluate as evaluate_script
 from worldmodel.data.frames import StoredClip
 from worldmodel.data.hud import items_told, read_slot
 from worldmodel.data.tokens import TokenClip
-from worldmodel.evaluation.following.drift import token_entropy
 from worldmodel.evaluation.following.episodes import pick_episodes
 from worldmodel.evaluation.following.hotbar import hotbar_kept, slots_followed
+from worldmodel.evaluation.metrics.codes import token_entropy
 from worldmodel.readers.idm import IDMConfig, InverseDynamicsModel, save_idm
 from worldmodel.types import Step, WorldModelError
 

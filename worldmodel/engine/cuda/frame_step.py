@@ -122,7 +122,7 @@ class FrameStep:
         self.radices = placed(np.cumprod([1, *self.parts[:-1]])[:, None])
         self.sizes = placed(np.array(self.parts)[:, None])
         self.rows = placed(np.cumsum([0, *self.parts[:-1]])[:, None])  # where each part's begin
-        self.first_action = model.codes - sum(self.parts)  # id of what would be the first row
+        self.action_shift = model.codes - model.first_action  # from an action token's row to its id
         self.part_places = placed(np.arange(len(self.parts)) * layout.image)
         self.places, self.tail = placed(layout.places), placed(layout.tail)
         sources, begins = placed(layout.sources.clip(0)), layout.sources < 0
@@ -283,7 +283,7 @@ class FrameStep:
 
     def _outro(self, action: Tensor) -> Tensor:
         """Inputs of the current block's last slots: (outro, hidden), float32. action: int64 (11,)."""
-        rows = [self._codes(self.known[self.tail], self.table), F.embedding(action - self.first_action, self.table)]
+        rows = [self._codes(self.known[self.tail], self.table), F.embedding(action - self.action_shift, self.table)]
         return torch.cat(rows) + self.place[self.layout.image :]
 
     def _base(self, action: Tensor) -> Tensor:
@@ -292,7 +292,7 @@ class FrameStep:
         if self.previous is not None:
             base = base + self._codes(self.known[self.places], self.previous)
         if self.action_table is not None:
-            base = base + F.embedding(action - self.first_action, self.action_table).sum(0)
+            base = base + F.embedding(action - self.action_shift, self.action_table).sum(0)
         return base
 
     def _rotary(self) -> tuple[Tensor, Tensor]:

@@ -245,7 +245,7 @@ class GraphDecoder:
         tensors = (
             *(step.action, step.known, step.shown, step.picture, step.settings.reals, step.settings.integers),
             *(step.ring.keys, step.ring.values, step.ring.block, step.ring.targets, step.ring.age),
-            *(step.idle, step.table, step.place, step.no_previous, step.norm, self.host_tokens),
+            *(step.idle, step.table, step.start, step.place, step.no_previous, step.norm, self.host_tokens),
             *step.tokenizer.parameters(),
         )
         gathered = step.ring.gathered

@@ -31,7 +31,11 @@ from worldmodel.types import Action
 
 SOURCES = ("real", "tokenizer", "model", "frozen")
 
-ALIKE_DB = 50.0
+ALIKE_DB = 50.0  # pictures that differ by rounding alone: more says nothing, and would hide the others in a mean
+# Of a mirror trial's frames: the turning point, and those before and after it that show the same place.
+TURNED = 1 + MIRROR_STEPS
+WAY_THERE = [TURNED - step for step in range(1, MIRROR_STEPS + 1)]
+WAY_BACK = [TURNED + len(PAUSE) + step for step in range(1, MIRROR_STEPS + 1)]
 
 Frames = NDArray[np.uint8]
 Measures = dict[str, Any]
@@ -65,12 +69,6 @@ def measured_at(trial: RealTrial, length: int) -> list[int]:
 
 def _stride(trial: RealTrial) -> int:
     return WALK_STRIDE if trial.kind in ("move", "pace") else 1
-
-
-def _mirrors() -> list[tuple[int, int]]:
-    """Indices of a source's frames, of the way there and of the way back, that show the same place."""
-    turn = 1 + MIRROR_STEPS
-    return [(turn - step, turn + len(PAUSE) + step) for step in range(1, MIRROR_STEPS + 1)]
 
 
 def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]:
@@ -126,11 +124,10 @@ def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
 def _returns(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """dB, at most ALIKE_DB, between what the way there and the way back show ("mirror"), and between the start and
     the turning point ("moved")."""
-    there, back = (list(indices) for indices in zip(*_mirrors(), strict=True))
     walk = walked(trial.poses[trial.start], trial.poses[-1])
     found: dict[str, Measures] = {"truth": {"strayed": float(np.hypot(*walk))}}
     for name, frames in sources.items():
-        pairs = {"mirror": (frames[there], frames[back]), "moved": (frames[1:2], frames[there[0] + 1][None])}
+        pairs = {"mirror": (frames[WAY_THERE], frames[WAY_BACK]), "moved": (frames[1:2], frames[TURNED][None])}
         found[name] = {f"{key}_db": float(np.minimum(psnr(*pair), ALIKE_DB).mean()) for key, pair in pairs.items()}
     return found
 

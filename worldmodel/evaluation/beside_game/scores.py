@@ -15,7 +15,7 @@ from worldmodel.evaluation.beside_game.measures import SOURCES, Measures
 from worldmodel.evaluation.beside_game.trials import name_of_walk
 
 LEAST_TURN = 0.25  # of the real turn: less is no turn
-MIRROR_DB = 3.0
+MIRROR_DB = 3.0  # how much less alike than in the game the way back may show what the way there did
 AS_FAR = 2 / 3, 3 / 2  # of the real turn or walk
 # Share of what was dug or placed that must be there after looking away and back: for so many seconds at most.
 STAYS_BARS = {1.0: 0.8, 60.0: 0.6}

@@ -95,9 +95,8 @@ def nudge(sign: int) -> tuple[Action, ...]:
 def mirrored(way: str, sign: int) -> tuple[Action, Action]:
     """An action, and the one that takes it back. way: of MIRRORED."""
     yaw = sign * SPEEDS[1] if "turn" in way else 0.0
-    keys = ("forward", "back") if "walk" in way else ()
-    there, back = (frozenset({key}) for key in keys) if keys else (frozenset[str](), frozenset[str]())
-    return Action(there, yaw=yaw), Action(back, yaw=-yaw)
+    there, back = ({"forward"}, {"back"}) if "walk" in way else (set[str](), set[str]())
+    return Action(frozenset(there), yaw=yaw), Action(frozenset(back), yaw=-yaw)
 
 
 def make_trial(kind: str, index: int, seed: int, away: int = len(PAUSE)) -> Trial:

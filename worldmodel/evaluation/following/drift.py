@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from worldmodel.data.random_play import random_actions
 from worldmodel.evaluation.following.scores import add_up, as_told, count, score
+from worldmodel.evaluation.metrics.codes import token_entropy
 from worldmodel.evaluation.metrics.picture import sharpness
 from worldmodel.readers.reader import ActionReader
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
@@ -22,12 +23,6 @@ STRETCH = 100  # frames that are scored together
 
 def random_play(steps: int, seed: int) -> list[Action]:
     return list(islice(random_actions(seed), steps))
-
-
-def token_entropy(tokens: NDArray[np.integer]) -> float:
-    """Entropy of the codes in (T, places), in nats: falls when pictures become alike or empty."""
-    share = np.unique(tokens, return_counts=True)[1] / tokens.size
-    return float(-(share * np.log(share)).sum())
 
 
 def drift_scores(
