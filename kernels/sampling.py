@@ -111,16 +111,16 @@ def sample_parts(
     count: int,
 ) -> NDArray[np.int32]:
     """Codes that are mixed-radix numbers of parts, the first the lowest digit, each drawn as by `sample` from columns
-    of its own: logits (N, sum(parts)). chain (first, second), of two parts: what the first one's value adds to the
-    second one's logits. A part's random number is that of position + part * count, of `count` positions a frame."""
-    if len(parts) == 1:
-        return sample(logits, sampler, seed, frame, positions)
-    codes, radix, base, digit = np.zeros(len(logits), np.int32), 1, 0, np.zeros(0, np.int32)
+    of its own: logits (N, sum(parts)). chain (sum of all but the last, sum of all but the first): what the values of
+    each part add to the logits of those behind it. A part's random number is that of position + part * count, of
+    `count` positions a frame."""
+    logits = logits.astype(np.float32)
+    codes, radix, base = np.zeros(len(logits), np.int32), 1, 0
     for number, size in enumerate(parts):
-        own = logits[:, base : base + size]
-        own = own + chain[digit] if chain is not None and number else own
-        digit = sample(own, sampler, seed, frame, positions + number * count)
-        codes, radix, base = codes + radix * digit, radix * size, base + size
+        digit = sample(logits[:, base : base + size], sampler, seed, frame, positions + number * count)
+        codes, radix, row, base = codes + radix * digit, radix * size, base + digit, base + size
+        if chain is not None and number + 1 < len(parts):
+            logits[:, base:] += chain[row, base - parts[0] :]
     return codes
 
 

@@ -100,7 +100,7 @@ class ImageTokenizerConfig:
     @property
     def parts(self) -> tuple[int, ...]:
         """Values of the parts in which a token is read and predicted: it is their mixed-radix number, the first the
-        lowest digit. A second, finer code is predicted given the first; signs are all predicted at once."""
+        lowest digit. What a part's value says of those behind it is added to their logits."""
         if self.quantizer == "fsq":
             finer = (math.prod(self.detail_levels),) if self.detail_levels else ()
             return (math.prod(self.levels), *finer)

@@ -19,7 +19,8 @@ class Frames final : public Helped, private Source {
         columns_(std::accumulate(sizes_.begin(), sizes_.end(), 0)),
         plan_(m),
         inputs_(m, most_frames()) {
-    if (m.chain != nullptr) chain_.assign(m.chain, m.chain + size_t(sizes_[0]) * sizes_[1]);
+    if (m.chain != nullptr)
+      chain_.assign(m.chain, m.chain + size_t(columns_ - sizes_.back()) * (columns_ - sizes_.front()));
     decoder_ = any_decoder(m, plan_.most_rows() * most_frames(), m.players * plan_.ring() * plan_.tiles(),
                            plan_.most_seen());
   }
@@ -66,8 +67,8 @@ class Frames final : public Helped, private Source {
       if (frame.scores != nullptr) std::copy(scores, scores + columns_, frame.scores + size_t(slot) * columns_);
       if (frame.forced == nullptr)
         frame.tokens[where] =
-            draw_parts(scores, sizes_, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling, uint32_t(where),
-                       uint32_t(m_.image), scratch);
+            draw_parts(scores, sizes_, columns_, m_.chain != nullptr ? chain_.data() : nullptr, frame.sampling,
+                       uint32_t(where), uint32_t(m_.image), scratch);
     }
     if (frame.forced != nullptr) frame.tokens[where] = frame.forced[where];
   }

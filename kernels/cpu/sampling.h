@@ -121,18 +121,21 @@ inline int32_t draw(float *logits, int codes, const Sampling &how, uint32_t posi
   return kept.back();
 }
 
-// A token, the mixed-radix number of its parts, the first the lowest digit. logits: of all parts, one after the other;
-// chain: what the first of two parts adds to the second one's (first, second), or null.
-inline int32_t draw_parts(const float *logits, const std::vector<int32_t> &sizes, const float *chain,
+// A token, the mixed-radix number of its parts, the first the lowest digit. logits: of all parts, `columns`, one after
+// the other; chain: what the values of each part add to the logits of those behind it, to which it is added (rows of all
+// but the last part, columns of all but the first), or null.
+inline int32_t draw_parts(float *logits, const std::vector<int32_t> &sizes, int columns, const float *chain,
                           const Sampling &how, uint32_t position, uint32_t positions, SamplingScratch &scratch) {
-  int32_t token = 0, radix = 1, digit = 0;
+  const int first = sizes.front(), width = columns - first;
+  int32_t token = 0, radix = 1;
+  int base = 0;
   for (const int32_t size : sizes) {
-    std::copy(logits, logits + size, static_cast<float *>(scratch.row));
-    if (chain != nullptr && radix > 1)
-      for (int i = 0; i < size; ++i) scratch.row[i] = scratch.row[i] + chain[size_t(digit) * size + i];
-    digit = draw(scratch.row, size, how, position, scratch);
+    std::copy(logits + base, logits + base + size, static_cast<float *>(scratch.row));
+    const int32_t digit = draw(scratch.row, size, how, position, scratch);
     token += radix * digit;
-    radix *= size, logits += size, position += positions;
+    if (chain != nullptr)
+      for (int i = base + size; i < columns; ++i) logits[i] += chain[size_t(base + digit) * width + i - first];
+    base += size, radix *= size, position += positions;
   }
   return token;
 }

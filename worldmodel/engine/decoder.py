@@ -124,7 +124,7 @@ class InputTables:
     no_previous: Array
     action: Array | None
     chain: Array | None
-    """(first, second): what a token's first part says of its second, where the second depends on it."""
+    """(sum of all parts but the last, sum of all but the first): what a token's parts say of those behind them."""
 
     @staticmethod
     def of(model: VisualActionTransformer) -> InputTables:

@@ -1,5 +1,6 @@
 """Decode order, mask, cache and engines: decoding computes exactly what training computed."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -165,25 +166,39 @@ def test_a_detail_code_is_decoded_as_it_was_trained(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_signs_are_decoded_as_they_were_trained(backend):
-    """Forced logits equal the training pass; its loss is that of each sign by itself, as is what is drawn; and each
-    sign of a token reaches what comes after it."""
+    """Forced logits equal the training pass; its loss is that of each sign given those before it, as is what is drawn;
+    and each sign of a token reaches what comes after it."""
     trained = decoded_as_trained(with_signs(tiny_config()), backend)
     model, decoder, reference, tokens = trained.model, trained.decoder, trained.logits, trained.tokens
-    signs = len(model.parts)
+    signs, row, chain = len(model.parts), reference[3, 4].double(), model.chain.double()
     assert reference.shape[-1] == 2 * signs
-    each = torch.log_softmax(reference[3, 4].double().view(signs, 2), -1)
+    assert chain.shape == (2 * signs - 2, 2 * signs - 2)
+
+    def share(sign: int, before: list[int]) -> float:
+        """Of its being set, after the signs `before`."""
+        columns = slice(2 * sign - 2, 2 * sign)
+        told = sum((chain[2 * place + value, columns] for place, value in enumerate(before)), torch.zeros(2))
+        return float((row[2 * sign : 2 * sign + 2] + (told if sign else 0)).softmax(-1)[1])
+
     token = int(tokens[4, model.layout.places[4]])
-    own = each[torch.arange(signs), torch.tensor([token >> sign & 1 for sign in range(signs)])]
-    assert float(trained.nats[3, 4]) == pytest.approx(-float(own.sum()), abs=1e-4)
+    own = [token >> sign & 1 for sign in range(signs)]
+    shares = [share(sign, own[:sign]) for sign in range(signs)]
+    likelihood = math.prod(share if value else 1 - share for share, value in zip(shares, own, strict=True))
+    assert float(trained.nats[3, 4]) == pytest.approx(-math.log(likelihood), abs=1e-3)
     many = np.tile(reference[3, 4].numpy(), (40_000, 1))
     drawn = decoder.draw(many, Sampler(1.0, 0, 1.0), 7, 0, np.arange(40_000) * signs * model.layout.image)
-    shares = (drawn[:, None] >> np.arange(signs) & 1).mean(0)
-    assert abs(shares - each[:, 1].exp().numpy()).max() < 0.012
-    likeliest = int((each.argmax(-1) << torch.arange(signs)).sum())
-    assert (decoder.draw(many[:3], GREEDY, 7, 0, np.arange(3)) == likeliest).all()
-    assert model.guessed(reference[3, 4], torch.tensor(likeliest))
+    for first in range(8):
+        before = [first & 1, first >> 1 & 1, first >> 2 & 1]
+        alike = drawn[drawn % 8 == first]
+        assert abs((alike >> 3 & 1).mean() - share(3, before)) < 4 * (0.25 / len(alike)) ** 0.5
+    greedy: list[int] = []
     for sign in range(signs):
-        assert not model.guessed(reference[3, 4], torch.tensor(likeliest ^ 1 << sign))
+        greedy.append(int(share(sign, greedy) > 0.5))
+    likeliest = sum(value << sign for sign, value in enumerate(greedy))
+    assert (decoder.draw(many[:3], GREEDY, 7, 0, np.arange(3)) == likeliest).all()
+    assert model.guessed(reference[3, 4][None], torch.tensor([likeliest]))
+    for sign in range(signs):
+        assert not model.guessed(reference[3, 4][None], torch.tensor([likeliest ^ 1 << sign]))
         assert abs(trained.logits_after(tokens[3] ^ 1 << sign) - reference[3]).max() > 1e-3
 
 

@@ -123,7 +123,6 @@ class FrameStep:
         self.sizes = placed(np.array(self.parts)[:, None])
         self.rows = placed(np.cumsum([0, *self.parts[:-1]])[:, None])  # where each part's begin
         self.action_shift = model.codes - model.first_action  # from an action token's row to its id
-        self.part_places = placed(np.arange(len(self.parts)) * layout.image)
         self.places, self.tail = placed(layout.places), placed(layout.tail)
         sources, begins = placed(layout.sources.clip(0)), layout.sources < 0
         self.whole = Pass(0, slice(0, layout.image), sources, placed(begins[:, None]), self.places)
@@ -216,16 +215,16 @@ class FrameStep:
     def _sample(self, ops: LibraryOps, scores: Tensor, drawn: Tensor, places: Tensor) -> None:
         """known[places] becomes what is drawn. Twin of sampling.sample_parts."""
         image, flat = self.layout.image, self.drawn.view(-1)
-        if len(self.parts) == 1:
+        if self.chain is None:
             ops.sample(scores, self.settings, drawn, places, self.known)
             return
-        if self.chain is None:  # parts of one size, all at once
-            rows = scores.view(len(places) * len(self.parts), -1)
-            ops.sample(rows, self.settings, drawn, (places[:, None] + self.part_places).flatten(), flat)
-        else:
-            first, second = scores.split(self.parts, -1)
-            ops.sample(first.contiguous(), self.settings, drawn, places, flat)
-            ops.sample(second + F.embedding(flat[places], self.chain), self.settings, drawn, places + image, flat)
+        base = 0
+        for number, size in enumerate(self.parts):
+            ops.sample(scores[:, :size].contiguous(), self.settings, drawn, places + number * image, flat)
+            if size < scores.shape[-1]:
+                behind = self.chain[:, base + size - self.parts[0] :]
+                scores = scores[:, size:] + F.embedding(base + self.drawn[number, places], behind)
+            base += size
         self.known.index_copy_(0, places, (self.radices * self.drawn[:, places]).sum(0))
 
     def paint(self) -> None:

@@ -80,7 +80,9 @@ class Pace:
         return {"steps": self.steps, "known": self.known}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.steps, self.known = state["steps"], state["known"]
+        """What was measured holds; steps that were asked for are those of the latest call."""
+        if self.minutes > 0:
+            self.steps, self.known = state["steps"], state["known"]
 
 
 def autocast(device: torch.device, enabled: bool) -> AbstractContextManager[Any]:
