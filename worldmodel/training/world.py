@@ -96,7 +96,8 @@ class WorldTraining:
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
     own: float = 0.0
-    """The largest share of a clip's frames that are given as the model itself would draw them, and not predicted."""
+    """In every other step, the largest share of a clip's frames that are given as the model itself draws them, and are
+    not predicted."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
@@ -269,12 +270,13 @@ def train_world(
         inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
         return add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
 
-    def given(tokens: Tensor, actions: Tensor, clips: range) -> tuple[Tensor, Tensor]:
-        """Clips' inputs (B, T, places), and which frames are predicted (B, T - 1). clips: their numbers, of all that
-        are ever drawn."""
-        chance = [torch.Generator(device).manual_seed(options.seed * 1_000_003 + clip) for clip in clips]
+    def given(tokens: Tensor, actions: Tensor, step: int, places: range) -> tuple[Tensor, Tensor]:
+        """Inputs (B, T, places) of the clips that have these places in the batch, and which frames are predicted
+        (B, T - 1)."""
+        first = options.seed * 1_000_003 + step * options.batch
+        chance = [torch.Generator(device).manual_seed(first + place) for place in places]
         inputs = torch.cat([inputs_of(clip[None], generator) for clip, generator in zip(tokens, chance, strict=True)])
-        if options.own == 0:
+        if options.own == 0 or step % 2 == 0:
             return inputs, torch.ones(tokens.shape[0], tokens.shape[1] - 1, dtype=torch.bool, device=device)
         with autocast(device, options.bf16):
             own = own_draws(model, tokens, actions, chance)
@@ -292,15 +294,14 @@ def train_world(
         size = options.micro_batch or len(share)
         for first in range(0, len(share), size):
             part = slice(first, min(first + size, len(share)))
-            clips = range(step * options.batch + share[part.start], step * options.batch + share[part.stop - 1] + 1)
-            inputs, counted = given(tokens[part], actions[part], clips)
+            inputs, counted = given(tokens[part], actions[part], step, share[part])
             with autocast(device, options.bf16):
                 loss += trained.backward(
                     inputs,
                     actions[part],
                     targets_of(tokens[part], model),
                     counted,
-                    weight=len(clips) / len(share),
+                    weight=len(inputs) / len(share),
                     last=part.stop == len(share),
                 )
         norm = plain(nn.utils.clip_grad_norm_(model.parameters(), 1.0))
