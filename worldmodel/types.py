@@ -184,6 +184,10 @@ class Neural(Protocol):
         """Starts from an opening. frame: number of the next step, which keys its random numbers."""
         ...
 
+    def told(self, action: Action) -> Action:
+        """The action with the camera's move that the model is told in its place. Both are the same step."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """What a report says of where the frames came from: engine, device, checkpoint (folder), weights (hash),
         tokens_sha256."""

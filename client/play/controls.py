@@ -6,7 +6,7 @@ positive yaw looks right.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass, field
 
 from client.play.bindings import AXIS_KEYS, CAMERA, DEFAULT_BINDINGS, HOTBAR_SLOTS, PAD, table_of
@@ -95,7 +95,9 @@ class Controls:
     """Held keys and what happened since the last step -> Action.
 
     table: key name -> what it does; sensitivity: factor on the mouse and the sticks; tick_rate: steps a second, for
-    the camera keys. Mouse motion is summed and short presses are latched until `take`. Not thread-safe.
+    the camera keys; told: the action that a world takes in place of one (see Neural). Mouse motion is summed and short
+    presses are latched until `take`. What a world was not told of a move of the camera is part of the next one: else a
+    slow hand would not turn at all. Not thread-safe.
 
     The wheel counts from the hotbar slot that the world has selected, which `see_slot` tells; of several slots chosen
     in one step, the last is the action.
@@ -104,16 +106,22 @@ class Controls:
     table: Mapping[str, str] = field(default_factory=lambda: table_of(DEFAULT_BINDINGS))
     sensitivity: float = 1.0
     tick_rate: float = 10.0
+    told: Callable[[Action], Action] | None = None
     inputs: InputLog = field(default_factory=InputLog)
     _held: set[str] = field(default_factory=set)
     _latched: set[str] = field(default_factory=set)
     _dx: float = 0.0
     _dy: float = 0.0
+    _untold: tuple[float, float] = (0.0, 0.0)  # degrees of pitch and yaw
     _slot: int = 1  # selected in the world, as far as is known
     _key_slot: int | None = None  # chosen by a key since the last step
     _notches: int = 0  # slots that the wheel went on since then
     _steps_since_slot: int = SLOT_SHOWN_STEPS  # since a slot was chosen
     _axes: dict[str, float] = field(default_factory=dict)
+
+    def play_in(self, tick_rate: float | None, told: Callable[[Action], Action] | None) -> None:
+        """A world's numbers, as far as they are known."""
+        self.tick_rate, self.told = tick_rate or self.tick_rate, told
 
     def handle(self, event: Event) -> None:
         """Takes one event in. Keys without a binding are ignored."""
@@ -185,6 +193,7 @@ class Controls:
         self.inputs.take()
         self._latched.clear()
         self._dx = self._dy = 0.0
+        self._untold = (0.0, 0.0)
         self._key_slot, self._notches = None, 0
 
     def take(self) -> Action:
@@ -206,8 +215,11 @@ class Controls:
         turn = STICK_DEGREES_PER_SECOND * self.sensitivity / self.tick_rate
         pitch += turn * _without_dead_zone(self._axes.get("right y", 0.0))
         yaw += turn * _without_dead_zone(self._axes.get("right x", 0.0))
+        asked = Action(frozenset(buttons), pitch + self._untold[0], yaw + self._untold[1])
+        told = asked if self.told is None else self.told(asked)
         self.forget()
-        return Action(frozenset(buttons), pitch, yaw)
+        self._untold = asked.pitch - told.pitch, asked.yaw - told.yaw
+        return told
 
 
 def _without_dead_zone(value: float) -> float:

@@ -149,6 +149,9 @@ class RecordedWorld:
     def scene_of_clip(self, path: Path) -> StartScene:
         return self.neural.scene_of_clip(path)
 
+    def told(self, action: Action) -> Action:
+        return self.neural.told(action)
+
     def facts(self) -> dict[str, Any]:
         return self.neural.facts()
 

@@ -129,7 +129,8 @@ class Runner:
                 world = self._factory(lambda stage: self._update(stage=stage))
                 with self._lock:
                     self._world = world
-                self._update(stage="opening the start scene", tick_rate=world.tick_rate)
+                told = world.told if isinstance(world, Neural) else None
+                self._update(stage="opening the start scene", tick_rate=world.tick_rate, told=told)
                 game = Game(world, self._start, self._seed)
                 if not self._over.is_set():
                     self._update(picture=game.restart())

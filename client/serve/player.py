@@ -96,8 +96,8 @@ class Player:
         with self._lock:
             if runner is self._runner and state.picture is not None:
                 self._take(state.picture, runner is self._game)
-            if runner is self._game and state.tick_rate is not None:
-                self._controls.tick_rate = state.tick_rate
+            if runner is self._game:
+                self._controls.play_in(state.tick_rate, state.told)
         self._notify()
 
     def _take(self, picture: Picture, played: bool) -> None:

@@ -208,10 +208,9 @@ class Client(Window):
     # --- what is shown
 
     def update(self) -> None:
-        tick_rate = self.runner.state.tick_rate
-        if tick_rate is not None and tick_rate != self.controls.tick_rate:
-            with self._input:
-                self.controls.tick_rate = tick_rate
+        state = self.runner.state
+        with self._input:
+            self.controls.play_in(state.tick_rate, state.told)
         super().update()
 
     def _first_picture(self, width: int, height: int) -> None:

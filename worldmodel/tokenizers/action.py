@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +64,17 @@ def bin_to_camera(index: int, finer: int = 1) -> float:
         raise ValueError(f"a camera bin lies in 0..{last}, got {index}")
     value = (index * CAMERA_BIN_SIZE / finer - CAMERA_MAX_DEGREES) / CAMERA_MAX_DEGREES
     return math.copysign(((1 + CAMERA_MU) ** abs(value) - 1) / CAMERA_MU, value) * CAMERA_MAX_DEGREES
+
+
+@cache
+def told_degrees(legacy: bool, finer: int) -> tuple[float, ...]:
+    """(bins,): a move that is told as each bin, as near to its centre as can be. legacy: in whole degrees."""
+    centres = [bin_to_camera(index, finer) for index in range(finer * (CAMERA_BINS - 1) + 1)]
+    if not legacy:
+        return tuple(centres)
+    whole = np.arange(-CAMERA_MAX_DEGREES, CAMERA_MAX_DEGREES + 1)
+    bins = np.array([camera_to_bin(degrees) for degrees in whole])
+    return tuple(float(min(whole[bins == index], key=lambda n: abs(n - c))) for index, c in enumerate(centres))
 
 
 def _camera_ids() -> NDArray[np.int64]:
@@ -142,16 +154,23 @@ class ActionTokenizer:
 
     def encode(self, action: Action) -> NDArray[np.int32]:
         """Action -> int32 (11,). Buttons without a slot (swapHands, inventory, ESC) are not representable."""
-        pitch, yaw = action.pitch, action.yaw
-        if self.legacy_camera:
-            pitch, yaw = math.trunc(pitch), math.trunc(yaw)
-        camera = zip(self.camera_ids, (pitch, yaw), strict=True)
-        ids = [ACT_BOS, *(int(row[camera_to_bin(degrees, self.finer)]) for row, degrees in camera)]
+        ids = [ACT_BOS, *(int(row[index]) for row, index in zip(self.camera_ids, self._bins(action), strict=True))]
         for slot in BUTTON_SLOTS:
             held = [name for name in slot if name in action.buttons]
             ids.append(_ID[held[0]] if len(held) == 1 else NULL_ACT)
         ids.append(ACT_EOS)
         return np.asarray(ids, np.int32) + np.int32(self.base)
+
+    def _bins(self, action: Action) -> tuple[int, int]:
+        """Of pitch and yaw."""
+        degrees = action.pitch, action.yaw
+        pitch, yaw = (math.trunc(one) for one in degrees) if self.legacy_camera else degrees
+        return camera_to_bin(pitch, self.finer), camera_to_bin(yaw, self.finer)
+
+    def told(self, action: Action) -> Action:
+        """The action with the camera's move that its tokens tell; they are the same for it."""
+        degrees = told_degrees(self.legacy_camera, self.finer)
+        return Action(action.buttons, *(degrees[index] for index in self._bins(action)))
 
     def decode(self, tokens: NDArray[np.integer]) -> Action:
         """int (11,) -> Action (camera at its bin's centre). ValueError where a token is in a wrong slot."""

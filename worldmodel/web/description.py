@@ -81,6 +81,7 @@ def _actions(tokenizer: action.ActionTokenizer) -> dict[str, Any]:
             "bin": action.CAMERA_BIN_SIZE / tokenizer.finer,
             "mu": action.CAMERA_MU,
             "truncated": tokenizer.legacy_camera,
+            "told": action.told_degrees(tokenizer.legacy_camera, tokenizer.finer),
             "degrees_per_pixel": DEGREES_PER_PIXEL,
         },
     }

@@ -240,6 +240,10 @@ class NeuralWorld:
         actions = [self.actions.encode(step.action) for step in steps[:-1]]
         return StartScene(tokens, np.stack(actions) if actions else self.still(tokens[0], 1).actions)
 
+    def told(self, action: Action) -> Action:
+        """The action with the camera's move that the model is told in its place."""
+        return self.actions.told(action)
+
     def still(self, tokens: Tokens, repeats: int = 2) -> StartScene:
         """A frame that has stood still for `repeats` frames, as an opening."""
         idle = self.actions.encode(Action())

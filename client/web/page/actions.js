@@ -13,6 +13,11 @@ export function encodeAction({ buttons, pitch, yaw }, known) {
   return ids.map((id) => id + known.base);
 }
 
+/** The action with the camera's move that the model is told in its place. */
+export function toldAction({ buttons, pitch, yaw }, { camera }) {
+  return { buttons, pitch: camera.told[cameraBin(pitch, camera)], yaw: camera.told[cameraBin(yaw, camera)] };
+}
+
 /** Degrees -> the bin of a mu-law scale. */
 function cameraBin(given, { degrees: most, bin, mu, truncated }) {
   const clipped = Math.max(-most, Math.min(most, truncated ? Math.trunc(given) : given));

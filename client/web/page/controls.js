@@ -7,9 +7,11 @@ const NEIGHBOURS = { "hotbar.next": 1, "hotbar.previous": -1 };
 const CAMERA = { "camera.up": [-1, 0], "camera.down": [1, 0], "camera.left": [0, -1], "camera.right": [0, 1] };
 
 export class Controls {
-  /** keys: what each key does; degrees: turned by a pixel of mouse motion; rate: steps a second. */
-  constructor(keys, degrees, rate) {
-    Object.assign(this, { keys, degrees, rate, down: new Set(), latched: new Set(), dx: 0, dy: 0, slot: 1, turned: null });
+  /** keys: what each key does; degrees: turned by a pixel of mouse motion; rate: steps a second; told: the action that
+   * the model takes in place of one. What it was not told of a move of the camera is part of the next one. */
+  constructor(keys, degrees, rate, told) {
+    Object.assign(this, { keys, degrees, rate, told, down: new Set(), latched: new Set(), slot: 1 });
+    this.forget();
   }
 
   /** -> whether the key is one of the game's. */
@@ -49,6 +51,7 @@ export class Controls {
   forget() {
     this.latched.clear();
     this.dx = this.dy = 0;
+    this.untold = { pitch: 0, yaw: 0 };
     this.turned = null;
   }
 
@@ -60,7 +63,7 @@ export class Controls {
   /** The action of the step that starts now. Short presses and the mouse's motion are used up; held keys stay. */
   take() {
     const targets = new Set([...this.down, ...this.latched]);
-    let pitch = this.dy * this.degrees, yaw = this.dx * this.degrees;
+    let pitch = this.dy * this.degrees + this.untold.pitch, yaw = this.dx * this.degrees + this.untold.yaw;
     const buttons = new Set();
     for (const target of targets) {
       if (target in CAMERA) {
@@ -72,7 +75,9 @@ export class Controls {
     }
     if (this.turned) buttons.add(`hotbar.${this.turned}`);
     this.forget();
-    return { buttons, pitch, yaw };
+    const told = this.told({ buttons, pitch, yaw });
+    this.untold = { pitch: pitch - told.pitch, yaw: yaw - told.yaw };
+    return told;
   }
 
   #choose(slot) {

@@ -1,6 +1,7 @@
 // A game that is played in this tab. Both kinds of games (the other: remote.js) have this interface; `on` has the page's
 // functions: frame(ImageData or ImageBitmap, { filled, window, latency }), state({...}), notice(text), fail(error).
 
+import { toldAction } from "./actions.js";
 import { Controls } from "./controls.js";
 import { Game } from "./game.js";
 import { isolate } from "./isolation.js";
@@ -18,8 +19,8 @@ export class TabGame {
     this.scene = 0;
     this.seed = 0n;
     this.sampler = { temperature: model.sampler.temperature, guidance: model.sampler.guidance };
-    this.controls = new Controls(keys, model.actions.camera.degrees_per_pixel, model.rate);
     this.degrees = model.actions.camera.degrees_per_pixel;
+    this.controls = new Controls(keys, this.degrees, model.rate, (action) => toldAction(action, model.actions));
   }
 
   /** Whether it is a command of this game (see client/web/keys.py). value: of "scene", "seed", "temperature", ... */

@@ -24,6 +24,7 @@ from client.play.controls import (
 )
 from client.play.keys import CLIENT_KEYS, PLAY, REPLAY, commands_of, help_lines
 from worldmodel.data.random_play import random_actions
+from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.types import BUTTONS, NO_ACTION
 
 
@@ -57,6 +58,30 @@ def test_mouse_motion_is_summed_between_two_steps():
     action = controls.take()
     assert action.yaw == pytest.approx(6 * DEGREES_PER_PIXEL * 2)  # right is positive
     assert action.pitch == pytest.approx(5 * DEGREES_PER_PIXEL * 2)  # down is positive
+    assert controls.take() == NO_ACTION
+
+
+@pytest.mark.parametrize(("camera", "least"), [({}, 2.3), ({"fine_camera": True}, 0.3), ({"legacy_camera": True}, 2.3)])
+@pytest.mark.parametrize("pixels", [1, 6, 40, 700])
+def test_a_slow_hand_turns_as_far_as_it_moves(camera, least, pixels):
+    """Of moves that are smaller, or other, than what a model can be told, what is left is part of the next; each step's
+    action is one that the model is told as it is."""
+    tokenizer = ActionTokenizer(8, **camera)
+    controls = Controls()
+    controls.play_in(10.0, tokenizer.told)
+    turned = 0.0
+    for _ in range(40):
+        controls.handle(Motion(-pixels, 0))
+        action = controls.take()
+        assert tokenizer.told(action) == action
+        turned += action.yaw
+    for _ in range(12):  # a flick too wide for one step goes on, and comes to rest
+        turned += controls.take().yaw
+    assert controls.take() == NO_ACTION
+    assert turned == pytest.approx(-40 * pixels * DEGREES_PER_PIXEL, abs=least)  # the least that it is told
+    controls.handle(Motion(-4, 0))
+    controls.take()
+    controls.forget()
     assert controls.take() == NO_ACTION
 
 

