@@ -52,8 +52,8 @@ _VNNI = CpuPath(
 )
 PATHS = {
     TILES: CpuPath(
-        _VNNI.needs | {"amx_tile", "amx_int8", "amx_bf16"},
-        (*_VNNI.flags, "-mamx-tile", "-mamx-int8", "-mamx-bf16"),
+        _VNNI.needs | {"amx_tile", "amx_int8", "amx_bf16", "avx512_bf16"},
+        (*_VNNI.flags, "-mavx512bf16", "-mamx-tile", "-mamx-int8", "-mamx-bf16"),
         registers=_TILE_DATA,
     ),
     "avx512-vnni": _VNNI,

@@ -161,7 +161,7 @@ class AttentionTask {
             Floats pair[2] = {splat(0.0f), splat(0.0f)};
             for (int i = 0; i < 2; ++i)
               if (key + i < a_.length && (at == count - 1 || a_.kept[key + i])) {
-                pair[i] = power_of_two((load(scores + (size_t(at) * keys_ + key + i) * BLOCK) - most) * factor);
+                pair[i] = power_of_two_in_bf16((load(scores + (size_t(at) * keys_ + key + i) * BLOCK) - most) * factor);
                 total = total + pair[i];
               }
             store_paired(shares_ + (size_t(at) * keys_ + key) * BLOCK + half * 2, pair[0], pair[1]);
@@ -217,20 +217,20 @@ class AttentionTask {
           for (int half = 0; half < BLOCK; half += LANES) {
             const Floats log = load(logs + column + half), delta = load(delta_ + column + half);
             for (int row = 0; row < BLOCK; row += 2) {
-              Floats change[2];
+              Floats share[2], change[2];
+              const size_t to = size_t(key + row) * rows_ + column + half;
               for (int i = 0; i < 2; ++i) {
                 const int here = key + row + i, where = (row + i) * BLOCK + half;
-                const size_t to = size_t(here) * rows_ + column + half;
-                Floats share = splat(0.0f);
+                share[i] = splat(0.0f);
                 if (here < a_.length && (at == count - 1 || a_.kept[here])) {
                   Floats value = load(scores + where);
-                  if (at == count - 1) value = value + load(own_ + to);
-                  share = power_of_two(value * factor - log);
+                  if (at == count - 1) value = value + load(own_ + to + i * rows_);
+                  share[i] = power_of_two_in_bf16(value * factor - log);
                 }
-                change[i] = share * (load(gradients + where) - delta) * scale;
-                store_narrowed(shares_ + to, share);
-                store_narrowed(changes_ + to, change[i]);
+                change[i] = share[i] * (load(gradients + where) - delta) * scale;
               }
+              store_narrowed(shares_ + to, shares_ + to + rows_, share[0], share[1]);
+              store_narrowed(changes_ + to, changes_ + to + rows_, change[0], change[1]);
               store_paired(paired + (size_t(key + row) / 2 * rows_ + column + half) * 2, change[0], change[1]);
             }
           }
