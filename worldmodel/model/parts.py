@@ -20,14 +20,6 @@ def split(tokens: Numbers, parts: Sequence[int]) -> list[Numbers]:
     return [tokens // place % size for place, size in zip(places, parts, strict=True)]
 
 
-def joined(digits: Sequence[Numbers], parts: Sequence[int]) -> Numbers:
-    """The digits of each part -> tokens."""
-    tokens = digits[-1]
-    for digit, size in zip(reversed(digits[:-1]), reversed(parts[:-1]), strict=True):
-        tokens = tokens * size + digit
-    return tokens
-
-
 def rows_of(tokens: Numbers, parts: Sequence[int]) -> list[Numbers]:
     """Tokens (...) -> their rows (...) of each part."""
     return [digit + sum(parts[:number]) for number, digit in enumerate(split(tokens, parts))]

@@ -57,11 +57,9 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor, actions: Tensor, targets: Tensor, counted: Tensor) -> Tensor:
-        """inputs: (B, T, places); actions: (B, T, 11); targets: (B, T - 1, image); counted: bool (B, T - 1), the frames
-        that are predicted -> nats a token of theirs; every clip counts alike."""
-        nats = self.model.nats(self.model(inputs, actions), targets).mean(-1)
-        return ((nats * counted).sum(1) / counted.sum(1).clamp_min(1)).mean()
+    def forward(self, inputs: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
+        """inputs: (B, T, places); actions: (B, T, 11); targets: (B, T - 1, image) -> nats a token."""
+        return self.model.nats(self.model(inputs, actions), targets).mean()
 
 
 def recompute(model: VisualActionTransformer) -> None:
@@ -91,12 +89,10 @@ class Trained:
         self.copies = processes() > 1 and parallel == "ddp"
         self.module: nn.Module = DistributedDataParallel(objective) if self.copies else objective
 
-    def backward(
-        self, inputs: Tensor, actions: Tensor, targets: Tensor, counted: Tensor, weight: float, last: bool
-    ) -> Tensor:
+    def backward(self, inputs: Tensor, actions: Tensor, targets: Tensor, weight: float, last: bool) -> Tensor:
         if isinstance(self.module, DistributedDataParallel):
             self.module.require_backward_grad_sync = last
-        loss = self.module(inputs, actions, targets, counted) * weight
+        loss = self.module(inputs, actions, targets) * weight
         loss.backward()
         return loss.detach()
 

@@ -32,7 +32,7 @@ from worldmodel.model.loading import load_config, save_starts, save_world_model
 from worldmodel.model.transformer import VisualActionTransformer, WholeClips, WindowAttention
 from worldmodel.tokenizers.action import ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer
-from worldmodel.training.corruption import add_noise, give_own, make_stale, own_draws
+from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.distributed import (
     Parallel,
     Trained,
@@ -95,9 +95,6 @@ class WorldTraining:
     """Share of the windows that are drawn for a rare action."""
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
-    own: float = 0.0
-    """In every other step, the largest share of a clip's frames that are given as the model itself draws them, and are
-    not predicted."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
@@ -265,26 +262,12 @@ def train_world(
         )
         meter.leave_out(time.monotonic() - began)
 
-    def inputs_of(tokens: Tensor, generator: torch.Generator) -> Tensor:
-        """What the model is given of one clip (1, T, places)."""
+    def inputs_of(tokens: Tensor, step: int, place: int) -> Tensor:
+        """What the model is given of one clip (1, T, places), the batch's clip `place`."""
+        clip = step * options.batch + place
+        generator = torch.Generator(device).manual_seed(options.seed * 1_000_003 + clip)
         inputs = make_stale(tokens, order, options.stale, generator) if options.stale > 0 else tokens
         return add_noise(inputs, tokenizer, options.noise, generator) if options.noise > 0 else inputs
-
-    def given(tokens: Tensor, actions: Tensor, step: int, places: range) -> tuple[Tensor, Tensor]:
-        """Inputs (B, T, places) of the clips that have these places in the batch, and which frames are predicted
-        (B, T - 1)."""
-        first = options.seed * 1_000_003 + step * options.batch
-        chance = [torch.Generator(device).manual_seed(first + place) for place in places]
-        inputs = torch.cat([inputs_of(clip[None], generator) for clip, generator in zip(tokens, chance, strict=True)])
-        if options.own == 0 or step % 2 == 0:
-            return inputs, torch.ones(tokens.shape[0], tokens.shape[1] - 1, dtype=torch.bool, device=device)
-        with autocast(device, options.bf16):
-            own = own_draws(model, tokens, actions, chance)
-        mixed = [
-            give_own(clip, drawn, options.own, generator)
-            for clip, drawn, generator in zip(inputs, own, chance, strict=True)
-        ]
-        return torch.stack([clip for clip, _ in mixed]), torch.stack([kept for _, kept in mixed])
 
     def train_step(step: int, bar: tqdm) -> None:
         model.train()
@@ -294,14 +277,13 @@ def train_world(
         size = options.micro_batch or len(share)
         for first in range(0, len(share), size):
             part = slice(first, min(first + size, len(share)))
-            inputs, counted = given(tokens[part], actions[part], step, share[part])
+            given = [inputs_of(tokens[at : at + 1], step, share[at]) for at in range(part.start, part.stop)]
             with autocast(device, options.bf16):
                 loss += trained.backward(
-                    inputs,
+                    torch.cat(given),
                     actions[part],
                     targets_of(tokens[part], model),
-                    counted,
-                    weight=len(inputs) / len(share),
+                    weight=len(given) / len(share),
                     last=part.stop == len(share),
                 )
         norm = plain(nn.utils.clip_grad_norm_(model.parameters(), 1.0))

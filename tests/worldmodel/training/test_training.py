@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clips import stored_clip, token_clip
-from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer, vpt_line, with_detail, with_signs, write_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, with_signs, write_clip
 
 from client.cli import main
 from scripts import train_nano
@@ -18,15 +18,14 @@ from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting,
 from worldmodel.data.clips import ClipError
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model, save_world_model
-from worldmodel.model.parts import split
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, FINE_VOCABULARY, YAW_BASE
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
-from worldmodel.training.corruption import add_noise, give_own, make_stale, own_draws
+from worldmodel.training.corruption import add_noise, make_stale
 from worldmodel.training.run import common, stopping
 from worldmodel.training.run.common import autocast, cosine_lr, split_file
-from worldmodel.training.world import WorldTraining, start_from, targets_of, train_world
+from worldmodel.training.world import WorldTraining, start_from, train_world
 from worldmodel.types import Action
 
 OPTIONS = WorldTraining(
@@ -47,16 +46,14 @@ def run(out, minutes=None, options=OPTIONS):
     return train_world(tiny_config(), options, tokenizer, [clip], [(stored_clip(), clip)], out, minutes)
 
 
-@pytest.mark.parametrize("own", [0.0, 0.7])
-def test_it_learns_and_resumes_to_the_same_weights(tmp_path, own):
-    options = replace(OPTIONS, own=own)
-    assert run(tmp_path / "whole", options=options)
+def test_it_learns_and_resumes_to_the_same_weights(tmp_path):
+    assert run(tmp_path / "whole")
     curve, last = losses(tmp_path / "whole")
     assert curve[-1] < 0.6 * curve[0]
     assert last["val_loss"] < 0.6 * curve[0]
     assert (tmp_path / "whole" / "rollout_000030.png").exists()
-    assert not run(tmp_path / "cut", 1e-9, options)  # stops after one step
-    assert run(tmp_path / "cut", options=options)
+    assert not run(tmp_path / "cut", 1e-9)  # stops after one step
+    assert run(tmp_path / "cut")
     whole, cut = (load_world_model(tmp_path / name).transformer.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert losses(tmp_path / "cut")[0] == curve
@@ -147,37 +144,6 @@ def test_stale_frames_begin_like_the_frame_before():
     assert torch.equal(make_stale(tokens, order, 0.0, torch.Generator().manual_seed(0)), tokens)
 
 
-@pytest.mark.parametrize("config", [tiny_config(), with_signs(tiny_config()), with_detail(tiny_config())])
-def test_a_model_draws_as_likely_as_it_says(config):
-    """Drawn tokens, of plain codes, of signs and of chained parts, cost as many nats as the entropy of its logits."""
-    model = tiny_transformer(config)
-    model.lm_head.weight *= 3  # so that it is sure of something
-    encoded = config.action_tokenizer().encode(Action())
-    actions = torch.from_numpy(np.tile(encoded, (40, 4, 1)).astype(np.int64))
-    tokens = torch.from_numpy(np.random.default_rng(0).integers(config.image_tokenizer.codebook_size, size=(40, 4, 15)))
-    own = own_draws(model, tokens, actions, [torch.Generator().manual_seed(clip) for clip in range(40)])
-    assert torch.equal(own[:, 0], tokens[:, 0])
-    logits, drawn = model(tokens, actions), targets_of(own, model)
-    told = model.told(logits.flatten(0, -2), split(drawn.flatten(), model.parts))
-    each = [part.log_softmax(-1) for part in told.split(model.parts, -1)]
-    entropy = sum(-(part.exp() * part).sum(-1).mean().item() for part in each)
-    nats, true = (model.nats(logits, targets).mean().item() for targets in (drawn, targets_of(tokens, model)))
-    assert nats == pytest.approx(entropy, rel=0.04)
-    assert nats < 0.9 * true
-
-
-def test_what_a_model_is_given_of_its_own_is_whole_frames_that_do_not_count():
-    tokens, own = torch.zeros(400, 15, dtype=torch.long), torch.ones(400, 15, dtype=torch.long)
-    shares = []
-    for seed in range(30):
-        given, counted = give_own(tokens, own, 0.6, torch.Generator().manual_seed(seed))
-        assert not given[0].any()
-        assert torch.equal(given[1:], (~counted).long()[:, None].expand(-1, 15))
-        shares.append(1 - counted.float().mean().item())
-    assert max(shares) < 0.7
-    assert np.mean(shares) == pytest.approx(0.3, abs=0.1)
-
-
 def test_noise_is_near_and_bounded():
     tokenizer = ImageTokenizer(TINY_TOKENIZER)
     tokens = torch.zeros(4, 50, 15, dtype=torch.long)
@@ -225,8 +191,8 @@ def script(*arguments, cwd):
 
 def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     """Both scripts, as a user calls them, on two small clips, and on a session besides."""
-    for part in ("train", "val"):
-        write_clip(tmp_path / part / "a", [vpt_line(dx=index % 5) for index in range(40)])
+    for split in ("train", "val"):
+        write_clip(tmp_path / split / "a", [vpt_line(dx=index % 5) for index in range(40)])
     common = ["--device", "cpu", "--no-bf16", "--batch", "2"]
     model = ["--height", "48", "--width", "80", "--levels", "4", "4", "--encoder-channels", "16", "16"]
     model += ["--encoder-blocks", "1", "1", "--decoder-channels", "16", "16", "--decoder-blocks", "1", "1"]
