@@ -55,7 +55,7 @@ class ImageTokenizerConfig:
     detail_levels: tuple[Annotated[int, Within(2, 256)], ...] = ()
     """Levels of a second, finer code beside that of levels, of few values (fsq only; none: no such code)."""
     bits: Annotated[int, Within(1, MAX_BITS)] = 16
-    """Signs of a code (binary only), each of which is read and predicted by itself."""
+    """Signs of a code (binary only), each of which is read by itself, and predicted given those before it."""
     pyramid: tuple[Annotated[int, Within(PYRAMID_GROUPS, 8192)], ...] = ()
     """Channels at 1/1, 1/2, 1/4, 1/8 and 1/16 of the resolution: a VQGAN's pyramid, as MineWorld has it, in place of
     the encoder and the decoder above (none: no pyramid)."""

@@ -121,7 +121,10 @@ def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path, capsys):
     assert len(told) == FINE_VOCABULARY
     quarter = told[new.config.action_tokenizer().camera_ids[1, 8 * 12 + 2]]  # between bins 12 and 13
     assert torch.allclose(quarter, 0.75 * known[YAW_BASE + 12] + 0.25 * known[YAW_BASE + 13], atol=1e-6)
-    assert "its transformer is taken over but for embed_tokens.weight, lm_head.weight, which" in capsys.readouterr().out
+    assert (
+        "its transformer is taken over but for chain, embed_tokens.weight, lm_head.weight, which"
+        in capsys.readouterr().out
+    )
     signs = ImageTokenizer(with_signs(tiny_config()).image_tokenizer)
     left = load_fitting(tmp_path, "tokenizer", signs)
     assert set(left) == {"encoder.to_latent.weight", "encoder.to_latent.bias", "decoder.from_latent.weight"}

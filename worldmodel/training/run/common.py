@@ -98,7 +98,7 @@ def tell_start(init: Path, prefix: str, others: Collection[str]) -> None:
     """Says which parts of a model do not start from a checkpoint's."""
     if others:
         names = ", ".join(list(others)[:4]) + (f" and {len(others) - 4} more" if len(others) > 4 else "")
-        tqdm.write(f"{init}: its {prefix} is taken over but for {names}, which have another shape here: at random")
+        tqdm.write(f"{init}: its {prefix} is taken over but for {names}, which it has not in this shape: they are new")
 
 
 def step_of(line: str) -> float:
