@@ -100,6 +100,9 @@ class FakeWorld(PlainWorld):
     def _status(self) -> Status:
         return Status(context=(min(6, 1 + len(self.actions)), 6), sampler=self.sampler)
 
+    def told(self, action: Action) -> Action:
+        return action
+
     def facts(self) -> dict[str, object]:
         return {"engine": "fake", "device": "cpu", "tokens_sha256": self._digest.hexdigest()}
 
