@@ -22,4 +22,9 @@ def split(tokens: Numbers, parts: Sequence[int]) -> list[Numbers]:
 
 def rows_of(tokens: Numbers, parts: Sequence[int]) -> list[Numbers]:
     """Tokens (...) -> their rows (...) of each part."""
-    return [digit + sum(parts[:number]) for number, digit in enumerate(split(tokens, parts))]
+    return digit_rows(split(tokens, parts), parts)
+
+
+def digit_rows(digits: Sequence[Numbers], parts: Sequence[int]) -> list[Numbers]:
+    """The digits (...) of the parts, from the first on -> their rows."""
+    return [digit + sum(parts[:number]) for number, digit in enumerate(digits)]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from worldmodel.config import WorldModelConfig
 from worldmodel.model.layout import BlockLayout
-from worldmodel.model.parts import rows_of, split
+from worldmodel.model.parts import digit_rows, rows_of, split
 from worldmodel.model.released import angles, causal
 from worldmodel.model.rotary import rotary_table, rotate
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION
@@ -179,9 +179,7 @@ class VisualActionTransformer(nn.Module):
             off, on = chain.unflatten(0, (-1, 2)).unbind(1)
             more = torch.stack(list(digits[:-1]), -1).float() @ (on - off) + off.sum(0)
         else:
-            base = [sum(self.parts[:place]) for place in range(len(self.parts) - 1)]
-            rows = [F.embedding(digit + first, chain) for digit, first in zip(digits, base, strict=False)]
-            more = reduce(torch.add, rows)
+            more = reduce(torch.add, [F.embedding(rows, chain) for rows in digit_rows(digits[:-1], self.parts)])
         return logits + F.pad(more, (self.parts[0], 0))
 
     def nats(self, logits: Tensor, tokens: Tensor) -> Tensor:
