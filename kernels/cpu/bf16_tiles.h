@@ -21,6 +21,18 @@ inline float widened(Bf16 x) {
   return out;
 }
 
+// Sixteen, from any address.
+inline Floats widened(const Bf16 *from) {
+  using Part = Bf16 __attribute__((vector_size(WIDTH * sizeof(Bf16))));
+  Floats out;
+  EACH_PART {
+    Part part;
+    std::memcpy(&part, from + i * WIDTH, sizeof(part));
+    out.part[i] = (FloatPart)(__builtin_convertvector(part, IntPart) << 16);
+  }
+  return out;
+}
+
 #if !defined(__AVX512BF16__)
 // To the nearest, halves to even: bf16 in the upper halves of the lanes, and anything in the lower ones.
 inline Ints rounded_bits(Floats x) {
@@ -43,19 +55,15 @@ inline Bf16 narrowed(float x) {
 inline __m512i narrowed(Floats first, Floats second) {
   return (__m512i)_mm512_cvtne2ps_pbh((__m512)second.part[0], (__m512)first.part[0]);
 }
-// Sixteen pairs, as the right operand of a product has them.
-inline void store_paired(Bf16 *to, Floats first, Floats second) {
+// Sixteen pairs.
+inline __m512i paired(Floats first, Floats second) {
   alignas(64) static constexpr Bf16 PAIRS[2 * LANES] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                         8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  const __m512i both = narrowed(first, second);
-  _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(PAIRS), both));
+  return _mm512_permutexvar_epi16(_mm512_load_si512(PAIRS), narrowed(first, second));
 }
-// Sixteen side by side, as the left operand has them, in each of two rows.
-inline void store_narrowed(Bf16 *to, Bf16 *next, Floats first, Floats second) {
-  const __m512i both = narrowed(first, second);
-  _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(both));
-  _mm256_storeu_si256((__m256i *)next, _mm512_extracti64x4_epi64(both, 1));
-}
+inline void store_paired(Bf16 *to, Floats first, Floats second) { _mm512_store_si512(to, paired(first, second)); }
+// 32 side by side.
+inline void store_narrowed(Bf16 *to, Floats first, Floats second) { _mm512_store_si512(to, narrowed(first, second)); }
 #else
 // Sixteen pairs, as the right operand of a product has them.
 inline void store_paired(Bf16 *to, Floats first, Floats second) {
@@ -64,12 +72,22 @@ inline void store_paired(Bf16 *to, Floats first, Floats second) {
   EACH_PART both.part[i] = ((low.part[i] >> 16) & 0xffff) | (high.part[i] & ~0xffff);
   std::memcpy(to, &both, sizeof(both));
 }
-// Sixteen side by side, as the left operand has them, in each of two rows.
-inline void store_narrowed(Bf16 *to, Bf16 *next, Floats first, Floats second) {
+// 32 side by side.
+inline void store_narrowed(Bf16 *to, Floats first, Floats second) {
   store_small(to, rounded_bits(first) >> 16);
-  store_small(next, rounded_bits(second) >> 16);
+  store_small(to + LANES, rounded_bits(second) >> 16);
 }
 #endif
+
+// a * b - c.
+inline Floats difference(Floats a, Floats b, Floats c) {
+#if defined(__AVX512F__)
+  a.part[0] = (FloatPart)_mm512_fmsub_ps((__m512)a.part[0], (__m512)b.part[0], (__m512)c.part[0]);
+  return a;
+#else
+  return a * b - c;
+#endif
+}
 
 // 2^x for x <= 127, within 3e-6 of it: more exactly than bf16 tells it, in a third of the time.
 inline Floats power_of_two_in_bf16(Floats x) {
@@ -93,7 +111,9 @@ struct Factors {
   const Bf16 *left, *right;
 };
 
-// out (32, 32) becomes, or gets added, the sum of the products. out_stride: numbers from one row to the next.
+// out (32, 32) becomes, or gets added, the sum of the products. out_stride: numbers from one row to the next. ROWS: 16
+// for the upper half alone.
+template <int ROWS = BLOCK>
 inline void multiply_block(const Factors *factors, int count, int left_stride, int right_stride, int steps, float *out,
                            int out_stride, bool add) {
 #if defined(__AMX_BF16__)
@@ -104,13 +124,17 @@ inline void multiply_block(const Factors *factors, int count, int left_stride, i
   if (add) {
     _tile_loadd(0, out, out_bytes);
     _tile_loadd(1, out + 16, out_bytes);
-    _tile_loadd(2, lower, out_bytes);
-    _tile_loadd(3, lower + 16, out_bytes);
+    if (ROWS > 16) {
+      _tile_loadd(2, lower, out_bytes);
+      _tile_loadd(3, lower + 16, out_bytes);
+    }
   } else {
     _tile_zero(0);
     _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+    if (ROWS > 16) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
   }
   for (const Factors *one = factors; one != factors + count; ++one) {
     const Bf16 *left = one->left, *right = one->right;
@@ -120,17 +144,22 @@ inline void multiply_block(const Factors *factors, int count, int left_stride, i
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, right + 32, right_bytes);
       _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, left + size_t(16) * left_stride, left_bytes);
-      _tile_dpbf16ps(2, 5, 6);
-      _tile_dpbf16ps(3, 5, 7);
+      if (ROWS > 16) {
+        _tile_loadd(5, left + size_t(16) * left_stride, left_bytes);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+      }
     }
   }
   _tile_stored(0, out, out_bytes);
   _tile_stored(1, out + 16, out_bytes);
-  _tile_stored(2, lower, out_bytes);
-  _tile_stored(3, lower + 16, out_bytes);
+  if (ROWS > 16) {
+    _tile_stored(2, lower, out_bytes);
+    _tile_stored(3, lower + 16, out_bytes);
+  }
+  before_tiles();
 #else
-  for (int row = 0; row < BLOCK; ++row)
+  for (int row = 0; row < ROWS; ++row)
     for (int column = 0; column < BLOCK; ++column) {
       float sum = add ? out[size_t(row) * out_stride + column] : 0.0f;
       for (const Factors *one = factors; one != factors + count; ++one)

@@ -4,7 +4,8 @@
 // the rest is float32.
 //
 // All is computed transposed, keys as rows and queries as columns: a query is a lane, and sums over its keys are sums of
-// vectors. Query heads that share a key head lie side by side.
+// vectors. Query heads that share a key head lie side by side, in panels of 32. What a panel and a frame of keys take
+// lies in the nearest caches.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +15,7 @@
 #include <vector>
 
 #include "arithmetic.h"
-#include "bf16_tiles.h"
+#include "bf16_packing.h"
 
 namespace worldmodel {
 
@@ -42,31 +43,37 @@ class AttentionTask {
         groups_(a.heads / a.kv_heads),
         size_(a.size),
         keys_(in_blocks_of(a.length)),
+        pairs_(a.length + a.length % 2),
         rows_(attention_rows(a)),
+        queries_(groups_ * a.length),
         per_key_frame_(size_t(keys_) * size_),
-        most_(a.offsets + 1),
         scale_(1.0f / std::sqrt(float(a.size))),
         key_left_(a.frames * per_key_frame_),
-        value_left_(a.frames * per_key_frame_),
+        value_left_(backward_only(a.frames * per_key_frame_)),
         turned_(a.frames * per_key_frame_),
-        query_right_(size_t(rows_) * size_),
-        gradient_right_(backward_only(size_t(rows_) * size_)),
-        query_by_rows_(backward_only(size_t(rows_) * size_)),
-        gradient_by_rows_(backward_only(size_t(rows_) * size_)),
+        zeros_(size_),
+        query_columns_(size_t(rows_) * size_),
+        gradient_columns_(backward_only(size_t(rows_) * size_)),
+        query_pairs_(backward_only(size_t(rows_) * size_)),
+        gradient_pairs_(backward_only(size_t(rows_) * size_)),
         own_(size_t(keys_) * rows_),
-        scores_(std::max(size_t(most_) * keys_ * BLOCK, backward_only(2 * BLOCK * BLOCK))),
-        shares_(std::max(size_t(most_) * keys_ * BLOCK, backward_only(size_t(keys_) * rows_))),
-        changes_(backward_only(size_t(keys_) * rows_)),
-        paired_changes_(backward_only(size_t(most_) * keys_ * rows_)),
-        made_(size_t(size_) * rows_),
+        scores_(size_t(keys_) * BLOCK),
+        gradients_(backward_only(BLOCK * BLOCK)),
+        shares_(size_t(BLOCK) * std::max(keys_, rows_)),
+        changes_(backward_only(size_t(BLOCK) * rows_)),
+        change_pairs_(backward_only(size_t(keys_) * rows_)),
+        made_(size_t(size_) * (a.out_gradient ? rows_ : BLOCK)),
         key_gradient_(backward_only(a.frames * per_key_frame_)),
         value_gradient_(backward_only(a.frames * per_key_frame_)),
-        delta_(backward_only(rows_)) {
+        delta_(backward_only(rows_)),
+        frames_(a.offsets + 1) {
     for (int key = 0; key < keys_; ++key)
       for (int row = 0; row < rows_; ++row) {
-        const bool there = key < a.length && (row >= groups_ * a.length || a.seen[row % a.length * a.length + key]);
+        const bool there = key < a.length && (row >= queries_ || a.seen[row % a.length * a.length + key]);
         own_[size_t(key) * rows_ + row] = there ? 0.0f : HIDDEN;
       }
+    for (int slot = 0; slot < pairs_; ++slot)
+      if (slot == a.length || !a.kept[slot]) unseen_.push_back(slot);
   }
 
   void run(int clip, int head) {
@@ -82,13 +89,14 @@ class AttentionTask {
     for (int frame = 0; frame < a_.frames; ++frame)
       for (int slot = 0; slot < a_.length; ++slot) {
         const size_t from = frame * per_key_frame_ + size_t(slot) * size_, to = key_at(frame, slot);
-        std::memcpy(a_.key_gradient + to, key_gradient_ + from, size_ * sizeof(float));
+        for (int i = 0; i < size_; ++i) a_.key_gradient[to + i] = key_gradient_[from + i] * scale_;
         std::memcpy(a_.value_gradient + to, value_gradient_ + from, size_ * sizeof(float));
       }
   }
 
  private:
   static constexpr float HIDDEN = -1e30f;
+  static constexpr float MOST = 0x1p60f;  // to which a panel's sums of shares may come
 
   size_t backward_only(size_t count) const { return a_.out_gradient ? count : 0; }
   size_t key_at(int frame, int slot) const {
@@ -108,173 +116,205 @@ class AttentionTask {
     for (int slot = 0; slot < a_.length; ++slot) {
       const size_t from = key_at(frame, slot), to = frame * per_key_frame_ + size_t(slot) * size_;
       std::memcpy(key_left_ + to, a_.key + from, size_ * sizeof(Bf16));
-      std::memcpy(value_left_ + to, a_.value + from, size_ * sizeof(Bf16));
-      for (int channel = 0; channel < size_; ++channel)
-        turned_[frame * per_key_frame_ + size_t(channel) * keys_ + slot] = given[from + channel];
+      if (a_.out_gradient) std::memcpy(value_left_ + to, a_.value + from, size_ * sizeof(Bf16));
+    }
+    for (int slot = 0; slot < a_.length; slot += BLOCK) {
+      const Bf16 *rows[BLOCK];
+      for (int i = 0; i < BLOCK; ++i) rows[i] = slot + i < a_.length ? given + key_at(frame, slot + i) : zeros_;
+      transposed(rows, size_, turned_ + frame * per_key_frame_ + slot, keys_);
     }
   }
 
-  // Rows of (row, channel) as a right operand: pairs of channels; and, for `by_rows`, pairs of rows.
-  void take_rows(const Bf16 *given, int frame, Bf16 *right, Bf16 *by_rows) const {
-    for (int row = 0; row < groups_ * a_.length; ++row) {
-      const Bf16 *from = given + query_at(frame, row);
-      for (int channel = 0; channel < size_; channel += 2)
-        std::memcpy(right + size_t(channel / 2) * rows_ * 2 + row * 2, from + channel, 2 * sizeof(Bf16));
-      if (by_rows != nullptr)
-        for (int channel = 0; channel < size_; ++channel)
-          by_rows[(size_t(row / 2) * size_ + channel) * 2 + row % 2] = from[channel];
-    }
+  void rows_of(const Bf16 *given, int frame, int first, const Bf16 **rows) const {
+    for (int i = 0; i < BLOCK; ++i) rows[i] = first + i < queries_ ? given + query_at(frame, first + i) : zeros_;
   }
 
-  // The frames that a frame's rows see, itself the last.
-  int seen_frames(int frame, int *frames) const {
+  // The frames that a frame's rows see, itself the first. -> how many.
+  int seen_frames(int frame) {
     int count = 0;
-    for (int i = a_.offsets - 1; i >= 0; --i)
-      if (a_.offset[i] <= frame) frames[count++] = frame - a_.offset[i];
-    frames[count++] = frame;
+    frames_[count++] = frame;
+    for (int i = 0; i < a_.offsets; ++i)
+      if (a_.offset[i] <= frame) frames_[count++] = frame - a_.offset[i];
     return count;
   }
 
+  // out (up to 32 rows, 32): rows of keys or values, against a panel of columns.
+  void product(const Bf16 *left, const Bf16 *columns, int rows, float *out) const {
+    const Factors one{left, columns};
+    if (rows > 16)
+      multiply_block(&one, 1, size_, BLOCK * 2, size_ / BLOCK, out, BLOCK, false);
+    else
+      multiply_block<16>(&one, 1, size_, BLOCK * 2, size_ / BLOCK, out, BLOCK, false);
+  }
+
+  // What no later frame sees, in `rows` rows of scores from `key` on; and what fills up a pair.
+  void hide(float *scores, int key, int rows, bool own) const {
+    for (int slot : unseen_)
+      if (slot >= key && slot < key + rows && (!own || slot == a_.length))
+        for (int half = 0; half < BLOCK; half += LANES) store(scores + (slot - key) * BLOCK + half, splat(HIDDEN));
+  }
+
   void forward(int frame) {
-    std::vector<int> frames(most_);
-    const int count = seen_frames(frame, frames.data()), all = count * keys_;
-    const Floats factor = splat(scale_ * LOG2E);
-    take_rows(a_.query, frame, query_right_, nullptr);
+    const int count = seen_frames(frame);
     for (int column = 0; column < rows_; column += BLOCK) {
-      for (int key = 0; key < all; key += BLOCK) {
-        const Factors one{left(key_left_, frames[key / keys_], key % keys_), query_right_ + column * 2};
-        multiply_block(&one, 1, size_, rows_ * 2, size_ / BLOCK, scores_ + size_t(key) * BLOCK, BLOCK, false);
-      }
+      const Bf16 *rows[BLOCK];
+      rows_of(a_.query, frame, column, rows);
+      as_columns(rows, size_, query_columns_);
+      if (!panel(count, column, 1)) panel(count, column, count);
+      const int there = std::min(BLOCK, queries_ - column);
+      Bf16 *to[BLOCK];
+      for (int i = 0; i < there; ++i) to[i] = a_.out + query_at(frame, column + i);
+      columns_to_rows(made_, divisors_, size_, there, to);
+      for (int i = 0; i < BLOCK; ++i)
+        log_rows(frame)[column + i] = i < there ? references_[i] - std::log2(divisors_[i]) : -HIDDEN;
+    }
+  }
+
+  // scores_ (keys, 32) of one of the frames against a panel.
+  void score(int at, int column) {
+    const Bf16 *left = key_left_ + frames_[at] * per_key_frame_;
+    for (int key = 0; key < a_.length; key += BLOCK)
+      product(left + size_t(key) * size_, query_columns_, a_.length - key, scores_ + size_t(key) * BLOCK);
+    hide(scores_, 0, pairs_, at == 0);
+    for (int key = 0; key < a_.length && at == 0; ++key)
       for (int half = 0; half < BLOCK; half += LANES) {
-        float *scores = scores_ + half;
-        Floats most = splat(HIDDEN), total = splat(0.0f);
-        for (int at = 0; at < count; ++at)
-          for (int key = 0; key < a_.length; ++key) {
-            if (at < count - 1 && !a_.kept[key]) continue;
-            float *score = scores + (size_t(at) * keys_ + key) * BLOCK;
-            Floats value = load(score);
-            if (at == count - 1) store(score, value = value + load(own_ + size_t(key) * rows_ + column + half));
-            most = maximum(value, most);
-          }
-        for (int at = 0; at < count; ++at)
-          for (int key = 0; key < keys_; key += 2) {
-            Floats pair[2] = {splat(0.0f), splat(0.0f)};
-            for (int i = 0; i < 2; ++i)
-              if (key + i < a_.length && (at == count - 1 || a_.kept[key + i])) {
-                pair[i] = power_of_two_in_bf16((load(scores + (size_t(at) * keys_ + key + i) * BLOCK) - most) * factor);
-                total = total + pair[i];
-              }
-            store_paired(shares_ + (size_t(at) * keys_ + key) * BLOCK + half * 2, pair[0], pair[1]);
-          }
-        alignas(64) float tops[LANES], totals[LANES];
-        store(tops, most * factor);
-        store(totals, total);
-        for (int lane = 0; lane < LANES; ++lane) {
-          const int row = column + half + lane;
-          log_rows(frame)[row] = row < groups_ * a_.length ? tops[lane] + std::log2(totals[lane]) : -HIDDEN;
+        float *here = scores_ + size_t(key) * BLOCK + half;
+        store(here, load(here) + load(own_ + size_t(key) * rows_ + column + half));
+      }
+  }
+
+  // A panel's sums of values (made_), which divisors_ are for. Shares are relative to the largest of the first `known`
+  // frames, the own one before all: so most panels' scores are computed once. Whether that was near enough.
+  bool panel(int count, int column, int known) {
+    const Floats factor = splat(scale_ * LOG2E);
+    Floats most[2] = {splat(HIDDEN), splat(HIDDEN)}, total[2] = {splat(0.0f), splat(0.0f)};
+    for (int at = 0; at < known; ++at) {
+      score(at, column);
+      for (int key = 0; key < a_.length; ++key)
+        for (int half = 0; half < 2; ++half)
+          most[half] = maximum(load(scores_ + size_t(key) * BLOCK + half * LANES), most[half]);
+    }
+    const Floats reference[2] = {most[0] * factor, most[1] * factor};
+    for (int at = 0; at < count; ++at) {
+      if (at > 0 || known > 1) score(at, column);
+      for (int key = 0; key < pairs_; key += 2)
+        for (int half = 0; half < 2; ++half) {
+          const float *scores = scores_ + size_t(key) * BLOCK + half * LANES;
+          const Floats first = power_of_two_in_bf16(difference(load(scores), factor, reference[half]));
+          const Floats second = power_of_two_in_bf16(difference(load(scores + BLOCK), factor, reference[half]));
+          total[half] = total[half] + (first + second);
+          store_paired(shares_ + (size_t(key) + half) * BLOCK, first, second);
         }
-        store(divisors_ + half, splat(1.0f) / total);
-      }
       for (int channel = 0; channel < size_; channel += BLOCK) {
-        factors_.clear();
-        for (int at = 0; at < count; ++at)
-          factors_.push_back({turned_ + frames[at] * per_key_frame_ + size_t(channel) * keys_,
-                              shares_ + size_t(at) * keys_ * BLOCK});
-        multiply_block(factors_.data(), count, keys_, BLOCK * 2, keys_ / BLOCK, made_ + size_t(channel) * BLOCK, BLOCK,
-                       false);
-      }
-      for (int lane = 0; lane < BLOCK && column + lane < groups_ * a_.length; ++lane) {
-        Bf16 *to = a_.out + query_at(frame, column + lane);
-        for (int channel = 0; channel < size_; ++channel)
-          to[channel] = narrowed(made_[size_t(channel) * BLOCK + lane] * divisors_[lane]);
+        const Factors one{turned_ + frames_[at] * per_key_frame_ + size_t(channel) * keys_, shares_};
+        multiply_block(&one, 1, keys_, BLOCK * 2, keys_ / BLOCK, made_ + size_t(channel) * BLOCK, BLOCK, at > 0);
       }
     }
+    for (int half = 0; half < 2; ++half) {
+      store(references_ + half * LANES, reference[half]);
+      store(divisors_ + half * LANES, splat(1.0f) / total[half]);
+    }
+    return maximum(total[0]) < MOST && maximum(total[1]) < MOST;
   }
 
   void backward(int frame) {
-    std::vector<int> frames(most_);
-    const int count = seen_frames(frame, frames.data());
-    const Floats factor = splat(scale_ * LOG2E), scale = splat(scale_);
-    take_rows(a_.query, frame, query_right_, query_by_rows_);
-    take_rows(a_.out_gradient, frame, gradient_right_, gradient_by_rows_);
-    for (int row = 0; row < groups_ * a_.length; ++row) {
-      const size_t at = query_at(frame, row);
-      float sum = 0;
-      for (int channel = 0; channel < size_; ++channel)
-        sum += widened(a_.out[at + channel]) * widened(a_.out_gradient[at + channel]);
-      delta_[row] = sum;
-    }
-    const float *logs = log_rows(frame);
-    float *scores = scores_, *gradients = scores_ + BLOCK * BLOCK;
-    for (int at = 0; at < count; ++at) {
-      Bf16 *paired = paired_changes_ + size_t(at) * keys_ * rows_;
-      for (int key = 0; key < keys_; key += BLOCK)
-        for (int column = 0; column < rows_; column += BLOCK) {
-          const Factors score{left(key_left_, frames[at], key), query_right_ + column * 2};
-          const Factors gradient{left(value_left_, frames[at], key), gradient_right_ + column * 2};
-          multiply_block(&score, 1, size_, rows_ * 2, size_ / BLOCK, scores, BLOCK, false);
-          multiply_block(&gradient, 1, size_, rows_ * 2, size_ / BLOCK, gradients, BLOCK, false);
-          for (int half = 0; half < BLOCK; half += LANES) {
-            const Floats log = load(logs + column + half), delta = load(delta_ + column + half);
-            for (int row = 0; row < BLOCK; row += 2) {
-              Floats share[2], change[2];
-              const size_t to = size_t(key + row) * rows_ + column + half;
-              for (int i = 0; i < 2; ++i) {
-                const int here = key + row + i, where = (row + i) * BLOCK + half;
-                share[i] = splat(0.0f);
-                if (here < a_.length && (at == count - 1 || a_.kept[here])) {
-                  Floats value = load(scores + where);
-                  if (at == count - 1) value = value + load(own_ + to + i * rows_);
-                  share[i] = power_of_two_in_bf16(value * factor - log);
-                }
-                change[i] = share[i] * (load(gradients + where) - delta) * scale;
-              }
-              store_narrowed(shares_ + to, shares_ + to + rows_, share[0], share[1]);
-              store_narrowed(changes_ + to, changes_ + to + rows_, change[0], change[1]);
-              store_paired(paired + (size_t(key + row) / 2 * rows_ + column + half) * 2, change[0], change[1]);
-            }
-          }
-        }
-      for (int key = 0; key < keys_; key += BLOCK)
-        for (int channel = 0; channel < size_; channel += BLOCK) {
-          const size_t to = frames[at] * per_key_frame_ + size_t(key) * size_ + channel;
-          const Factors values{shares_ + size_t(key) * rows_, gradient_by_rows_ + channel * 2};
-          const Factors keys{changes_ + size_t(key) * rows_, query_by_rows_ + channel * 2};
-          multiply_block(&values, 1, rows_, size_ * 2, rows_ / BLOCK, value_gradient_ + to, size_, true);
-          multiply_block(&keys, 1, rows_, size_ * 2, rows_ / BLOCK, key_gradient_ + to, size_, true);
-        }
-    }
-    for (int channel = 0; channel < size_; channel += BLOCK)
-      for (int column = 0; column < rows_; column += BLOCK) {
-        factors_.clear();
-        for (int at = 0; at < count; ++at)
-          factors_.push_back({turned_ + frames[at] * per_key_frame_ + size_t(channel) * keys_,
-                              paired_changes_ + size_t(at) * keys_ * rows_ + column * 2});
-        multiply_block(factors_.data(), count, keys_, rows_ * 2, keys_ / BLOCK,
-                       made_ + size_t(channel) * rows_ + column, rows_, false);
+    const int count = seen_frames(frame);
+    for (int column = 0; column < rows_; column += BLOCK) {
+      const Bf16 *rows[BLOCK], *outs[BLOCK];
+      const size_t here = size_t(column) * size_;
+      rows_of(a_.query, frame, column, rows);
+      as_columns(rows, size_, query_columns_ + here);
+      as_row_pairs(rows, size_, query_pairs_ + here);
+      rows_of(a_.out_gradient, frame, column, rows);
+      as_columns(rows, size_, gradient_columns_ + here);
+      as_row_pairs(rows, size_, gradient_pairs_ + here);
+      rows_of(a_.out, frame, column, outs);
+      for (int i = 0; i < BLOCK; ++i) {
+        Floats sums = splat(0.0f);
+        for (int at = 0; at < size_; at += LANES) sums = sums + widened(rows[i] + at) * widened(outs[i] + at);
+        delta_[column + i] = sum(sums);
       }
-    for (int row = 0; row < groups_ * a_.length; ++row) {
-      float *to = a_.query_gradient + query_at(frame, row);
-      for (int channel = 0; channel < size_; ++channel) to[channel] = made_[size_t(channel) * rows_ + row];
+    }
+    for (int at = 0; at < count; ++at) {
+      for (int key = 0; key < a_.length; key += BLOCK) {
+        if (at == 0)
+          changes<true>(frame, at, key);
+        else
+          changes<false>(frame, at, key);
+        const size_t to = frames_[at] * per_key_frame_ + size_t(key) * size_;
+        for (int channel = 0; channel < size_; channel += BLOCK) {
+          add_rows(shares_, gradient_pairs_ + channel * 2, a_.length - key, value_gradient_ + to + channel);
+          add_rows(changes_, query_pairs_ + channel * 2, a_.length - key, key_gradient_ + to + channel);
+        }
+      }
+      for (int column = 0; column < rows_; column += BLOCK)
+        for (int channel = 0; channel < size_; channel += BLOCK) {
+          const Factors one{turned_ + frames_[at] * per_key_frame_ + size_t(channel) * keys_,
+                            change_pairs_ + size_t(column) * keys_};
+          multiply_block(&one, 1, keys_, BLOCK * 2, keys_ / BLOCK,
+                         made_ + size_t(column) * size_ + size_t(channel) * BLOCK, BLOCK, at > 0);
+        }
+    }
+    for (int column = 0; column < rows_; column += BLOCK) {
+      const int there = std::min(BLOCK, queries_ - column);
+      float *to[BLOCK];
+      for (int i = 0; i < there; ++i) to[i] = a_.query_gradient + query_at(frame, column + i);
+      columns_to_rows(made_ + size_t(column) * size_, scale_, size_, there, to);
     }
   }
 
-  const Bf16 *left(const Buffer<Bf16> &of, int frame, int key) const {
-    return of + frame * per_key_frame_ + size_t(key) * size_;
+  void add_rows(const Bf16 *left, const Bf16 *pairs, int rows, float *out) const {
+    const Factors one{left, pairs};
+    if (rows > 16)
+      multiply_block(&one, 1, rows_, size_ * 2, rows_ / BLOCK, out, size_, true);
+    else
+      multiply_block<16>(&one, 1, rows_, size_ * 2, rows_ / BLOCK, out, size_, true);
+  }
+
+  // The shares of 32 keys under all queries, and how the scores (without `scale`) are to change.
+  template <bool OWN>
+  void changes(int frame, int at, int key) {
+    const Floats factor = splat(scale_ * LOG2E);
+    const int rows = std::min(BLOCK, pairs_ - key);
+    const size_t from = frames_[at] * per_key_frame_ + size_t(key) * size_;
+    for (int column = 0; column < rows_; column += BLOCK) {
+      product(key_left_ + from, query_columns_ + size_t(column) * size_, a_.length - key, scores_);
+      product(value_left_ + from, gradient_columns_ + size_t(column) * size_, a_.length - key, gradients_);
+      hide(scores_, key, rows, OWN);
+      const float *logs = log_rows(frame) + column, *deltas = delta_ + column;
+      const Floats log[2] = {load(logs), load(logs + LANES)}, delta[2] = {load(deltas), load(deltas + LANES)};
+      Bf16 *paired = change_pairs_ + size_t(column) * keys_ + size_t(key) * BLOCK;
+      for (int row = 0; row < rows; row += 2) {
+        Floats change[2][2];
+        for (int i = 0; i < 2; ++i) {
+          Floats share[2];
+          const size_t where = size_t(row + i) * BLOCK, to = size_t(row + i) * rows_ + column;
+          for (int half = 0; half < 2; ++half) {
+            Floats value = load(scores_ + where + half * LANES);
+            if (OWN) value = value + load(own_ + size_t(key + row + i) * rows_ + column + half * LANES);
+            share[half] = power_of_two_in_bf16(difference(value, factor, log[half]));
+            change[i][half] = share[half] * (load(gradients_ + where + half * LANES) - delta[half]);
+          }
+          store_narrowed(shares_ + to, share[0], share[1]);
+          store_narrowed(changes_ + to, change[i][0], change[i][1]);
+        }
+        for (int half = 0; half < 2; ++half)
+          store_paired(paired + size_t(row) * BLOCK + half * BLOCK, change[0][half], change[1][half]);
+      }
+    }
   }
 
   const ClipAttention a_;
-  const int groups_, size_, keys_, rows_;
+  const int groups_, size_, keys_, pairs_, rows_, queries_;
   const size_t per_key_frame_;
-  const int most_;
   const float scale_;
   int clip_ = 0, head_ = 0;
-  Buffer<Bf16> key_left_, value_left_, turned_, query_right_, gradient_right_, query_by_rows_, gradient_by_rows_;
-  Buffer<float> own_, scores_;
-  Buffer<Bf16> shares_, changes_, paired_changes_;
+  Buffer<Bf16> key_left_, value_left_, turned_, zeros_, query_columns_, gradient_columns_, query_pairs_, gradient_pairs_;
+  Buffer<float> own_, scores_, gradients_;
+  Buffer<Bf16> shares_, changes_, change_pairs_;
   Buffer<float> made_, key_gradient_, value_gradient_, delta_;
-  std::vector<Factors> factors_;
-  alignas(64) float divisors_[BLOCK] = {};
+  std::vector<int> frames_, unseen_;
+  alignas(64) float divisors_[BLOCK] = {}, references_[BLOCK] = {};
 };
 
 inline void attend_clips(const ClipAttention &a) {

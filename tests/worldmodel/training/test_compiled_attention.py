@@ -61,6 +61,24 @@ def test_it_gives_what_the_dense_mask_gives_and_its_gradients(path, offsets, fra
 
 
 @needs_compiler
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("times", [30, 1000])
+def test_shares_are_right_where_an_older_frame_outweighs_the_own_by_far(path, times):
+    model = tiny_transformer(tiny_config("diagonal-2", (1, 2), **SIZES))
+    layout, device = model.layout, torch.device("cpu")
+    generator = torch.Generator().manual_seed(1)
+    q, k, v = (torch.randn(1, 3 * layout.length, heads, 32, generator=generator) for heads in (4, 2, 2))
+    k[:, : layout.length] *= times  # the others' shares are nothing, whatever the own frame's scores
+    mask = ClipMask(3, np.asarray((1, 2), np.int32), layout.mask.astype(np.uint8), np.ones(layout.length, np.uint8))
+    q, k, v = (x.bfloat16().float().requires_grad_() for x in (q, k, v))
+    made, wanted = clip_attention(compiled(path), mask, q, k, v), WindowAttention(model, 3, device)(q, k, v)
+    near(made, wanted, 0.01)
+    ours, theirs = (torch.autograd.grad(x.float().sum(), (q, k, v)) for x in (made, wanted))
+    near(ours[2], theirs[2], 0.01)
+    assert all(gradient.isfinite().all() for gradient in ours)
+
+
+@needs_compiler
 def test_a_model_learns_the_same_with_it(monkeypatch):
     monkeypatch.setattr(compiled_attention, "tile_library", lambda: compiled("portable"))
     config = tiny_config("diagonal-2", (1, 3), **SIZES)
