@@ -46,10 +46,10 @@ def step_of(controls: Controls) -> tuple[int, int]:
     return ("w" in keys) - ("s" in keys), ("d" in keys) - ("a" in keys)
 
 
-def simulate(seed: int, ticks: int, drop: float = 0.0) -> tuple[list[Controls], Player]:
+def simulate(seed: int, ticks: int, **options: float) -> tuple[list[Controls], Player]:
     """Plays on an endless meadow with a tree every 16 nodes: walking moves, 8 ticks of attack dig a node, every fresh
     click places one."""
-    player, played = Player(seed, PlayerOptions(drop=drop)), []
+    player, played = Player(seed, PlayerOptions(**options)), []
     x = z = yaw = 0.0
     digging, before, events = 0, IDLE, ()
     for tick in range(ticks):
@@ -241,6 +241,14 @@ def test_drop_is_an_option():
     assert 40 <= sum("q" in c.keys for c in controls) <= 200
     with pytest.raises(ValueError, match="drop"):
         PlayerOptions(drop=2)
+
+
+def test_a_deliberate_player_hardly_stops_digging_and_placing():
+    def changes(deliberate):  # of the world, in 100 steps
+        players = [simulate(seed, 6000, deliberate=deliberate)[1] for seed in (1, 2, 3)]
+        return sum(player._dug + player._placed for player in players) / 90
+
+    assert changes(0.9) > max(4, 1.8 * changes(0.0))
 
 
 def test_in_water_the_player_goes_back_to_the_shore():

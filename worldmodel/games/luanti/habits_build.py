@@ -49,14 +49,38 @@ class Building(Walking):
             self._turn_by(10, 70)
             yield from self._aim()
             yield from self._stand(8, 16)
-            dug = self._dug
-            for _ in range(DIG_TICKS):
-                if self._dug != dug:
-                    break
-                yield ATTACK
+            yield from self._dig_block()
             yield from self._stand(4, 10)
             yield from self._look_elsewhere()
         yield from self._leave()
+
+    def _work(self) -> Habit:
+        """Block after block, dug or placed: who plays for a purpose does little else."""
+        for _ in range(self._random.randint(5, 12)):
+            self._pitch_target = self._random.uniform(24, 56)
+            self._turn_by(4, 45)
+            digs = self._random.random() < 0.6
+            slots = TOOL_SLOTS if digs else BLOCK_SLOTS
+            if self._slot not in slots or self._random.random() < 0.2:
+                self._select_any(slots)
+            yield from self._aim()
+            yield from self._stand(*self._random.choice(((0, 4), (0, 4), (8, 12))))
+            yield from self._dig_block() if digs else self._put()
+            yield from self._stand(0, 6)
+            draw = self._random.random()
+            if draw < 0.15:
+                yield from self._look_elsewhere()
+            elif draw < 0.45:
+                yield from self._go(frozenset({self._random.choice(("left", "right", "back", "back"))}), NODE_TICKS)
+        yield from self._leave()
+
+    def _dig_block(self) -> Habit:
+        """The one that is looked at, if it is in reach."""
+        dug = self._dug
+        for _ in range(DIG_TICKS):
+            if self._dug != dug:
+                return
+            yield ATTACK
 
     def _look_elsewhere(self) -> Habit:
         """Perhaps, for as long as may be, and back."""

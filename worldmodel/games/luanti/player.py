@@ -26,7 +26,8 @@ SLOW_SNEAKING = 0.02
 IN_THE_WAY, BEFORE_A_WALL = BLOCKED + 6, 16  # ticks
 FLOOR = 45.0  # degrees: a view so far down shows the floor
 URGENT = frozenset({"leave water", "climb out", "break out", "turn back"})  # deal with walls themselves
-BUSY = URGENT | {"gaze", "browse", "dig", "tunnel", "build", "place one", "dig one"}  # changes no slots in passing
+# These change no slots in passing.
+BUSY = URGENT | {"gaze", "browse", "dig", "tunnel", "build", "place one", "dig one", "work"}
 VAIN_TICKS, VAIN_NODES = 45, 2.0  # so long against something within so little room: shut in
 
 USUAL = PlayerOptions()
@@ -68,6 +69,7 @@ class Player(Reflexes):
             "set off": (4, self._set_off),
             "place one": (7, self._place_one),
             "dig one": (6, self._dig_one),
+            "work": (30, self._work),
         }
 
     def act(self, state: GameState) -> Controls:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worldmodel.games.luanti.habits_build import DIG_TICKS, Building
+from worldmodel.games.luanti.habits_build import Building
 from worldmodel.games.luanti.habits_walk import FAR
 from worldmodel.games.luanti.hands import ATTACK, DARK, FORWARD, Habit
 from worldmodel.games.luanti.presets import BLOCK_SLOTS, TOOL_SLOTS
@@ -45,11 +45,7 @@ class Reflexes(Building):
             self._turn_to(90 * round(self.yaw / 90 + 1))
             self._pitch_target = 5.0  # what is at the feet stays, to jump upon
             yield from self._aim()
-            dug = self._dug
-            for _ in range(DIG_TICKS):
-                if self._dug != dug:
-                    break
-                yield ATTACK
+            yield from self._dig_block()
             yield from self._hold(FORWARD | {"jump"}, 16)
             if self._distance(x, z) > 1:
                 return
