@@ -105,17 +105,10 @@ inline Floats power_of_two_in_bf16(Floats x) {
 #endif
 }
 
-// What is multiplied. left: rows of `left_stride` numbers; right: pairs of its rows side by side, `right_stride` numbers
-// from one pair to the next; steps: of 32.
-struct Factors {
-  const Bf16 *left, *right;
-};
-
-// out (32, 32) becomes, or gets added, the sum of the products. out_stride: numbers from one row to the next. ROWS: 16
-// for the upper half alone.
-template <int ROWS = BLOCK>
-inline void multiply_block(const Factors *factors, int count, int left_stride, int right_stride, int steps, float *out,
-                           int out_stride, bool add) {
+// See multiply_block. ROWS: 32, or 16 for the upper half alone.
+template <int ROWS>
+inline void multiply_rows(const Bf16 *left, int left_stride, const Bf16 *right, int right_stride, int steps, float *out,
+                          int out_stride, bool add) {
 #if defined(__AMX_BF16__)
   before_tiles();
   float *const lower = out + size_t(16) * out_stride;
@@ -136,19 +129,16 @@ inline void multiply_block(const Factors *factors, int count, int left_stride, i
       _tile_zero(3);
     }
   }
-  for (const Factors *one = factors; one != factors + count; ++one) {
-    const Bf16 *left = one->left, *right = one->right;
-    for (int step = 0; step < steps; ++step, left += BLOCK, right += size_t(BLOCK / 2) * right_stride) {
-      _tile_loadd(4, left, left_bytes);
-      _tile_loadd(6, right, right_bytes);
-      _tile_dpbf16ps(0, 4, 6);
-      _tile_loadd(7, right + 32, right_bytes);
-      _tile_dpbf16ps(1, 4, 7);
-      if (ROWS > 16) {
-        _tile_loadd(5, left + size_t(16) * left_stride, left_bytes);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-      }
+  for (int step = 0; step < steps; ++step, left += BLOCK, right += size_t(BLOCK / 2) * right_stride) {
+    _tile_loadd(4, left, left_bytes);
+    _tile_loadd(6, right, right_bytes);
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_loadd(7, right + 32, right_bytes);
+    _tile_dpbf16ps(1, 4, 7);
+    if (ROWS > 16) {
+      _tile_loadd(5, left + size_t(16) * left_stride, left_bytes);
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
     }
   }
   _tile_stored(0, out, out_bytes);
@@ -157,18 +147,26 @@ inline void multiply_block(const Factors *factors, int count, int left_stride, i
     _tile_stored(2, lower, out_bytes);
     _tile_stored(3, lower + 16, out_bytes);
   }
-  before_tiles();
 #else
   for (int row = 0; row < ROWS; ++row)
     for (int column = 0; column < BLOCK; ++column) {
       float sum = add ? out[size_t(row) * out_stride + column] : 0.0f;
-      for (const Factors *one = factors; one != factors + count; ++one)
-        for (int step = 0; step < steps * BLOCK; ++step)
-          sum += widened(one->left[size_t(row) * left_stride + step]) *
-                 widened(one->right[size_t(step / 2) * right_stride + column * 2 + step % 2]);
+      for (int step = 0; step < steps * BLOCK; ++step)
+        sum += widened(left[size_t(row) * left_stride + step]) *
+               widened(right[size_t(step / 2) * right_stride + column * 2 + step % 2]);
       out[size_t(row) * out_stride + column] = sum;
     }
 #endif
+}
+
+// out (32, 32) becomes, or gets added, the product of `rows` rows of `left` (computed in sixteens), `left_stride` numbers
+// apart, and `right`: pairs of its rows side by side, `right_stride` numbers from one pair to the next. steps: of 32.
+inline void multiply_block(const Bf16 *left, int left_stride, const Bf16 *right, int right_stride, int steps, float *out,
+                           int out_stride, bool add, int rows = BLOCK) {
+  if (rows > BLOCK / 2)
+    multiply_rows<BLOCK>(left, left_stride, right, right_stride, steps, out, out_stride, add);
+  else
+    multiply_rows<BLOCK / 2>(left, left_stride, right, right_stride, steps, out, out_stride, add);
 }
 
 }  // namespace worldmodel

@@ -140,11 +140,7 @@ class AttentionTask {
 
   // out (up to 32 rows, 32): rows of keys or values, against a panel of columns.
   void product(const Bf16 *left, const Bf16 *columns, int rows, float *out) const {
-    const Factors one{left, columns};
-    if (rows > 16)
-      multiply_block(&one, 1, size_, BLOCK * 2, size_ / BLOCK, out, BLOCK, false);
-    else
-      multiply_block<16>(&one, 1, size_, BLOCK * 2, size_ / BLOCK, out, BLOCK, false);
+    multiply_block(left, size_, columns, BLOCK * 2, size_ / BLOCK, out, BLOCK, false, rows);
   }
 
   // What no later frame sees, in `rows` rows of scores from `key` on; and what fills up a pair.
@@ -205,10 +201,7 @@ class AttentionTask {
           total[half] = total[half] + (first + second);
           store_paired(shares_ + (size_t(key) + half) * BLOCK, first, second);
         }
-      for (int channel = 0; channel < size_; channel += BLOCK) {
-        const Factors one{turned_ + frames_[at] * per_key_frame_ + size_t(channel) * keys_, shares_};
-        multiply_block(&one, 1, keys_, BLOCK * 2, keys_ / BLOCK, made_ + size_t(channel) * BLOCK, BLOCK, at > 0);
-      }
+      add_frame(at, shares_, made_);
     }
     for (int half = 0; half < 2; ++half) {
       store(references_ + half * LANES, reference[half]);
@@ -248,12 +241,7 @@ class AttentionTask {
         }
       }
       for (int column = 0; column < rows_; column += BLOCK)
-        for (int channel = 0; channel < size_; channel += BLOCK) {
-          const Factors one{turned_ + frames_[at] * per_key_frame_ + size_t(channel) * keys_,
-                            change_pairs_ + size_t(column) * keys_};
-          multiply_block(&one, 1, keys_, BLOCK * 2, keys_ / BLOCK,
-                         made_ + size_t(column) * size_ + size_t(channel) * BLOCK, BLOCK, at > 0);
-        }
+        add_frame(at, change_pairs_ + size_t(column) * keys_, made_ + size_t(column) * size_);
     }
     for (int column = 0; column < rows_; column += BLOCK) {
       const int there = std::min(BLOCK, queries_ - column);
@@ -264,11 +252,15 @@ class AttentionTask {
   }
 
   void add_rows(const Bf16 *left, const Bf16 *pairs, int rows, float *out) const {
-    const Factors one{left, pairs};
-    if (rows > 16)
-      multiply_block(&one, 1, rows_, size_ * 2, rows_ / BLOCK, out, size_, true);
-    else
-      multiply_block<16>(&one, 1, rows_, size_ * 2, rows_ / BLOCK, out, size_, true);
+    multiply_block(left, rows_, pairs, size_ * 2, rows_ / BLOCK, out, size_, true, rows);
+  }
+
+  // out (size, 32): a frame's values or keys (turned_), weighted by what is in `pairs` of its keys, are added up.
+  void add_frame(int at, const Bf16 *pairs, float *out) const {
+    const Bf16 *left = turned_ + frames_[at] * per_key_frame_;
+    for (int channel = 0; channel < size_; channel += BLOCK)
+      multiply_block(left + size_t(channel) * keys_, keys_, pairs, BLOCK * 2, keys_ / BLOCK,
+                     out + size_t(channel) * BLOCK, BLOCK, at > 0);
   }
 
   // The shares of 32 keys under all queries, and how the scores (without `scale`) are to change.

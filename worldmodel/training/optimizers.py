@@ -61,7 +61,9 @@ class BatchedMuon(torch.optim.Muon):
         ahead = []
         for p in alike:
             assert p.grad is not None, "given has those that have one"
-            mean = self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            mean = self.state[p]["momentum_buffer"]
             mean.lerp_(p.grad, 1 - group["momentum"])
             ahead.append(p.grad.lerp(mean, group["momentum"]) if group["nesterov"] else mean)
         made = orthogonal(torch.stack(ahead), group["ns_coefficients"], group["ns_steps"], group["eps"])
