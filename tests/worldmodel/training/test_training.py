@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from clips import stored_clip, token_clip
 from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, with_signs, write_clip
 
 from client.cli import main
-from scripts import train_nano
 from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.tokens import WindowSampler, build_token_store
@@ -266,43 +264,6 @@ def test_a_file_in_pieces_is_the_same_file(tmp_path):
     assert [piece.name for piece in pieces] == ["w.000", "w.001", "w.002"]
     assert max(piece.stat().st_size for piece in pieces) == 1000
     assert b"".join(piece.read_bytes() for piece in pieces) == (tmp_path / "w").read_bytes()
-
-
-def test_the_prepared_run_goes_on_where_it_stopped(tmp_path):
-    """Three calls of a stage that needs two: the whole says with exit code 3 that it goes on, and a stage that has left
-    its mark is not run again."""
-    stage = tmp_path / "stage.py"
-    stage.write_text(
-        "import pathlib, sys\n"
-        "calls = pathlib.Path(sys.argv[1]) / 'calls'\n"
-        "assert sys.argv[2] == '--stop-after-minutes'\n"
-        "calls.write_text(calls.read_text() + sys.argv[3] + '\\n' if calls.exists() else sys.argv[3] + '\\n')\n"
-        "(calls.parent / 'done').touch() if calls.read_text().count('\\n') == 2 else None\n"
-    )
-    command = [str(stage), str(tmp_path)]
-    for minutes in (0, 0.5):
-        with pytest.raises(SystemExit) as stopped:
-            train_nano.run_stage("world", command, tmp_path, minutes)
-        assert stopped.value.code == 3
-    train_nano.run_stage("world", command, tmp_path, 0.25)
-    train_nano.run_stage("world", command, tmp_path, 0.25)
-    assert (tmp_path / "calls").read_text().split() == ["0.500", "0.250"]
-    stage.write_text("import sys; sys.exit(2)")
-    with pytest.raises(SystemExit) as failed:
-        train_nano.run_stage("idm", command, tmp_path / "other", 1)
-    assert failed.value.code == 2
-
-
-def test_every_stage_of_the_prepared_run_is_a_command_that_its_script_takes(tmp_path):
-    args = train_nano.Arguments((tmp_path,), tmp_path, tmp_path / "out")
-    for command in train_nano.commands(args).values():
-        assert Path(command[0]).is_file()
-        known = script(command[0], "--help", cwd=tmp_path).stdout
-        for option in (part for part in command[1:] if part.startswith("--")):
-            assert option in known
-    read = train_nano.commands(replace(args, idm=tmp_path / "reader"))
-    assert "idm" not in read
-    assert str(tmp_path / "reader") in read["evaluation"]
 
 
 @pytest.mark.parametrize("there", [True, False])
