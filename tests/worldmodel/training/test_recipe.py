@@ -1,7 +1,11 @@
 """Recipes: the stages of making a model, run by one command that goes on where it stopped."""
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from functools import cache
 from math import inf
@@ -110,6 +114,35 @@ def test_a_training_goes_on_where_its_time_was_over(tmp_path):
     run_recipe.run_stage(stage, command, tmp_path / "done", 0.25)
     run_recipe.run_stage(stage, command, tmp_path / "done", 0.25)
     assert (tmp_path / "calls").read_text().split() == ["0.500", "0.250"]
+
+
+def test_a_signal_reaches_the_stage_which_saves_and_the_same_call_goes_on(workshop):
+    """The real script, killed while a stage works."""
+    shutil.copy(ROOT / "scripts/run_recipe.py", workshop / "scripts")
+    (workshop / "scripts/train_world.py").write_text(
+        "import pathlib, signal, sys, time\n"
+        "out = pathlib.Path(sys.argv[2])\n"
+        "out.mkdir(exist_ok=True)\n"
+        "def save(*_):\n"
+        "    (out / 'saved').touch()\n"
+        "    sys.exit(128 + signal.SIGTERM)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "if not (out / 'saved').exists():\n"
+        "    (out / 'begun').touch()\n"
+        "    time.sleep(600)\n"
+        "(out / 'done').touch()\n"
+    )
+    command = [sys.executable, workshop / "scripts/run_recipe.py", "--recipe", workshop / "recipe.toml"]
+    command += ["--data", workshop, "--out", workshop / "out"]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+        while not (workshop / "out/world/begun").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert (workshop / "out/world/saved").exists()
+    make(workshop)
+    assert (workshop / "out/world/done").exists()
 
 
 def test_another_stage_is_ended_when_the_time_is_over(tmp_path):
