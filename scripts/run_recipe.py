@@ -57,15 +57,15 @@ def plan(args: Arguments) -> tuple[list[Stage], Folders]:
     stages = read_recipe(args.recipe, args.change)
     if unknown := args.done.keys() - {stage.name for stage in stages}:
         raise ConfigError(f"--done names stages that {args.recipe} has not: {', '.join(sorted(unknown))}")
-    own = {name: (args.done.get(name, args.out / name),) for name in (stage.name for stage in stages)}
+    made = {stage.name: (args.done.get(stage.name, args.out / stage.name),) for stage in stages}
     given = {"data": args.data, "val": (args.val,) if args.val else (), "out": (args.out,)}
-    given |= {"repository": (SCRIPTS.parent,)} | {name: (folder,) for name, folder in args.done.items()}
+    given |= {"repository": (SCRIPTS.parent,)} | {name: made[name] for name in args.done}
     stages = [stage for stage in stages if stage.name not in args.done]
     check_names(stages, given, str(args.recipe))
     for stage in stages:
         if not (SCRIPTS / stage.script).is_file():
             raise ConfigError(f"{args.recipe}: [{stage.name}] there is no script {SCRIPTS / stage.script}")
-    return stages, given | own
+    return stages, given | made
 
 
 def mark_of(stage: Stage, out: Path) -> Path:
@@ -80,11 +80,11 @@ def run_stage(stage: Stage, command: list[str], mark: Path, minutes: float) -> N
     if minutes <= 0:
         stop(stage)
     print(f"stage {stage.name}: {stage.script}", flush=True)
-    limited = stage.trains and minutes < inf  # another keeps what it has: it is simply ended, and goes on
-    limit = ["--stop-after-minutes", f"{minutes:.3f}"] if limited else []
+    limit = ["--stop-after-minutes", f"{minutes:.3f}"] if stage.trains and minutes < inf else []
     with subprocess.Popen([sys.executable, *command, *limit]) as process:
         try:
-            ended = process.wait(None if limited or minutes == inf else 60 * minutes)
+            # What trains ends by itself; another stage keeps what it has: it is simply ended, and goes on.
+            ended = process.wait(None if stage.trains or minutes == inf else 60 * minutes)
         except subprocess.TimeoutExpired:
             end(process)
             stop(stage)
