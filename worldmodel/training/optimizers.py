@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.training.run.common import computes_bf16
 
 Kind = Literal["muon", "adamw"]
 BETAS = (0.9, 0.95)
@@ -29,10 +30,10 @@ class Rates(Protocol):
 
 
 def orthogonal(matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> Tensor:
-    """(n, rows, columns) -> bf16 of that shape, each matrix with its singular values near 1: Newton-Schulz iterations,
-    with the coefficients of Jordan et al. 2024."""
+    """(n, rows, columns) -> of that shape, each matrix with its singular values near 1: Newton-Schulz iterations, with
+    the coefficients of Jordan et al. 2024. In bf16, or in float32 where the processor would have to emulate that."""
     a, b, c = coefficients
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if computes_bf16(matrices.device) else matrices.float()
     wide = x if x.shape[1] <= x.shape[2] else x.mT.contiguous()
     wide = wide / wide.norm(dim=(1, 2), keepdim=True).clamp(min=eps)
     for _ in range(steps):

@@ -127,17 +127,19 @@ class WorldTraining:
 
 
 def start_from(folder: Path, model: VisualActionTransformer) -> None:
-    """Fills what fits from a checkpoint, perhaps of a model of other tokens: the actions' embeddings are the same."""
+    """Fills what fits from a checkpoint, perhaps of a model of other tokens, whose actions' embeddings are the same, or
+    of one that is told the camera otherwise."""
     others = load_fitting(folder, "transformer", model)
-    tell_start(folder, "transformer", others)
     table, rows = others.get("embed_tokens.weight"), model.embed_tokens.weight
-    if table is None or table.shape[1:] != rows.shape[1:]:
-        return
-    told = load_config(folder).action_tokenizer()
-    with torch.no_grad():
-        rows[model.first_action :] = action_rows(
-            table[-told.size :].to(rows.dtype), told, model.config.action_tokenizer()
-        )
+    if table is not None and table.shape[1:] == rows.shape[1:]:
+        told = load_config(folder).action_tokenizer()
+        table = table.to(rows.dtype)
+        with torch.no_grad():
+            rows[model.first_action :] = action_rows(table[-told.size :], told, model.config.action_tokenizer())
+            if len(table) - told.size == model.first_action:
+                rows[: model.first_action] = table[: model.first_action]
+                del others["embed_tokens.weight"]
+    tell_start(folder, "transformer", others)
 
 
 def action_rows(table: Tensor, told: ActionTokenizer, wanted: ActionTokenizer) -> Tensor:

@@ -132,6 +132,25 @@ def test_training_starts_from_a_checkpoint_of_other_tokens(tmp_path, capsys):
         start_from(tmp_path, wide)
 
 
+def test_a_model_that_is_told_the_camera_finely_starts_from_one_that_is_not(tmp_path, capsys):
+    """It is the same model, its image tokens' embeddings included: a move to a bin's centre gives the same logits."""
+    config = tiny_config()
+    assert not config.fine_camera
+    old, new = VisualActionTransformer(config), VisualActionTransformer(replace(config, fine_camera=True))
+    save_world_model(tmp_path, config, ImageTokenizer(TINY_TOKENIZER), old)
+    start_from(tmp_path, new)
+    assert "are new" not in capsys.readouterr().out
+    bins, fine = config.action_tokenizer(), new.config.action_tokenizer()
+    moves = [Action(frozenset({"forward"})), *(bins.decode(bins.encode(Action(yaw=yaw))) for yaw in (3.0, -20.0, 9.0))]
+    tokens = torch.randint(40, (1, len(moves), 15), generator=torch.Generator().manual_seed(0))
+
+    def logits(model, told):
+        with torch.no_grad():
+            return model.eval()(tokens, torch.from_numpy(np.stack([told.encode(move) for move in moves])[None]))
+
+    assert torch.allclose(logits(old, bins), logits(new, fine), atol=1e-6)
+
+
 def test_stale_frames_begin_like_the_frame_before():
     tokens = torch.arange(20)[None, :, None].repeat(3, 1, 15)  # every frame is another number
     order = torch.randperm(15, generator=torch.Generator().manual_seed(1))

@@ -16,6 +16,7 @@ from worldmodel.checkpoint import CheckpointError
 from worldmodel.ending import Held
 from worldmodel.locking import building
 from worldmodel.training.run.common import Pace
+from worldmodel.training.run.memory import keep_memory
 from worldmodel.training.run.state import Stateful, WholeState
 from worldmodel.training.run.stopping import processes, rank, say_stopped
 
@@ -102,6 +103,8 @@ class Run:
         but not at the end. Of several processes, all report and save after the same steps, and a signal waits for it:
         what all do together, none may leave."""
         peers, pace = Peers(), self.pace
+        if device.type == "cpu":
+            keep_memory()
         bar = tqdm(initial=self.done, total=pace.steps, desc=self.name, unit="step", disable=rank() > 0)
         started = saved = time.monotonic()
         whole, asked, due = True, GO_ON, 0
