@@ -15,11 +15,11 @@ import pytest
 from worldmodel.data.clips import read_clip
 from worldmodel.data.ticks import read_actions
 from worldmodel.games.luanti.art_table import GALLERY
-from worldmodel.games.luanti.build import build_shim, cached_shim, missing_packages
+from worldmodel.games.luanti.build import GAME_NAMES, build_shim, cached_shim, missing_packages, program
 from worldmodel.games.luanti.clip_files import ClipWriter, LineMaker
 from worldmodel.games.luanti.controls import Controls
 from worldmodel.games.luanti.display import Display
-from worldmodel.games.luanti.game import REST_TICKS, LuantiGame
+from worldmodel.games.luanti.game import REST_TICKS, GameCrashError, LuantiGame
 from worldmodel.games.luanti.manifest import RecordingOptions
 from worldmodel.games.luanti.recorder import record
 from worldmodel.games.luanti.world import LuantiWorld, reduce_frame
@@ -317,3 +317,29 @@ def test_a_recording_survives_a_failed_clip_and_goes_on_where_it_stopped(tmp_pat
     assert record(options) == clips
     with pytest.raises(WorldModelError, match="seed 2 -> 3"):
         record(dataclasses.replace(options, seed=3))
+
+
+CRASHING = """#!/bin/bash
+# The real game, but the first time it aborts at once, and the second time it breaks in the middle of a clip.
+if mkdir {flags}/aborted 2>/dev/null; then kill -ABRT $$; fi
+if mkdir {flags}/broken 2>/dev/null; then (until [ -s {begun} ]; do sleep 0.1; done; kill -SEGV $$) & fi
+exec {game} "$@"
+"""
+
+
+def test_a_game_that_crashes_is_started_again_and_its_clip_is_recorded_again(tmp_path, monkeypatch):
+    options = RecordingOptions(out=tmp_path / "clips", clips=1, frames=61, seed=2)
+    flags, begun = tmp_path / "flags", options.out / f"{options.clip_id(0)}.jsonl.tmp"
+    flags.mkdir()
+    game = tmp_path / "bin/minetest"
+    game.parent.mkdir()
+    (tmp_path / "share").symlink_to("/usr/share")
+    game.write_text(CRASHING.format(flags=flags, begun=begun, game=program(*GAME_NAMES)))
+    game.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{game.parent}:{os.environ['PATH']}")
+    [clip] = record(options)
+    assert sorted(path.name for path in flags.iterdir()) == ["aborted", "broken"]
+    assert len(list(read_clip(clip, 112, 192))) == 30
+    game.write_text("#!/bin/bash\nkill -ABRT $$")
+    with pytest.raises(GameCrashError, match=r"the game did not start \(the game ended with code -6\); its log ends: "):
+        LuantiGame.start(map_seed=SEED)

@@ -11,6 +11,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -42,6 +43,13 @@ SETTLE_CHANGE = 0.15  # mean absolute difference of two frames, 0..255; drifting
 MAX_SERVER_LAG = 2.5 * TICK_SECONDS  # two ticks and rounding
 # The client tells its server every second tick where it stands and looks; the server may be two ticks behind.
 REST_TICKS = 5
+# Luanti 5.6.1 breaks its own memory now and then while it starts (2 of 60 times seen on one machine, none on another).
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
+STARTS = 3
+
+
+class GameCrashError(WorldModelError):
+    """The game ended by itself, by a fault of its own."""
 
 
 class LuantiGame:
@@ -49,12 +57,22 @@ class LuantiGame:
 
     The constructor returns when the world around the player is there and the picture stands still. display: name of
     an X display to share; without one the game brings its own. Raises WorldModelError for missing packages, a game
-    that ends or hangs, with the last lines of its log; then the game is closed.
+    that ends or hangs, with the last lines of its log; then the game is closed. A game that crashes while it starts is
+    started again, STARTS times in all.
     """
 
     def __init__(self, options: GameOptions = USUAL, display: str | None = None) -> None:
         require_packages()
         self.options = options
+        for left in reversed(range(STARTS)):
+            try:
+                self._open(display)
+                return
+            except GameCrashError:
+                if not left:
+                    raise
+
+    def _open(self, display: str | None) -> None:
         self.state = GameState()
         self._held = IDLE
         self._clock = 0.0  # game time since the first tick
@@ -66,7 +84,7 @@ class LuantiGame:
         self._pipe: int | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="worldmodel-luanti-"))
         try:
-            write_world(self._folder, options)
+            write_world(self._folder, self.options)
             if display is None:
                 self._display = Display()
                 display = self._display.name
@@ -128,7 +146,8 @@ class LuantiGame:
         lines = [line.strip() for line in lines if re.search("[a-z]{3}", line)]  # not the game's letters of slashes
         ended = f" (the game ended with code {code})" if code is not None else ""
         self.close()
-        return WorldModelError(f"{what}{ended}; its log ends: {' | '.join(lines[-5:]) or 'empty'}")
+        kind = GameCrashError if code is not None and -code in CRASHES else WorldModelError
+        return kind(f"{what}{ended}; its log ends: {' | '.join(lines[-5:]) or 'empty'}")
 
     def _wait_for_world(self) -> None:
         assert self._process is not None, "started"

@@ -12,7 +12,7 @@ import multiprocessing
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -24,7 +24,7 @@ from worldmodel.ending import ENDING
 from worldmodel.games.luanti.build import build_shim, require_packages
 from worldmodel.games.luanti.clip_files import ClipWriter, LineMaker
 from worldmodel.games.luanti.display import Display
-from worldmodel.games.luanti.game import LuantiGame
+from worldmodel.games.luanti.game import GameCrashError, LuantiGame
 from worldmodel.games.luanti.manifest import RecordingOptions, clip_is_whole, read_manifest, write_manifest
 from worldmodel.games.luanti.player import Player
 from worldmodel.games.luanti.world import derive_map_seed
@@ -32,11 +32,28 @@ from worldmodel.types import WorldModelError
 
 PROGRESS_TICKS = 20
 STOP_SECONDS = 10.0
+TRIES = 3  # of a clip in which the game crashes
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def record_clip(options: RecordingOptions, index: int, display: str, progress: Callable[[int], None]) -> None:
-    """Plays and writes clip `index` on the X display; `progress` is called with the number of new frames."""
+    """Plays and writes clip `index` on the X display; `progress` is called with the number of new frames, which is
+    below 0 where the game has crashed, and the clip begins anew."""
+    for left in reversed(range(TRIES)):
+        made = 0
+        try:
+            for new in _recorded(options, index, display):
+                made += new
+                progress(new)
+            return
+        except GameCrashError:
+            if not left:
+                raise
+            progress(-made)
+
+
+def _recorded(options: RecordingOptions, index: int, display: str) -> Iterator[int]:
+    """One try: yields numbers of new frames."""
     clip_id = options.clip_id(index)
     player = Player(derive_map_seed("player", options.seed, index), options.player())
     with (
@@ -51,9 +68,9 @@ def record_clip(options: RecordingOptions, index: int, display: str, progress: C
             writer.write(frame, lines.line(tick, controls, state))  # while the game draws the next frame
             game.receive()
             if (tick + 1) % PROGRESS_TICKS == 0:
-                progress(PROGRESS_TICKS)
+                yield PROGRESS_TICKS
         writer.finish()
-        progress(options.frames % PROGRESS_TICKS)
+        yield options.frames % PROGRESS_TICKS
 
 
 def _leave(*_: object) -> None:
