@@ -1,9 +1,11 @@
-"""Measures a training step of the world model on this CPU, with the attention of each kind in turns.
+"""Measures a training step of the world model on this CPU, in ways that take turns.
 
-    python scripts/bench_training.py [--preset nano] [--out benchmarks/training_speed.json]
+    python scripts/bench_training.py [--preset nano] [--out benchmarks/training_speed_plain.json]
 
-A step is one clip forward and backward in bf16, with random weights and tokens. The kinds take turns: a ratio is that
-of neighbours, so that a busy machine is shared fairly.
+A step is one clip forward and backward, with random weights and tokens, in bf16 where the processor has it: with the
+attention of each kind that can be had here, and with the freed memory given back to the system as a process does that
+does not ask for it to be kept. Muon's step is measured in bf16 and in float32. A ratio is that of neighbours, so that a
+busy machine is shared fairly.
 """
 
 from __future__ import annotations
@@ -11,23 +13,30 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from worldmodel.config import PRESETS
+import client  # noqa: F401  how torch's threads wait, as in `worldmodel train`
+from worldmodel.config import PRESETS, WorldModelConfig
 from worldmodel.data.frames import write_json
 from worldmodel.measure.provenance import provenance
 from worldmodel.measure.speed import quartiles
+from worldmodel.model.compiled_attention import compiled_attention_problem
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
 from worldmodel.training.flops import clip_flops
-from worldmodel.training.run.common import autocast
+from worldmodel.training.optimizers import orthogonal
+from worldmodel.training.run.common import autocast, computes_bf16
+from worldmodel.training.run.memory import keep_memory
 from worldmodel.training.world import WorldTraining, attention_of, targets_of
 from worldmodel.types import NO_ACTION
 
-KINDS = ("compiled", "dense")
+COMPILED: Final = "compiled"
+DENSE: Final = "dense"
+GIVEN_BACK: Final = "dense, memory given back"
 CPU = torch.device("cpu")
 
 
@@ -54,32 +63,58 @@ def seconds_of(model: VisualActionTransformer, tokens: torch.Tensor, actions: to
     return time.perf_counter() - began
 
 
+def muon_seconds(model: VisualActionTransformer, dtype: torch.dtype) -> float:
+    """Of what Muon does beyond additions, for all of the layers' matrices."""
+    matrices = [p.detach() for p in model.layers.parameters() if p.ndim == 2]
+    usual = torch.optim.Muon(matrices).defaults
+    began = time.perf_counter()
+    for shape in dict.fromkeys(p.shape for p in matrices):
+        alike = torch.stack([p for p in matrices if p.shape == shape])
+        orthogonal(alike, usual["ns_coefficients"], usual["ns_steps"], usual["eps"], dtype)
+    return time.perf_counter() - began
+
+
+def kinds_of(config: WorldModelConfig) -> tuple[str, ...]:
+    problem = compiled_attention_problem(config.transformer.head_dim)
+    return (DENSE, GIVEN_BACK) if problem else (COMPILED, DENSE, GIVEN_BACK)
+
+
 def main(args: Arguments) -> None:
     config = PRESETS[args.preset]
     image, encoder = config.image_tokenizer, config.action_tokenizer()
     tokens = torch.randint(0, image.codebook_size, (1, args.frames, image.tokens_per_frame))
     actions = torch.from_numpy(np.tile(encoder.encode(NO_ACTION).astype(np.int64), (1, args.frames, 1)))
-    models = {}
-    for kind in KINDS:
-        models[kind] = VisualActionTransformer(config)
-        models[kind].whole_clips = attention_of(WorldTraining(attention=kind), config, CPU)
-    found: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    kinds = kinds_of(config)
+    models: dict[str, VisualActionTransformer] = {}
+    for kind in (COMPILED, DENSE):
+        if kind in kinds:
+            models[kind] = VisualActionTransformer(config)
+            models[kind].whole_clips = attention_of(WorldTraining(attention=kind), config, CPU)
+    models[GIVEN_BACK] = models[DENSE]
+    found: dict[str, list[float]] = {kind: [] for kind in kinds}
+    muon: dict[str, list[float]] = {"bf16": [], "float32": []}
     for turn in tqdm(range(args.rounds + 1), unit="round"):
-        for kind in KINDS:
+        for kind in kinds:
+            keep_memory(kind != GIVEN_BACK)
             seconds = seconds_of(models[kind], tokens, actions)
             if turn:
                 found[kind].append(seconds)
+        for name, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32)):
+            muon[name].append(muon_seconds(models[DENSE], dtype))
     operations = clip_flops(config, args.frames)
+    seconds = {kind: np.array(found[kind]) for kind in kinds}
     made = {
         "provenance": provenance(),
         "preset": args.preset,
         "frames": args.frames,
-        "frames_a_second": {kind: round(args.frames / float(np.median(found[kind])), 1) for kind in KINDS},
-        "gflops": {kind: round(operations / float(np.median(found[kind])) / 1e9, 1) for kind in KINDS},
-        "times_dense": quartiles(np.array(found["dense"]) / np.array(found["compiled"])),
+        "precision": "bf16" if computes_bf16(CPU) else "float32",
+        "frames_a_second": {kind: round(args.frames / float(np.median(seconds[kind])), 1) for kind in kinds},
+        "gflops": {kind: round(operations / float(np.median(seconds[kind])) / 1e9, 1) for kind in kinds},
+        "times": {kind: quartiles(seconds[kind] / seconds[kinds[0]]) for kind in kinds[1:]},
+        "muon_seconds": {name: round(float(np.median(taken)), 2) for name, taken in muon.items()},
     }
     write_json(args.out, made)
-    print(made["frames_a_second"], made["times_dense"])
+    print(made)
 
 
 if __name__ == "__main__":

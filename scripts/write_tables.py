@@ -127,6 +127,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "gpu-speed": gpu_speed,
     "camera": lambda: bench("camera.json", tables.camera),
     "training-speed": lambda: bench("training_speed.json", tables.training_speed),
+    "training-speed-plain": lambda: bench("training_speed_plain.json", tables.training_speed),
     "environments": lambda: bench("environments.json", tables.environments),
     "web": lambda: bench("web.json", tables.web),
     "weight-formats": lambda: bench("weight_formats.json", tables.weight_formats),

@@ -144,21 +144,30 @@ def environments(bench: Measured) -> str:
     rows = []
     for count, found in bench["environments"].items():
         rates, times = found["steps_a_second"], found["times_the_loop"]
-        ratio = f"{times['p50']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})"
-        rows.append([count, f"{rates['together']:.1f}", f"{rates['in_a_loop']:.1f}", ratio])
+        rows.append([count, f"{rates['together']:.1f}", f"{rates['in_a_loop']:.1f}", spread(times)])
     machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores, --engine {bench['engine']}"
     head = [f"environments ({machine})", "steps a second of all, together", "in a loop"]
     return table([*head, "times the loop, median (quartiles)"], rows)
 
 
 def training_speed(bench: Measured) -> str:
-    """A training step of the world model on a CPU, by its kind of attention."""
-    speeds, times = bench["frames_a_second"], bench["times_dense"]
-    rows = [[kind, f"{speeds[kind]:.1f}", f"{bench['gflops'][kind]:.0f}"] for kind in speeds]
+    """A training step of the world model on a CPU: kinds of attention, memory that is kept, Muon's precision."""
+    speeds, times = bench["frames_a_second"], bench["times"]
+    first = next(iter(speeds))
+    rows = [
+        [kind, f"{speeds[kind]:.1f}", f"{bench['gflops'][kind]:.0f}", "" if kind == first else spread(times[kind])]
+        for kind in speeds
+    ]
     machine = f"{bench['provenance']['cpu']}, {bench['provenance']['cores']} cores"
-    title = f"{bench['preset']}, clips of {bench['frames']} frames, forward and backward in bf16 ({machine})"
-    ratio = f"{times['p50']:.1f} times as fast by pairs ({times['p25']:.1f} to {times['p75']:.1f})."
-    return f"{table([title, 'frames a second', 'GFLOP a second'], rows)}\n\n{ratio}"
+    step = f"forward and backward in {bench['precision']}"
+    title = f"{bench['preset']}, clips of {bench['frames']} frames, {step} ({machine})"
+    made = table([title, "frames a second", "GFLOP a second", f"times the seconds of {first}, by pairs"], rows)
+    muon = bench.get("muon_seconds")
+    return f"{made}\n\nMuon's step: {muon['bf16']:.2f} s in bf16, {muon['float32']:.2f} s in float32." if muon else made
+
+
+def spread(times: Measured) -> str:
+    return f"{times['p50']:.2f} ({times['p25']:.2f} to {times['p75']:.2f})"
 
 
 def camera(bench: Measured) -> str:
