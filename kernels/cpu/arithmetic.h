@@ -90,6 +90,18 @@ struct Int8 {
   }
   static Sum start(int32_t total) { return splat(offset(total)); }
 
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+  static __m256i values(const Stored *stored, int part) {
+    const __m256i bytes = _mm256_load_si256(reinterpret_cast<const __m256i *>(stored) + part);
+    return _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
+  }
+  // Of 0..127 and -127..127: a pair of products is at most 2 * 127 * 127, which int16 holds.
+  static void add_pairs(Sum &sum, int part, __m256i positive, __m256i other) {
+    const __m256i pairs = _mm256_maddubs_epi16(positive, other);
+    sum.part[part] = sum.part[part] + (IntPart)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+  }
+#endif
+
   static void multiply_add(Sum &sum, const Stored *stored, const Given *given) {
 #if defined(__AVX512VNNI__)
     int32_t four;
@@ -98,14 +110,9 @@ struct Int8 {
 #elif defined(__AVX2__)
     int32_t four;
     std::memcpy(&four, given, 4);
-    const __m256i row = _mm256_set1_epi32(four), size = _mm256_abs_epi8(row), ones = _mm256_set1_epi16(1);
-    EACH_PART {
-      const __m256i bytes = _mm256_load_si256(reinterpret_cast<const __m256i *>(stored) + i);
-      const __m256i value = _mm256_xor_si256(bytes, _mm256_set1_epi8(-128));
-      // |row| * (value with row's sign): a pair is at most 2 * 127 * 127, which int16 holds.
-      const __m256i pairs = _mm256_maddubs_epi16(size, _mm256_sign_epi8(value, row));
-      sum.part[i] = sum.part[i] + (IntPart)_mm256_madd_epi16(pairs, ones);
-    }
+    const __m256i row = _mm256_set1_epi32(four), size = _mm256_abs_epi8(row);
+    // |row| * (value with row's sign)
+    EACH_PART add_pairs(sum, i, size, _mm256_sign_epi8(values(stored, i), row));
 #elif defined(__ARM_FEATURE_DOTPROD)
     int32_t four;
     std::memcpy(&four, given, 4);
@@ -128,6 +135,21 @@ struct Int8 {
   }
 };
 
+// As A::multiply_add, where what is given is in 0..127: shares.
+template <class A>
+inline void multiply_add_share(typename A::Sum &sum, const typename A::Stored *stored, const typename A::Given *given) {
+#if defined(__AVX2__) && !defined(__AVX512VNNI__)
+  if constexpr (std::is_same_v<A, Int8>) {
+    int32_t four;
+    std::memcpy(&four, given, 4);
+    const __m256i row = _mm256_set1_epi32(four);
+    EACH_PART Int8::add_pairs(sum, i, row, Int8::values(stored, i));
+    return;
+  }
+#endif
+  A::multiply_add(sum, stored, given);
+}
+
 // How many rows are multiplied with a stored operand at once: as many sums as registers hold.
 #if defined(__AMX_INT8__)
 constexpr int MAX_ROWS = TILE_ROWS, VALUE_ROWS = 3, VALUE_TILES = 4;
@@ -135,9 +157,15 @@ constexpr int MAX_ROWS = TILE_ROWS, VALUE_ROWS = 3, VALUE_TILES = 4;
 constexpr int MAX_ROWS = 14, VALUE_ROWS = 3, VALUE_TILES = 4;
 #elif defined(__wasm_simd128__)
 constexpr int MAX_ROWS = 4, VALUE_ROWS = 4, VALUE_TILES = 1;
+#elif defined(__AVX2__)
+constexpr int MAX_ROWS = 4, VALUE_ROWS = 2, VALUE_TILES = 1;
 #else
 constexpr int MAX_ROWS = 4, VALUE_ROWS = 1, VALUE_TILES = 2;
 #endif
+
+// Each of R rows, one after the other in the code: an array that is indexed by a constant alone stays in registers.
+#define EACH_ROW \
+  _Pragma("GCC unroll 16") for (int r = 0; r < R; ++r)
 
 // Calls call(std::integral_constant<int, count>): count in 1..MOST becomes a constant of the compiler's.
 template <int MOST, class Call>

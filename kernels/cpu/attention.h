@@ -15,18 +15,16 @@ inline void score_tiles(const Cache<A> &cache, size_t base, const VisibleTile *s
     const typename A::Stored *stored = cache.keys + entry * cache.size;
     typename A::Sum sums[R];
     const typename A::Given *given[R];
-    for (int r = 0; r < R; ++r) {
+    EACH_ROW {
       sums[r] = queries.start(rows[r], 0);
       given[r] = queries.row(rows[r]);
     }
     for (int step = 0; step < cache.size / A::GROUP; ++step) {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
-        A::multiply_add(sums[r], stored + step * A::GROUP * LANES, given[r] + step * A::GROUP);
+      EACH_ROW A::multiply_add(sums[r], stored + step * A::GROUP * LANES, given[r] + step * A::GROUP);
     }
     Floats scale = splat(factor);
     if constexpr (std::is_same_v<A, Int8>) scale = scale * load(cache.key_scale + entry);
-    for (int r = 0; r < R; ++r) {
+    EACH_ROW {
       Floats scores = queries.finish(sums[r], rows[r], 0) * scale;
       const uint32_t entries =
           index < whole ? seen[index].entries : up_to(seen[index].entries, ends[r] - index * LANES);
@@ -126,8 +124,8 @@ inline void mix(const Cache<A> &cache, size_t base, const VisibleTile *seen, int
           for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
             for (int part = 0; part < SHARE_PARTS; ++part)
-              A::multiply_add(sums[r][t][part], stored + (step * cache.size + (tile + t) * LANES) * GROUP,
-                              given[r][part] + index * LANES + step * GROUP);
+              multiply_add_share<A>(sums[r][t][part], stored + (step * cache.size + (tile + t) * LANES) * GROUP,
+                                    given[r][part] + index * LANES + step * GROUP);
       }
     }
     for (int r = 0; r < R; ++r)

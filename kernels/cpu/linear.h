@@ -83,17 +83,15 @@ inline void add_product(const Matrix<A> &matrix, int tile, const Rows<A> &rows, 
     return add_tile_product<R>(matrix, tile, rows, first, out, std::make_index_sequence<R>());
 #endif
   const typename A::Given *given[R];
-  for (int r = 0; r < R; ++r) given[r] = rows.row(first + r);
+  EACH_ROW given[r] = rows.row(first + r);
   const typename A::Stored *stored = matrix.data + size_t(tile) * matrix.steps * A::GROUP * LANES;
   for (int span = 0, step = 0; span < matrix.spans; ++span) {
     typename A::Sum sums[R];
-    for (int r = 0; r < R; ++r) sums[r] = rows.start(first + r, span);
+    EACH_ROW sums[r] = rows.start(first + r, span);
     for (const int end = std::min(step + matrix.span_steps, matrix.steps); step < end; ++step) {
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r)
-        A::multiply_add(sums[r], stored + size_t(step) * A::GROUP * LANES, given[r] + step * A::GROUP);
+      EACH_ROW A::multiply_add(sums[r], stored + size_t(step) * A::GROUP * LANES, given[r] + step * A::GROUP);
     }
-    for (int r = 0; r < R; ++r) {
+    EACH_ROW {
       Floats part = rows.finish(sums[r], first + r, span);
       if constexpr (Matrix<A>::SCALED) part = part * load(matrix.scale + (size_t(tile) * matrix.spans + span) * LANES);
       out[r] = out[r] + part;
@@ -104,7 +102,7 @@ inline void add_product(const Matrix<A> &matrix, int tile, const Rows<A> &rows, 
 // The same, and nothing else.
 template <class A, int R>
 inline void multiply(const Matrix<A> &matrix, int tile, const Rows<A> &rows, int first, Floats (&out)[R]) {
-  for (int r = 0; r < R; ++r) out[r] = splat(0.0f);
+  EACH_ROW out[r] = splat(0.0f);
   add_product<A, R>(matrix, tile, rows, first, out);
 }
 

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #elif defined(__wasm_simd128__)
 #include <wasm_simd128.h>
@@ -115,28 +115,40 @@ inline Ints nearest(Floats x) {
 }
 
 // Folded half on half, until one number is left.
-#if defined(__AVX512F__)
-inline float sum(Floats x) {
-  const __m512 all = (__m512)x.part[0];
-  const __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+#if defined(__AVX2__)
+inline float folded_sum(__m256 eight) {
   __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   four = _mm_add_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
 }
-inline int32_t sum(Ints x) {
-  const __m512i all = (__m512i)x.part[0];
-  const __m256i eight = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti32x8_epi32(all, 1));
+inline int32_t folded_sum(__m256i eight) {
   __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
   four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xee));
   return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0x55)));
 }
-inline float maximum(Floats x) {
-  const __m512 all = (__m512)x.part[0];
-  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+inline float folded_maximum(__m256 eight) {
   __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
   four = _mm_max_ps(four, _mm_movehl_ps(four, four));
   return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
 }
+#endif
+#if defined(__AVX512F__)
+inline float sum(Floats x) {
+  const __m512 all = (__m512)x.part[0];
+  return folded_sum(_mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1)));
+}
+inline int32_t sum(Ints x) {
+  const __m512i all = (__m512i)x.part[0];
+  return folded_sum(_mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti32x8_epi32(all, 1)));
+}
+inline float maximum(Floats x) {
+  const __m512 all = (__m512)x.part[0];
+  return folded_maximum(_mm256_max_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1)));
+}
+#elif defined(__AVX2__)
+inline float sum(Floats x) { return folded_sum((__m256)(x.part[0] + x.part[1])); }
+inline int32_t sum(Ints x) { return folded_sum((__m256i)(x.part[0] + x.part[1])); }
+inline float maximum(Floats x) { return folded_maximum(_mm256_max_ps((__m256)x.part[0], (__m256)x.part[1])); }
 #else
 inline float sum(Floats x) {
   alignas(64) float lane[LANES];
@@ -170,7 +182,16 @@ inline float maximum(Floats x) {
       std::memcpy(to + i * WIDTH, &part, sizeof(part));                 \
     }                                                                   \
   }
+#if defined(__AVX2__) && !defined(__AVX512F__)
+inline void store_small(int8_t *to, Ints x) {  // the compiler's own way takes several times as long
+  const __m256i words = _mm256_packs_epi32((__m256i)x.part[0], (__m256i)x.part[1]);
+  const __m256i bytes = _mm256_packs_epi16(words, words);
+  const __m256i in_order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 0, 0, 0, 0));
+  _mm_storeu_si128(reinterpret_cast<__m128i *>(to), _mm256_castsi256_si128(in_order));
+}
+#else
 STORE_SMALL(int8_t)
+#endif
 STORE_SMALL(uint16_t)  // of which the lower half is kept
 #if defined(__wasm_simd128__)
 inline void store_small(int16_t *to, Ints x) {
