@@ -3,15 +3,17 @@
     python scripts/bench_training.py [--preset nano] [--out benchmarks/training_speed_plain.json]
 
 A step is one clip forward and backward, with random weights and tokens, in bf16 where the processor has it: with the
-attention of each kind that can be had here, and with the freed memory given back to the system as a process does that
-does not ask for it to be kept. Muon's step is measured in bf16 and in float32. A ratio is that of neighbours, so that a
-busy machine is shared fairly.
+attention of each kind that can be had here, and with the freed memory given back to the system, as a process does that
+does not ask for it to be kept. Each way has a process of its own; a ratio is that of neighbours, so that a busy machine
+is shared fairly. Muon's step is measured in bf16 and in float32.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -79,28 +81,39 @@ def kinds_of(config: WorldModelConfig) -> tuple[str, ...]:
     return (DENSE, GIVEN_BACK) if problem else (COMPILED, DENSE, GIVEN_BACK)
 
 
-def main(args: Arguments) -> None:
+def measure(kind: str, args: Arguments, asked: Connection) -> None:
+    """A process of its own: at each True that it gets, it sends the seconds of a step of that kind."""
+    if kind != GIVEN_BACK:
+        keep_memory()
     config = PRESETS[args.preset]
     image, encoder = config.image_tokenizer, config.action_tokenizer()
     tokens = torch.randint(0, image.codebook_size, (1, args.frames, image.tokens_per_frame))
     actions = torch.from_numpy(np.tile(encoder.encode(NO_ACTION).astype(np.int64), (1, args.frames, 1)))
+    model = VisualActionTransformer(config)
+    model.whole_clips = attention_of(WorldTraining(attention=COMPILED if kind == COMPILED else DENSE), config, CPU)
+    while asked.recv():
+        asked.send(seconds_of(model, tokens, actions))
+
+
+def main(args: Arguments) -> None:
+    config = PRESETS[args.preset]
     kinds = kinds_of(config)
-    models: dict[str, VisualActionTransformer] = {}
-    for kind in (COMPILED, DENSE):
-        if kind in kinds:
-            models[kind] = VisualActionTransformer(config)
-            models[kind].whole_clips = attention_of(WorldTraining(attention=kind), config, CPU)
-    models[GIVEN_BACK] = models[DENSE]
+    spawn = multiprocessing.get_context("spawn")
     found: dict[str, list[float]] = {kind: [] for kind in kinds}
-    muon: dict[str, list[float]] = {"bf16": [], "float32": []}
+    measurers: dict[str, Connection] = {}
+    for kind in kinds:
+        measurers[kind], theirs = spawn.Pipe()
+        spawn.Process(target=measure, args=(kind, args, theirs), daemon=True).start()
     for turn in tqdm(range(args.rounds + 1), unit="round"):
-        for kind in kinds:
-            keep_memory(kind != GIVEN_BACK)
-            seconds = seconds_of(models[kind], tokens, actions)
+        for kind, measurer in measurers.items():
+            measurer.send(True)
+            seconds = measurer.recv()
             if turn:
                 found[kind].append(seconds)
-        for name, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32)):
-            muon[name].append(muon_seconds(models[DENSE], dtype))
+    for measurer in measurers.values():
+        measurer.send(False)
+    model = VisualActionTransformer(config)
+    muon = {name: muon_seconds(model, dtype) for name, dtype in (("bf16", torch.bfloat16), ("float32", torch.float32))}
     operations = clip_flops(config, args.frames)
     seconds = {kind: np.array(found[kind]) for kind in kinds}
     made = {
@@ -111,7 +124,7 @@ def main(args: Arguments) -> None:
         "frames_a_second": {kind: round(args.frames / float(np.median(seconds[kind])), 1) for kind in kinds},
         "gflops": {kind: round(operations / float(np.median(seconds[kind])) / 1e9, 1) for kind in kinds},
         "times": {kind: quartiles(seconds[kind] / seconds[kinds[0]]) for kind in kinds[1:]},
-        "muon_seconds": {name: round(float(np.median(taken)), 2) for name, taken in muon.items()},
+        "muon_seconds": {name: round(taken, 2) for name, taken in muon.items()},
     }
     write_json(args.out, made)
     print(made)
