@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import client  # noqa: F401  how torch's threads wait, as in `worldmodel train`
 from worldmodel.config import PRESETS, WorldModelConfig
 from worldmodel.data.frames import write_json
 from worldmodel.measure.provenance import provenance
