@@ -1,11 +1,11 @@
 """Measures a training step of the world model on this CPU, in ways that take turns.
 
-    python scripts/bench_training.py [--preset nano] [--out benchmarks/training_speed_plain.json]
+    python scripts/bench_training.py [--preset nano] [--out benchmarks/training_speed.json]
 
 A step is one clip forward and backward, with random weights and tokens, in bf16 where the processor has it: with the
 attention of each kind that can be had here, and with the freed memory given back to the system, as a process does that
 does not ask for it to be kept. Each way has a process of its own; a ratio is that of neighbours, so that a busy machine
-is shared fairly. Muon's step is measured in bf16 and in float32.
+is shared fairly. Muon's step is measured in bf16 and in float32. training_speed_plain.json is of a CPU without bf16.
 """
 
 from __future__ import annotations

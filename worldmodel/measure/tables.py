@@ -60,7 +60,7 @@ def cpu_engines(bench: Measured) -> str:
             name,
             f"{times['p50_ms']:.1f} / {times['p95_ms']:.1f}",
             f"{painted[name]['p50_ms']:.1f} / {painted[name]['p95_ms']:.1f}" if name in painted else "-",
-            "{p50:.2f} ({p25:.2f} to {p75:.2f})".format(**ratios[name]) if name in ratios else "-",
+            spread(ratios[name]) if name in ratios else "-",
         ]
         for name, times in tokens.items()
     ]

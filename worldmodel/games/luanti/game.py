@@ -43,7 +43,7 @@ SETTLE_CHANGE = 0.15  # mean absolute difference of two frames, 0..255; drifting
 MAX_SERVER_LAG = 2.5 * TICK_SECONDS  # two ticks and rounding
 # The client tells its server every second tick where it stands and looks; the server may be two ticks behind.
 REST_TICKS = 5
-# Luanti 5.6.1 breaks its own memory now and then while it starts (2 of 60 times seen on one machine, none on another).
+# Luanti 5.6.1 breaks its own memory now and then: in 2 of 60 clips of two workers, in none of 60 starts one by one.
 CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS)
 STARTS = 3
 
