@@ -158,9 +158,14 @@ class VisualActionTransformer(nn.Module):
         rest = self.embed_image(tokens[:, 1:], tokens[:, :-1], actions[:, :-1])
         return torch.cat([torch.cat([first, rest], 1), self.embed_outro(tokens, actions)], 2)
 
-    def run(self, x: Tensor, cos: Tensor, sin: Tensor, attentions: list[Attention]) -> Tensor:
-        """All layers and the final norm. x: (B, T, hidden); one attention a layer. -> (B, T, hidden)."""
+    def run(
+        self, x: Tensor, cos: Tensor, sin: Tensor, attentions: list[Attention], inputs: list[Tensor] | None = None
+    ) -> Tensor:
+        """All layers and the final norm. x: (B, T, hidden); one attention a layer; inputs: is given what each layer
+        gets, without gradients. -> (B, T, hidden)."""
         for layer, attention in zip(self.layers, attentions, strict=True):
+            if inputs is not None:
+                inputs.append(x.detach())
             x = layer(x, cos, sin, attention)
         return self.norm(x)
 
@@ -202,15 +207,16 @@ class VisualActionTransformer(nn.Module):
         right = [part.argmax(-1) == digit for part, digit in zip(parts, digits, strict=True)]
         return torch.stack(right).all(0).view(tokens.shape)
 
-    def forward(self, tokens: Tensor, actions: Tensor, first: int = 1) -> Tensor:
+    def forward(self, tokens: Tensor, actions: Tensor, first: int = 1, inputs: list[Tensor] | None = None) -> Tensor:
         """Training pass over whole clips: each frame attends to those that its `offsets` reach.
 
         tokens: (B, T, places) int64; actions: (B, T, 11) int64. Returns logits (B, T - first, image, codes) of
-        frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s].
+        frames first..T-1, slots in decode order: slot s predicts the token at place layout.places[s]. inputs: see run.
         """
         if self.layout.order.released:
             return self.released(tokens, actions, first)
-        return self.logits(self.through(self.embed_blocks(tokens, actions))[:, first:, : self.layout.image])
+        through = self.through(self.embed_blocks(tokens, actions), inputs)
+        return self.logits(through[:, first:, : self.layout.image])
 
     def released(self, tokens: Tensor, actions: Tensor, first: int) -> Tensor:
         """As forward, of the one sequence that released weights read (see released.py); the last action is not read.
@@ -227,7 +233,7 @@ class VisualActionTransformer(nn.Module):
         places = torch.from_numpy(self.layout.places).to(x.device)
         return self.logits(hidden[:, (starts + places).flatten()]).view(B, T - first, P, -1)
 
-    def through(self, x: Tensor) -> Tensor:
+    def through(self, x: Tensor, inputs: list[Tensor] | None = None) -> Tensor:
         """Inputs of whole clips' blocks (B, T, length, hidden) -> what comes of them, under the window's mask."""
         B, T, L, _ = x.shape
         if (T, x.device) not in self._through:  # the same for every step of a training: made once
@@ -235,7 +241,7 @@ class VisualActionTransformer(nn.Module):
             cos, sin = (torch.from_numpy(table).to(x.device).flatten(0, 1) for table in tables)
             self._through = {(T, x.device): (self.whole_clips(self, T, x.device), cos, sin)}
         attention, cos, sin = self._through[T, x.device]
-        return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers)).view(B, T, L, -1)
+        return self.run(x.flatten(1, 2), cos, sin, [attention] * len(self.layers), inputs).view(B, T, L, -1)
 
 
 class WindowAttention:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.config import WorldModelConfig
+from worldmodel.model.beside import Beside
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.training.run.stopping import processes, rank
-from worldmodel.types import WorldModelError
+from worldmodel.types import NO_ACTION, WorldModelError
 
 Parallel = Literal["ddp", "fsdp"]
 PATIENCE = timedelta(hours=1)  # of the others, while the first process validates
@@ -51,15 +52,35 @@ def own_share(batch: int) -> range:
 
 
 class Objective(nn.Module):
-    """What is trained, as one module: clips in, mean loss out."""
+    """What is trained, as one module: clips in, mean loss out.
 
-    def __init__(self, model: VisualActionTransformer) -> None:
+    guidance: the model's own logits become those that guidance of this strength makes, s = c + guidance * (c - u), of
+    logits c and those without an action u: in place of c, (s + guidance * u) / (1 + guidance) is trained to predict
+    (guidance-free training, Chen et al. 2025, arXiv 2501.15420). Steps without an action are trained as ever.
+    """
+
+    def __init__(self, model: VisualActionTransformer, guidance: float = 0.0) -> None:
         super().__init__()
         self.model = model
+        self.guidance = guidance
+        idle = model.config.action_tokenizer().encode(NO_ACTION)
+        self.register_buffer("idle", torch.from_numpy(idle).long(), persistent=False)
+        self._beside: dict[int, Beside] = {}
 
     def forward(self, inputs: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
         """inputs: (B, T, places); actions: (B, T, 11); targets: (B, T - 1, image) -> nats a token."""
-        return self.model.nats(self.model(inputs, actions), targets).mean()
+        if self.guidance == 0:
+            return self.model.nats(self.model(inputs, actions), targets).mean()
+        frames = inputs.shape[1]
+        if frames not in self._beside:
+            self._beside[frames] = Beside(self.model, frames, inputs.device)
+        given: list[Tensor] = []
+        logits = self.model(inputs, actions, inputs=given)
+        idle = cast(Tensor, self.idle)
+        nothing = self._beside[frames].logits(inputs, idle, given)
+        guided = (actions[:, :-1] != idle).any(-1)[..., None, None]
+        true = torch.where(guided, (logits + self.guidance * nothing) / (1 + self.guidance), logits)
+        return self.model.nats(true, targets).mean()
 
 
 def recompute(model: VisualActionTransformer) -> None:
@@ -84,8 +105,8 @@ class Trained:
     """The objective on all processes. backward: adds a micro-batch's gradients, which all processes share by the last
     one; weight: the micro-batch's part of this process's share."""
 
-    def __init__(self, model: VisualActionTransformer, parallel: Parallel) -> None:
-        objective = Objective(model)
+    def __init__(self, model: VisualActionTransformer, parallel: Parallel, guidance: float = 0.0) -> None:
+        objective = Objective(model, guidance)
         self.copies = processes() > 1 and parallel == "ddp"
         self.module: nn.Module = DistributedDataParallel(objective) if self.copies else objective
 

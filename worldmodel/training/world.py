@@ -95,6 +95,9 @@ class WorldTraining:
     """Share of the windows that are drawn for a rare action."""
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
+    guidance: float = 0.0
+    """Play is guided so strongly by the weights themselves: a sampler's guidance costs a second lane, this none, but
+    steps of training take longer."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
@@ -224,6 +227,9 @@ def train_world(
     if options.recompute:
         recompute(model)
     spread = processes() > 1 and options.parallel == "fsdp"
+    if options.guidance > 0 and (spread or model.layout.order.released):
+        what = "--parallel fsdp" if spread else f"the order {config.order!r}"
+        raise WorldModelError(f"--guidance {options.guidance:g} cannot be had with {what}: leave it at 0")
     if spread:
         shard(model, device, options.bf16)
         shard(average, device, options.bf16)
@@ -241,7 +247,7 @@ def train_world(
     if options.compile:  # a layer at a time: all are one piece of code, compiled once
         for layer in model.layers:
             layer.compile()
-    trained = Trained(model, options.parallel)
+    trained = Trained(model, options.parallel, options.guidance)
     log = RunLog(out / "log.jsonl", run.done) if rank() == 0 else None
     meter = Meter(config, options.batch, options.clip, device, run.done)
 

@@ -16,6 +16,7 @@ from worldmodel.engine.decoder import FrameDecoder, InputTables
 from worldmodel.engine.guidance import Guidance
 from worldmodel.engine.host.eager import EagerBackend
 from worldmodel.engine.host.openvino import OpenVinoBackend
+from worldmodel.model.beside import Beside
 from worldmodel.model.layout import BlockLayout
 from worldmodel.model.transformer import VisualActionTransformer, WindowAttention
 from worldmodel.types import NO_ACTION, Action
@@ -253,6 +254,26 @@ def test_guidance_moves_the_logits_away_from_those_of_no_action(order, offsets, 
         true, nothing = reference[index - 1], logits_of(without)[index - 1]
         assert abs(logits - (true + strength * (true - nothing))).max() < 2e-4
         assert (abs(true - nothing).max() > 1e-3) == (index != 4)  # the test can fail
+
+
+@pytest.mark.parametrize("offsets", [(1, 2), (1, 2, 6), (1, 3, 4)])
+@pytest.mark.parametrize("order", ["diagonal-1", "rows"])
+def test_what_had_been_without_an_action_is_computed_of_all_frames_at_once(order, offsets):
+    config = tiny_config(order, offsets)
+    model = tiny_transformer(config)
+    drawn, done = random_steps(config, 12)
+    tokens, actions = torch.from_numpy(drawn)[None].long(), torch.from_numpy(done)[None].long()
+    idle = torch.from_numpy(config.action_tokenizer().encode(NO_ACTION)).long()
+    with torch.no_grad():
+        inputs = []
+        true = model(tokens, actions, inputs=inputs)
+        made = Beside(model, 12, tokens.device).logits(tokens, idle, inputs)
+        for index in range(11):
+            without = actions.clone()
+            without[:, index] = idle
+            wanted = model(tokens, without)[:, index]
+            assert abs(made[:, index] - wanted).max() < 2e-4
+            assert abs(true[:, index] - wanted).max() > 1e-3  # the test can fail
 
 
 def test_a_step_without_an_action_is_not_guided():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from clips import stored_clip, token_clip
-from conftest import ROOT, TINY_TOKENIZER, tiny_config, vpt_line, with_signs, write_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer, vpt_line, with_signs, write_clip
 
 from client.cli import main
 from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting, write_checkpoint
@@ -21,10 +21,11 @@ from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, FINE_VOCABULARY, YAW_BASE
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 from worldmodel.training.corruption import add_noise, make_stale
+from worldmodel.training.distributed import Objective
 from worldmodel.training.run import common, stopping
 from worldmodel.training.run.common import autocast, cosine_lr, split_file
-from worldmodel.training.world import WorldTraining, start_from, train_world
-from worldmodel.types import Action
+from worldmodel.training.world import WorldTraining, start_from, targets_of, train_world
+from worldmodel.types import NO_ACTION, Action
 
 OPTIONS = WorldTraining(
     steps=30, batch=2, clip=5, learning_rate=5e-3, warmup=3, bf16=False, eval_steps=1000, rollouts=1, rollout_frames=2,
@@ -55,6 +56,31 @@ def test_it_learns_and_resumes_to_the_same_weights(tmp_path):
     whole, cut = (load_world_model(tmp_path / name).transformer.state_dict() for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     assert losses(tmp_path / "cut")[0] == curve
+
+
+def test_guidance_in_the_weights_trains_what_guided_play_would_divide_out():
+    """Against its formula, of whole passes: one with the true actions, for each guided step one without its action."""
+    model, clip, strength = tiny_transformer(tiny_config()), token_clip(), 0.7
+    tokens, actions = (torch.from_numpy(part[None, 3:9]).long() for part in (clip.tokens, clip.actions))
+    idle = torch.from_numpy(model.config.action_tokenizer().encode(NO_ACTION)).long()
+    actions[:, 2] = idle
+    with torch.no_grad():
+        logits = model(tokens, actions)
+        for step in (0, 1, 3, 4):
+            without = actions.clone()
+            without[:, step] = idle
+            logits[:, step] = (logits[:, step] + strength * model(tokens, without)[:, step]) / (1 + strength)
+        targets = targets_of(tokens, model)
+        wanted = model.nats(logits, targets).mean()
+        plain, guided = (Objective(model, share)(tokens, actions, targets) for share in (0.0, strength))
+    assert abs(guided - wanted) < 1e-4
+    assert abs(guided - plain) > 1e-3  # the test can fail
+
+
+def test_it_learns_with_guidance_in_the_weights(tmp_path):
+    assert run(tmp_path, options=replace(OPTIONS, guidance=0.5))
+    curve, _ = losses(tmp_path)
+    assert curve[-1] < 0.6 * curve[0]
 
 
 def test_a_finished_run_goes_on_to_more_steps(tmp_path):
