@@ -11,23 +11,25 @@ import torch
 from torch import Tensor
 
 from worldmodel.model.rotary import rotary_table, rotate
-from worldmodel.model.transformer import Layer, VisualActionTransformer, WindowAttention
-
-FAR = -1e9  # of a score that does not count
+from worldmodel.model.transformer import MASKED, Layer, VisualActionTransformer, WindowAttention
+from worldmodel.types import NO_ACTION
 
 
 class Beside:
     """Prepared for clips of so many frames. A frame's lane has rows of its own [outro of the frame before, image], and
-    sees those of the true pass of all earlier frames, but for the outro that its own replaces."""
+    sees those of the true pass of all earlier frames, but for the outro that its own replaces.
+
+    idle: int64 (11,), the action that stands in for every frame's."""
 
     def __init__(self, model: VisualActionTransformer, frames: int, device: torch.device) -> None:
-        self.model, self.device = model, device
+        self.model = model
+        self.idle = torch.from_numpy(model.config.action_tokenizer().encode(NO_ACTION)).long().to(device)
         layout = model.layout
         self.image, self.outro = layout.image, layout.outro
         ages = torch.arange(1, frames, device=device)[:, None]  # of frames 1.. : their numbers
         offsets = [offset for offset in model.config.transformer.offsets if offset < frames]
         self.indices, self.biases = [], []
-        # The outro's rows belong to the frame before; image rows are not seen by them, but for that frame's true ones.
+        # An outro belongs to the frame before: that frame's offsets are one further back, and its own image comes first.
         for rows, before in ((self.outro, [1, *(offset + 1 for offset in offsets)]), (self.image, offsets)):
             index = ages - torch.tensor(before, device=device)
             seen = (index >= 0)[:, None, :, None].expand(-1, rows, -1, layout.length).clone()
@@ -38,7 +40,7 @@ class Beside:
                 own[:, self.outro :] = torch.from_numpy(layout.mask[: self.image, : self.image]).to(device)
             whole = torch.cat([seen.flatten(2), own.expand(frames - 1, -1, -1)], 2)
             self.indices.append(index.clamp_min(0))
-            self.biases.append(torch.zeros(whole.shape, device=device).masked_fill(~whole, FAR))
+            self.biases.append(torch.zeros(whole.shape, device=device).masked_fill(~whole, MASKED))
         tables = rotary_table(model.config, layout, np.arange(frames))
         cos, sin = (torch.from_numpy(table).to(device) for table in tables)
         self.true = cos.flatten(0, 1), sin.flatten(0, 1)
@@ -49,11 +51,11 @@ class Beside:
         return torch.cat([table[:-1, self.image :], table[1:, : self.image]], 1).flatten(0, 1)
 
     @torch.no_grad()
-    def logits(self, tokens: Tensor, idle: Tensor, inputs: Sequence[Tensor]) -> Tensor:
-        """tokens (B, T, places); idle (11,): the action that stands in for every frame's; inputs: what each layer was
-        given in the true pass, (B, T * length, hidden) each -> logits (B, T - 1, image, sum(parts)) of frames 1.."""
+    def logits(self, tokens: Tensor, inputs: Sequence[Tensor]) -> Tensor:
+        """tokens (B, T, places); inputs: what each layer was given in the true pass, (B, T * length, hidden) each ->
+        logits (B, T - 1, image, sum(parts)) of frames 1.."""
         B, T, _ = tokens.shape
-        model, still = self.model, idle.expand(B, T - 1, -1)
+        model, still = self.model, self.idle.expand(B, T - 1, -1)
         ending = model.embed_outro(tokens[:, :-1], still)
         x = torch.cat([ending, model.embed_image(tokens[:, 1:], tokens[:, :-1], still)], 2).flatten(1, 2)
         for layer, given in zip(model.layers, inputs, strict=True):

@@ -28,6 +28,9 @@ WholeClips = Callable[["VisualActionTransformer", int, torch.device], Attention]
 """Makes the attention of the training pass, of clips of so many frames."""
 
 
+MASKED = -1e9  # added to the score of a key that is not seen
+
+
 class RMSNorm(nn.Module):
     """Root-mean-square normalisation in float32 (arXiv 1910.07467)."""
 
@@ -260,7 +263,7 @@ class WindowAttention:
         exists = (index >= 0).repeat_interleave(self.length, 1)  # (T, attended * L)
         past = torch.ones(self.length, len(offsets) * self.length, dtype=torch.bool, device=device)
         seen = exists[:, None, :] & torch.cat([past, own], 1)[None]
-        self.bias = torch.zeros(seen.shape, device=device).masked_fill(~seen, -1e9)  # (T, L, attended * L)
+        self.bias = torch.zeros(seen.shape, device=device).masked_fill(~seen, MASKED)  # (T, L, attended * L)
         self.index = index.clamp_min(0)
         self.masks: dict[torch.dtype, Tensor] = {}
 

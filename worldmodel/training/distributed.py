@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from functools import partial
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from worldmodel.config import WorldModelConfig
 from worldmodel.model.beside import Beside
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.training.run.stopping import processes, rank
-from worldmodel.types import NO_ACTION, WorldModelError
+from worldmodel.types import WorldModelError
 
 Parallel = Literal["ddp", "fsdp"]
 PATIENCE = timedelta(hours=1)  # of the others, while the first process validates
@@ -63,8 +63,6 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.guidance = guidance
-        idle = model.config.action_tokenizer().encode(NO_ACTION)
-        self.register_buffer("idle", torch.from_numpy(idle).long(), persistent=False)
         self._beside: dict[int, Beside] = {}
 
     def forward(self, inputs: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
@@ -76,9 +74,9 @@ class Objective(nn.Module):
             self._beside[frames] = Beside(self.model, frames, inputs.device)
         given: list[Tensor] = []
         logits = self.model(inputs, actions, inputs=given)
-        idle = cast(Tensor, self.idle)
-        nothing = self._beside[frames].logits(inputs, idle, given)
-        guided = (actions[:, :-1] != idle).any(-1)[..., None, None]
+        beside = self._beside[frames]
+        nothing = beside.logits(inputs, given)
+        guided = (actions[:, :-1] != beside.idle).any(-1)[..., None, None]
         true = torch.where(guided, (logits + self.guidance * nothing) / (1 + self.guidance), logits)
         return self.model.nats(true, targets).mean()
 

@@ -206,6 +206,10 @@ def train_world(
     stop_after_minutes: float | None = None,
 ) -> bool:
     """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
+    spread = processes() > 1 and options.parallel == "fsdp"
+    if options.guidance > 0 and (spread or config.decode_order().released):
+        what = "--parallel fsdp" if spread else f"the order {config.order!r}"
+        raise WorldModelError(f"--guidance {options.guidance:g} cannot be had with {what}: leave it at 0")
     share = own_share(options.batch)
     ours = processes() > 1 and not torch.distributed.is_initialized()  # else whoever connected them goes on with them
     device = connect(torch.device(options.device))
@@ -226,10 +230,6 @@ def train_world(
     tokenizer = tokenizer.to(device)
     if options.recompute:
         recompute(model)
-    spread = processes() > 1 and options.parallel == "fsdp"
-    if options.guidance > 0 and (spread or model.layout.order.released):
-        what = "--parallel fsdp" if spread else f"the order {config.order!r}"
-        raise WorldModelError(f"--guidance {options.guidance:g} cannot be had with {what}: leave it at 0")
     if spread:
         shard(model, device, options.bf16)
         shard(average, device, options.bf16)

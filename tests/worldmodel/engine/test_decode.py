@@ -267,7 +267,7 @@ def test_what_had_been_without_an_action_is_computed_of_all_frames_at_once(order
     with torch.no_grad():
         inputs = []
         true = model(tokens, actions, inputs=inputs)
-        made = Beside(model, 12, tokens.device).logits(tokens, idle, inputs)
+        made = Beside(model, 12, tokens.device).logits(tokens, inputs)
         for index in range(11):
             without = actions.clone()
             without[:, index] = idle
