@@ -29,7 +29,7 @@ class Beside:
         ages = torch.arange(1, frames, device=device)[:, None]  # of frames 1.. : their numbers
         offsets = [offset for offset in model.config.transformer.offsets if offset < frames]
         self.indices, self.biases = [], []
-        # An outro belongs to the frame before: that frame's offsets are one further back, and its own image comes first.
+        # An outro is of the frame before: its offsets are one further back, and its own true image comes first.
         for rows, before in ((self.outro, [1, *(offset + 1 for offset in offsets)]), (self.image, offsets)):
             index = ages - torch.tensor(before, device=device)
             seen = (index >= 0)[:, None, :, None].expand(-1, rows, -1, layout.length).clone()
