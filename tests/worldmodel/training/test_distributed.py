@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import ranks
 import torch
-from conftest import ROOT, tiny_config, tiny_transformer
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer
+from released import released_config
 from torch.nn.attention.flex_attention import create_mask
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -19,8 +21,10 @@ from worldmodel.data.tokens import WindowSampler
 from worldmodel.model.flex import FlexAttention, seen_rule
 from worldmodel.model.loading import load_world_model
 from worldmodel.model.transformer import WindowAttention
+from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.flops import PASSES, clip_flops, seen_entries
 from worldmodel.training.run.state import VALUES
+from worldmodel.training.world import train_world
 from worldmodel.types import WorldModelError
 
 CPU = torch.device("cpu")
@@ -118,6 +122,17 @@ def test_a_batch_that_cannot_be_shared_alike_is_refused(monkeypatch, tmp_path):
     with pytest.raises(WorldModelError, match="--batch 4 cannot be shared alike by 3 processes: give a multiple of 3"):
         ranks.run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_guidance_in_the_weights_is_refused_where_it_cannot_be_had(monkeypatch, tmp_path):
+    out, guided = tmp_path / "out", replace(ranks.OPTIONS, guidance=0.7)
+    tokenizer, (clip, stored) = ImageTokenizer(TINY_TOKENIZER), ranks.data()
+    with pytest.raises(WorldModelError, match=r"--guidance 0.7 cannot be had with the order 'released-raster': leave"):
+        train_world(released_config(), guided, tokenizer, [clip], [(stored, clip)], out)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(WorldModelError, match=r"--guidance 0.7 cannot be had with --parallel fsdp: leave it at 0"):
+        ranks.run(out, guidance=0.7, parallel="fsdp")
+    assert not out.exists()
 
 
 def test_what_is_logged_of_the_speed(folder):
