@@ -64,7 +64,10 @@ def main(folder, *asked):
     for one in asked:
         name, _, given = one.partition(":")
         options = dict(part.split("=") for part in given.split(",") if part)
-        kinds = {"micro_batch": int, "save_minutes": float, "stop": bool, "recompute": bool, "bf16": bool, "steps": int}
+        kinds = {
+            "micro_batch": int, "save_minutes": float, "stop": bool, "recompute": bool, "bf16": bool, "steps": int,
+            "guidance": float, "init": Path,
+        }  # fmt: skip
         if options.pop("killed", ""):
             world.WindowSampler = Killed
         run(Path(folder) / name, **{key: kinds.get(key, str)(value) for key, value in options.items()})

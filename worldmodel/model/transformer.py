@@ -190,18 +190,26 @@ class VisualActionTransformer(nn.Module):
             more = reduce(torch.add, [F.embedding(rows, chain) for rows in digit_rows(digits[:-1], self.parts)])
         return logits + F.pad(more, (self.parts[0], 0))
 
-    def nats(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood of image tokens (...) under logits (..., sum(parts)) -> float32 (...)."""
+    def nats(self, logits: Tensor, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Negative log-likelihood of image tokens (...) under logits (..., sum(parts)) -> float32 (...). wanted: logits
+        of the same shape: the cross-entropy with their distribution instead, each part given the token's before it."""
         digits = split(tokens.flatten(), self.parts)
         with torch.autocast(tokens.device.type, enabled=False):
             scores = self.told(logits.flatten(0, -2).float(), digits)
+            aims = None if wanted is None else self.told(wanted.flatten(0, -2).float(), digits)
         if self.signs:  # the same as below, of all at once
-            odds = scores.unflatten(-1, (-1, 2)).diff(dim=-1)[..., 0]
-            nats = F.binary_cross_entropy_with_logits(odds, torch.stack(digits, -1).float(), reduction="none").sum(-1)
+            truth = torch.stack(digits, -1).float() if aims is None else torch.sigmoid(self._odds(aims))
+            nats = F.binary_cross_entropy_with_logits(self._odds(scores), truth, reduction="none").sum(-1)
             return nats.view(tokens.shape)
-        parts = zip(scores.split(self.parts, -1), digits, strict=True)
-        nats = [F.cross_entropy(part, digit, reduction="none") for part, digit in parts]
+        truths = digits if aims is None else [torch.softmax(aim, -1) for aim in aims.split(self.parts, -1)]
+        pairs = zip(scores.split(self.parts, -1), truths, strict=True)
+        nats = [F.cross_entropy(part, truth, reduction="none") for part, truth in pairs]
         return torch.stack(nats).sum(0).view(tokens.shape)
+
+    @staticmethod
+    def _odds(scores: Tensor) -> Tensor:
+        """Of signs (..., 2 * signs), log-odds (..., signs) of being on."""
+        return scores.unflatten(-1, (-1, 2)).diff(dim=-1)[..., 0]
 
     def guessed(self, logits: Tensor, tokens: Tensor) -> Tensor:
         """bool (...): whether every part's likeliest is right, given the true ones before it. Shapes as for `nats`."""

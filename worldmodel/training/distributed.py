@@ -21,8 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from worldmodel.config import WorldModelConfig
-from worldmodel.model.beside import Beside
 from worldmodel.model.transformer import VisualActionTransformer
+from worldmodel.training.guided import GuidedTeacher
 from worldmodel.training.run.stopping import processes, rank
 from worldmodel.types import WorldModelError
 
@@ -52,33 +52,18 @@ def own_share(batch: int) -> range:
 
 
 class Objective(nn.Module):
-    """What is trained, as one module: clips in, mean loss out.
+    """What is trained, as one module: clips in, mean loss out. teacher: what it predicts is to be predicted, else what
+    follows in the clips."""
 
-    guidance: the model's own logits become those that guidance of this strength makes, s = c + guidance * (c - u), of
-    logits c and those without an action u: in place of c, (s + guidance * u) / (1 + guidance) is trained to predict
-    (guidance-free training, Chen et al. 2025, arXiv 2501.15420). Steps without an action are trained as ever.
-    """
-
-    def __init__(self, model: VisualActionTransformer, guidance: float = 0.0) -> None:
+    def __init__(self, model: VisualActionTransformer, teacher: GuidedTeacher | None = None) -> None:
         super().__init__()
         self.model = model
-        self.guidance = guidance
-        self._beside: dict[int, Beside] = {}
+        self.teacher = teacher
 
     def forward(self, inputs: Tensor, actions: Tensor, targets: Tensor) -> Tensor:
         """inputs: (B, T, places); actions: (B, T, 11); targets: (B, T - 1, image) -> nats a token."""
-        if self.guidance == 0:
-            return self.model.nats(self.model(inputs, actions), targets).mean()
-        frames = inputs.shape[1]
-        if frames not in self._beside:
-            self._beside[frames] = Beside(self.model, frames, inputs.device)
-        given: list[Tensor] = []
-        logits = self.model(inputs, actions, inputs=given)
-        beside = self._beside[frames]
-        nothing = beside.logits(inputs, given)
-        guided = (actions[:, :-1] != beside.idle).any(-1)[..., None, None]
-        true = torch.where(guided, (logits + self.guidance * nothing) / (1 + self.guidance), logits)
-        return self.model.nats(true, targets).mean()
+        wanted = self.teacher.logits(inputs, actions) if self.teacher else None
+        return self.model.nats(self.model(inputs, actions), targets, wanted).mean()
 
 
 def recompute(model: VisualActionTransformer) -> None:
@@ -103,8 +88,10 @@ class Trained:
     """The objective on all processes. backward: adds a micro-batch's gradients, which all processes share by the last
     one; weight: the micro-batch's part of this process's share."""
 
-    def __init__(self, model: VisualActionTransformer, parallel: Parallel, guidance: float = 0.0) -> None:
-        objective = Objective(model, guidance)
+    def __init__(
+        self, model: VisualActionTransformer, parallel: Parallel, teacher: GuidedTeacher | None = None
+    ) -> None:
+        objective = Objective(model, teacher)
         self.copies = processes() > 1 and parallel == "ddp"
         self.module: nn.Module = DistributedDataParallel(objective) if self.copies else objective
 

@@ -45,6 +45,7 @@ from worldmodel.training.distributed import (
     whole_model,
 )
 from worldmodel.training.flops import Meter
+from worldmodel.training.guided import GuidedTeacher, check_teacher
 from worldmodel.training.optimizers import Kind, Optimizers
 from worldmodel.training.run.common import (
     Pace,
@@ -96,8 +97,8 @@ class WorldTraining:
     stale: float = 0.0
     """Share of the frames that are begun with the tokens of the frame before."""
     guidance: float = 0.0
-    """Play is guided so strongly by the weights themselves: a sampler's guidance costs a second lane, this none, but
-    steps of training take longer."""
+    """If above 0, what is learned is to play as the weights of --init do when they are guided so strongly: a sampler's
+    guidance costs a second lane, this none."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
@@ -207,9 +208,8 @@ def train_world(
 ) -> bool:
     """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
     spread = processes() > 1 and options.parallel == "fsdp"
-    if options.guidance > 0 and (spread or config.decode_order().released):
-        what = "--parallel fsdp" if spread else f"the order {config.order!r}"
-        raise WorldModelError(f"--guidance {options.guidance:g} cannot be had with {what}: leave it at 0")
+    if options.guidance > 0:
+        check_teacher(options.init, config, options.guidance)
     share = own_share(options.batch)
     ours = processes() > 1 and not torch.distributed.is_initialized()  # else whoever connected them goes on with them
     device = connect(torch.device(options.device))
@@ -227,6 +227,7 @@ def train_world(
     model.whole_clips = attention_of(options, config, device)
     model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
+    teacher = GuidedTeacher(copy.deepcopy(model), options.guidance) if options.guidance > 0 else None
     tokenizer = tokenizer.to(device)
     if options.recompute:
         recompute(model)
@@ -245,9 +246,9 @@ def train_world(
     run = Run("world", out, pace, parts, export, SpreadState(out, spread))
     order = torch.from_numpy(model.layout.places).to(device)
     if options.compile:  # a layer at a time: all are one piece of code, compiled once
-        for layer in model.layers:
+        for layer in (*model.layers, *(teacher.model.layers if teacher else ())):
             layer.compile()
-    trained = Trained(model, options.parallel, options.guidance)
+    trained = Trained(model, options.parallel, teacher)
     log = RunLog(out / "log.jsonl", run.done) if rank() == 0 else None
     meter = Meter(config, options.batch, options.clip, device, run.done)
 

@@ -6,14 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import ranks
 import torch
-from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer
-from released import released_config
+from conftest import ROOT, tiny_config, tiny_transformer
 from torch.nn.attention.flex_attention import create_mask
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,10 +19,8 @@ from worldmodel.data.tokens import WindowSampler
 from worldmodel.model.flex import FlexAttention, seen_rule
 from worldmodel.model.loading import load_world_model
 from worldmodel.model.transformer import WindowAttention
-from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.flops import PASSES, clip_flops, seen_entries
 from worldmodel.training.run.state import VALUES
-from worldmodel.training.world import train_world
 from worldmodel.types import WorldModelError
 
 CPU = torch.device("cpu")
@@ -57,6 +53,7 @@ def folder(tmp_path_factory):
         "ddp:",
         "fsdp:parallel=fsdp,micro_batch=1,recompute=1",
         "muon:parallel=fsdp,optimizer=muon",
+        f"guided:parallel=fsdp,guidance=0.7,init={folder / 'one'}",
         "cut:parallel=fsdp,stop=1",
         "killed:parallel=fsdp,save_minutes=0,killed=1",
     )
@@ -82,6 +79,11 @@ def test_two_processes_give_the_losses_of_one(folder, name):
 def test_muon_works_on_matrices_that_are_spread(folder, tmp_path):
     ranks.run(tmp_path, optimizer="muon")  # whose products are in bf16
     np.testing.assert_allclose(losses(folder / "muon")[0], losses(tmp_path)[0], rtol=0.02)
+
+
+def test_guided_play_is_learned_by_a_model_that_is_spread(folder, tmp_path):
+    ranks.run(tmp_path, guidance=0.7, init=folder / "one")
+    np.testing.assert_allclose(losses(folder / "guided")[0], losses(tmp_path)[0], rtol=1e-4)
 
 
 def test_one_process_goes_on_with_what_two_have_saved(folder):
@@ -122,17 +124,6 @@ def test_a_batch_that_cannot_be_shared_alike_is_refused(monkeypatch, tmp_path):
     with pytest.raises(WorldModelError, match="--batch 4 cannot be shared alike by 3 processes: give a multiple of 3"):
         ranks.run(tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_guidance_in_the_weights_is_refused_where_it_cannot_be_had(monkeypatch, tmp_path):
-    out, guided = tmp_path / "out", replace(ranks.OPTIONS, guidance=0.7)
-    tokenizer, (clip, stored) = ImageTokenizer(TINY_TOKENIZER), ranks.data()
-    with pytest.raises(WorldModelError, match=r"--guidance 0.7 cannot be had with the order 'released-raster': leave"):
-        train_world(released_config(), guided, tokenizer, [clip], [(stored, clip)], out)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(WorldModelError, match=r"--guidance 0.7 cannot be had with --parallel fsdp: leave it at 0"):
-        ranks.run(out, guidance=0.7, parallel="fsdp")
-    assert not out.exists()
 
 
 def test_what_is_logged_of_the_speed(folder):

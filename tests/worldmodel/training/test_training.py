@@ -1,6 +1,7 @@
 """Training the world model: it learns, resumes to the same curve, and refuses what cannot work."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -8,24 +9,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from clips import stored_clip, token_clip
-from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer, vpt_line, with_signs, write_clip
+from conftest import ROOT, TINY_TOKENIZER, tiny_config, tiny_transformer, vpt_line, with_detail, with_signs, write_clip
+from released import released_config
 
 from client.cli import main
 from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.tokens import WindowSampler, build_token_store
 from worldmodel.model.loading import load_config, load_starts, load_world_model, save_world_model
+from worldmodel.model.parts import split as parts_of
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
 from worldmodel.tokenizers.action import ACTION_VOCABULARY, FINE_VOCABULARY, YAW_BASE
 from worldmodel.tokenizers.image import ImageTokenizer, to_pixels
 from worldmodel.training.corruption import add_noise, make_stale
-from worldmodel.training.distributed import Objective
+from worldmodel.training.guided import GuidedTeacher
 from worldmodel.training.run import common, stopping
 from worldmodel.training.run.common import autocast, cosine_lr, split_file
 from worldmodel.training.world import WorldTraining, start_from, targets_of, train_world
-from worldmodel.types import NO_ACTION, Action
+from worldmodel.types import NO_ACTION, Action, WorldModelError
 
 OPTIONS = WorldTraining(
     steps=30, batch=2, clip=5, learning_rate=5e-3, warmup=3, bf16=False, eval_steps=1000, rollouts=1, rollout_frames=2,
@@ -58,29 +62,65 @@ def test_it_learns_and_resumes_to_the_same_weights(tmp_path):
     assert losses(tmp_path / "cut")[0] == curve
 
 
-def test_guidance_in_the_weights_trains_what_guided_play_would_divide_out():
-    """Against its formula, of whole passes: one with the true actions, for each guided step one without its action."""
-    model, clip, strength = tiny_transformer(tiny_config()), token_clip(), 0.7
-    tokens, actions = (torch.from_numpy(part[None, 3:9]).long() for part in (clip.tokens, clip.actions))
+@pytest.mark.parametrize("config", [tiny_config(), with_detail(tiny_config()), with_signs(tiny_config())])
+def test_what_another_predicts_is_learned_part_by_part(config):
+    """One that is sure of a token is as good as the token, and of two that predict alike nothing is to be learned."""
+    model = tiny_transformer(config)
+    tokens = torch.randint(math.prod(model.parts), (2, 3), generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(2, 3, sum(model.parts), generator=torch.Generator().manual_seed(1)).requires_grad_()
+    digits = parts_of(tokens, model.parts)
+    sure = torch.cat([F.one_hot(one, size) * 100.0 for one, size in zip(digits, model.parts, strict=True)], -1)
+    torch.testing.assert_close(model.nats(logits, tokens, sure), model.nats(logits, tokens))
+    (alike,) = torch.autograd.grad(model.nats(logits, tokens, logits.detach()).sum(), logits)
+    (true,) = torch.autograd.grad(model.nats(logits, tokens).sum(), logits)
+    assert abs(alike).max() < 1e-5 < abs(true).max()
+
+
+def guided_logits(model, tokens, actions, strength):
+    """Of whole passes: one with the true actions, for each step one without its action."""
     idle = torch.from_numpy(model.config.action_tokenizer().encode(NO_ACTION)).long()
-    actions[:, 2] = idle
+    made = model(tokens, actions)
+    for step in range(actions.shape[1] - 1):
+        without = actions.clone()
+        without[:, step] = idle
+        if not torch.equal(without, actions):
+            made[:, step] += strength * (made[:, step] - model(tokens, without)[:, step])
+    return made
+
+
+def test_guided_play_can_be_learned(tmp_path):
+    """Of weights in which actions tell, from the logits that guidance makes of them."""
+    teacher = tiny_transformer(tiny_config())
+    teacher.embed_tokens.weight.data[teacher.first_action :] *= 10
+    save_world_model(tmp_path / "taught", teacher.config, ImageTokenizer(TINY_TOKENIZER), teacher)
+    options = replace(OPTIONS, guidance=2.0, init=tmp_path / "taught", noise=0.0)
+    assert run(tmp_path / "learned", options=options)
+    learned = load_world_model(tmp_path / "learned").transformer
+    clip = token_clip()
+    tokens, actions = (torch.from_numpy(part[None, 3:9]).long() for part in (clip.tokens, clip.actions))
+    actions[:, 2] = torch.from_numpy(teacher.config.action_tokenizer().encode(NO_ACTION))  # which is not guided
     with torch.no_grad():
-        logits = model(tokens, actions)
-        for step in (0, 1, 3, 4):
-            without = actions.clone()
-            without[:, step] = idle
-            logits[:, step] = (logits[:, step] + strength * model(tokens, without)[:, step]) / (1 + strength)
-        targets = targets_of(tokens, model)
-        wanted = model.nats(logits, targets).mean()
-        plain, guided = (Objective(model, share)(tokens, actions, targets) for share in (0.0, strength))
-    assert abs(guided - wanted) < 1e-4
-    assert abs(guided - plain) > 1e-3  # the test can fail
+        wanted, own = guided_logits(teacher, tokens, actions, 2.0), teacher(tokens, actions)
+        torch.testing.assert_close(GuidedTeacher(teacher, 2.0).logits(tokens, actions), wanted, rtol=0, atol=2e-4)
+        assert abs(own - wanted).max() > 0.01  # the test can fail
+        before, after, least = (
+            teacher.nats(logits, targets_of(tokens, teacher), wanted).mean()
+            for logits in (own, learned(tokens, actions), wanted)
+        )
+    assert after - least < 0.5 * (before - least)
 
 
-def test_it_learns_with_guidance_in_the_weights(tmp_path):
-    assert run(tmp_path, options=replace(OPTIONS, guidance=0.5))
-    curve, _ = losses(tmp_path)
-    assert curve[-1] < 0.6 * curve[0]
+def test_guided_play_is_learned_of_a_like_checkpoint_alone(tmp_path):
+    guided = replace(OPTIONS, guidance=0.7)
+    with pytest.raises(WorldModelError, match="is learned from a checkpoint's guided play: name"):
+        run(tmp_path / "out", options=guided)
+    other = tiny_transformer(tiny_config(offsets=(1, 3)))
+    save_world_model(tmp_path, other.config, ImageTokenizer(TINY_TOKENIZER), other)
+    with pytest.raises(WorldModelError, match=rf"is learned from {tmp_path}, whose transformer is another: give the"):
+        run(tmp_path / "out", options=replace(guided, init=tmp_path))
+    with pytest.raises(WorldModelError, match="cannot be had with the order 'released-raster': leave it at 0"):
+        train_world(released_config(), guided, ImageTokenizer(TINY_TOKENIZER), [], [], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_finished_run_goes_on_to_more_steps(tmp_path):
