@@ -98,7 +98,7 @@ class WorldTraining:
     """Share of the frames that are begun with the tokens of the frame before."""
     guidance: float = 0.0
     """If above 0, what is learned is to play as the weights of --init do when they are guided so strongly: a sampler's
-    guidance costs a second lane, this none."""
+    guidance costs a second lane, this none. Validation losses are those of guided play then, which are higher."""
     init: Path | None = None
     """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
     seed: int = 0
