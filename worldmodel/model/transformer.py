@@ -165,10 +165,10 @@ class VisualActionTransformer(nn.Module):
         self, x: Tensor, cos: Tensor, sin: Tensor, attentions: list[Attention], inputs: list[Tensor] | None = None
     ) -> Tensor:
         """All layers and the final norm. x: (B, T, hidden); one attention a layer; inputs: is given what each layer
-        gets, without gradients. -> (B, T, hidden)."""
+        gets. -> (B, T, hidden)."""
         for layer, attention in zip(self.layers, attentions, strict=True):
             if inputs is not None:
-                inputs.append(x.detach())
+                inputs.append(x)
             x = layer(x, cos, sin, attention)
         return self.norm(x)
 

@@ -55,7 +55,7 @@ class Objective(nn.Module):
     """What is trained, as one module: clips in, mean loss out. teacher: what it predicts is to be predicted, else what
     follows in the clips."""
 
-    def __init__(self, model: VisualActionTransformer, teacher: GuidedTeacher | None = None) -> None:
+    def __init__(self, model: VisualActionTransformer, teacher: GuidedTeacher | None) -> None:
         super().__init__()
         self.model = model
         self.teacher = teacher
@@ -88,9 +88,7 @@ class Trained:
     """The objective on all processes. backward: adds a micro-batch's gradients, which all processes share by the last
     one; weight: the micro-batch's part of this process's share."""
 
-    def __init__(
-        self, model: VisualActionTransformer, parallel: Parallel, teacher: GuidedTeacher | None = None
-    ) -> None:
+    def __init__(self, model: VisualActionTransformer, parallel: Parallel, teacher: GuidedTeacher | None) -> None:
         objective = Objective(model, teacher)
         self.copies = processes() > 1 and parallel == "ddp"
         self.module: nn.Module = DistributedDataParallel(objective) if self.copies else objective

@@ -207,7 +207,6 @@ def train_world(
     stop_after_minutes: float | None = None,
 ) -> bool:
     """Trains, or goes on with, the run in `out`. Returns whether it reached its last step."""
-    spread = processes() > 1 and options.parallel == "fsdp"
     if options.guidance > 0:
         check_teacher(options.init, config, options.guidance)
     share = own_share(options.batch)
@@ -231,6 +230,7 @@ def train_world(
     tokenizer = tokenizer.to(device)
     if options.recompute:
         recompute(model)
+    spread = processes() > 1 and options.parallel == "fsdp"
     if spread:
         shard(model, device, options.bf16)
         shard(average, device, options.bf16)
