@@ -6,9 +6,11 @@ need torch.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, make_dataclass
+from dataclasses import MISSING, dataclass, fields, make_dataclass
 from importlib import import_module
+from types import ModuleType
 from typing import Annotated, Any, Union
 
 from worldmodel.training.run.stopping import require_extra
@@ -54,8 +56,24 @@ def run(name: str, rest: Sequence[str]) -> int:
         require_extra()
     module = import_module(f"client.making.{door.module}")
     description = (module.__doc__ or "").strip()
-    module.main(tyro.cli(module.Arguments, prog=f"worldmodel {name}", description=description, args=rest))
+    default = _like_init(module, rest)
+    module.main(
+        tyro.cli(module.Arguments, prog=f"worldmodel {name}", description=description, args=rest, default=default)
+    )
     return 0
+
+
+def _like_init(module: ModuleType, rest: Sequence[str]) -> Any:
+    """A command's defaults where it goes on from a checkpoint: `like` of its module says which are the checkpoint's."""
+    import tyro
+
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--init", nargs="?")
+    init = parser.parse_known_args(rest)[0].init
+    if init is None or not hasattr(module, "like"):
+        return tyro.MISSING_NONPROP
+    required = [own.name for own in fields(module.Arguments) if own.default is own.default_factory is MISSING]
+    return module.Arguments(**dict.fromkeys(required, tyro.MISSING), **module.like(init))
 
 
 def listed(prefix: str = "") -> dict[str, Any]:

@@ -6,16 +6,19 @@ Decodes the clips once into --cache, trains, and leaves config.json, model.safet
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tyro
 
 from worldmodel.config import ImageTokenizerConfig
 from worldmodel.data.frames import open_clips, write_json
+from worldmodel.model.loading import load_tokenizer
 from worldmodel.training.run.common import DONE
 from worldmodel.training.tokenizer import TokenizerTraining, train_tokenizer
+from worldmodel.worlds.neural import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,20 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
 
 
+def like(init: str) -> dict[str, Any]:
+    """The options that are those of the checkpoint that is named with --init, unless they are given."""
+    return {"model": load_tokenizer(find_checkpoint(init)).config}
+
+
 def main(args: Arguments) -> None:
+    init = args.training.init and find_checkpoint(str(args.training.init))
+    training = replace(args.training, init=init)
     (args.out / DONE).unlink(missing_ok=True)
     height, width = args.model.height, args.model.width
     splits = {"train": args.data, "val": (args.val,)}
     clips = open_clips(splits, args.cache, height, width, skip_bad=args.skip_bad)
     held_out = np.concatenate([clip.frames[::10] for clip in clips["val"]])
-    scores = train_tokenizer(args.model, args.training, clips["train"], held_out, args.out, args.stop_after_minutes)
+    scores = train_tokenizer(args.model, training, clips["train"], held_out, args.out, args.stop_after_minutes)
     if scores is None:
         return
     bits = args.model.tokens_per_frame * np.log2(args.model.codebook_size)
@@ -54,7 +64,7 @@ def main(args: Arguments) -> None:
             "bits_per_frame": round(float(bits), 1),
             **asdict(scores),
             "model": asdict(args.model),
-            "training": asdict(args.training),
+            "training": asdict(training),
         },
     )
     print(f"{bits:.0f} bits a frame: PSNR {scores.psnr:.2f} dB, SSIM {scores.ssim:.3f}, codes used {scores.used:.1%}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import tyro
@@ -23,13 +24,13 @@ from worldmodel.data.frames import StoredClip, named_clips, open_clips
 from worldmodel.data.played import decode_steps
 from worldmodel.data.tokens import TokenClip, build_token_store
 from worldmodel.minecraft.shards import is_shards, open_shards, pictured
-from worldmodel.model.loading import load_tokenizer
+from worldmodel.model.loading import load_config, load_tokenizer
 from worldmodel.tokenizers.action import TOKENS_PER_ACTION, ActionTokenizer
 from worldmodel.tokenizers.image import ImageTokenizer
 from worldmodel.training.run.common import DONE
 from worldmodel.training.run.stopping import rank
 from worldmodel.training.world import WorldTraining, train_world
-from worldmodel.worlds.neural import find_recorded
+from worldmodel.worlds.neural import find_checkpoint, find_recorded
 
 VAL_SHARDS = 16  # whose pictures are painted, for rollouts and start scenes
 
@@ -44,7 +45,7 @@ class Arguments:
     val: Path
     """Folder of held-out clips, sessions, or token shards."""
     tokenizer: Path
-    """Folder of a trained image tokenizer."""
+    """A trained image tokenizer's folder, or a world model's, or "nano"."""
     out: Path
     """The run's folder."""
     cache: Path = Path("runs")
@@ -63,6 +64,13 @@ class Arguments:
     """Save and stop then, to go on later with the same command. Default: never."""
     model: tyro.conf.OmitArgPrefixes[TransformerConfig] = field(default_factory=TransformerConfig)
     training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
+
+
+def like(init: str) -> dict[str, Any]:
+    """The options that are those of the checkpoint that is named with --init, unless they are given."""
+    config = load_config(find_checkpoint(init))
+    cameras = {"legacy_camera": config.legacy_camera, "fine_camera": config.fine_camera}
+    return {"model": config.transformer, "order": config.order, **cameras}
 
 
 def read_session_clip(path: Path, height: int, width: int) -> Iterator[ClipStep]:
@@ -102,14 +110,16 @@ def _shards(
 
 
 def main(args: Arguments) -> None:
+    init = args.training.init and find_checkpoint(str(args.training.init))
+    training = replace(args.training, init=init)
+    tokenizer = load_tokenizer(find_checkpoint(str(args.tokenizer)))
     (args.out / DONE).unlink(missing_ok=True)
-    tokenizer = load_tokenizer(args.tokenizer)
     fine = args.fine_camera and not args.legacy_camera
     config = WorldModelConfig(tokenizer.config, args.model, args.order, args.legacy_camera, fine_camera=fine)
-    device = torch.device(args.training.device)
+    device = torch.device(training.device)
     if any(is_shards(folder) for folder in (*args.data, args.val)):
         config, drawn, val = _shards(args, tokenizer, config)
-        if train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
+        if train_world(config, training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
             (args.out / DONE).touch()
             print(f"done: {args.out}")
         return
@@ -124,6 +134,6 @@ def main(args: Arguments) -> None:
     val = list(zip(clips["val"], tokens["val"], strict=True))
     stored = {clip.name: clip for clip in tokens["train"]}
     drawn = [stored[name] for folder in args.data for _, name in named_clips(folder, READERS) if name in stored]
-    if train_world(config, args.training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
+    if train_world(config, training, tokenizer, drawn, val, args.out, args.stop_after_minutes) and rank() == 0:
         (args.out / DONE).touch()
         print(f"done: {args.out}")

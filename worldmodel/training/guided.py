@@ -26,7 +26,7 @@ def check_teacher(init: Path | None, config: WorldModelConfig, guidance: float) 
     for what in ("transformer", "image_tokenizer", "order"):
         if getattr(theirs, what) != getattr(config, what):
             raise WorldModelError(
-                f"{told} is learned from {init}, whose {what} is another: give the options that it was trained with"
+                f"{told} is learned from {init}, whose {what} is another: leave the options out that change it"
             )
 
 

@@ -68,7 +68,8 @@ class TokenizerTraining:
     hud: str = "luanti"
     """Which game's HUD weighs more in the loss."""
     init: Path | None = None
-    """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
+    """A checkpoint to start from instead of random weights. Sizes that are not given are its own; what has another
+    shape there starts at random."""
     freeze_encoder: bool = False
     """The codes of --init stay what they are, so that world models that were trained on them stay right; only the
     decoder learns."""

@@ -100,7 +100,8 @@ class WorldTraining:
     """If above 0, what is learned is to play as the weights of --init do when they are guided so strongly: a sampler's
     guidance costs a second lane, this none. Validation losses are those of guided play then, which are higher."""
     init: Path | None = None
-    """A checkpoint to start from instead of random weights; what has another shape there starts at random."""
+    """A checkpoint to start from instead of random weights. Sizes that are not given are its own; what has another
+    shape there starts at random."""
     seed: int = 0
     """Of everything that is drawn by chance."""
     device: str = "cpu"

@@ -18,7 +18,7 @@ from client.cli import main
 from worldmodel.checkpoint import CheckpointError, config_to_dict, load_fitting, write_checkpoint
 from worldmodel.data.clips import ClipError
 from worldmodel.data.tokens import WindowSampler, build_token_store
-from worldmodel.model.loading import load_config, load_starts, load_world_model, save_world_model
+from worldmodel.model.loading import load_config, load_starts, load_tokenizer, load_world_model, save_world_model
 from worldmodel.model.parts import split as parts_of
 from worldmodel.model.transformer import VisualActionTransformer
 from worldmodel.script import main_with_errors
@@ -116,7 +116,7 @@ def test_guided_play_is_learned_of_a_like_checkpoint_alone(tmp_path):
         run(tmp_path / "out", options=guided)
     other = tiny_transformer(tiny_config(offsets=(1, 3)))
     save_world_model(tmp_path, other.config, ImageTokenizer(TINY_TOKENIZER), other)
-    with pytest.raises(WorldModelError, match=rf"is learned from {tmp_path}, whose transformer is another: give the"):
+    with pytest.raises(WorldModelError, match=rf"is learned from {tmp_path}, whose transformer is another: leave"):
         run(tmp_path / "out", options=replace(guided, init=tmp_path))
     with pytest.raises(WorldModelError, match="cannot be had with the order 'released-raster': leave it at 0"):
         train_world(released_config(), guided, ImageTokenizer(TINY_TOKENIZER), [], [], tmp_path / "out")
@@ -291,37 +291,28 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     assert json.loads((tmp_path / "tok/scores.json").read_text())["bits_per_frame"] == 60
     further = script(
         ROOT / "scripts/train_tokenizer.py", *data, "--out", tmp_path / "further", "--cache", tmp_path / "frames",
-        "--steps", "1", "--init", tmp_path / "tok", "--freeze-encoder", *model, *common, cwd=tmp_path,
+        "--steps", "1", "--init", tmp_path / "tok", "--freeze-encoder", *common, cwd=tmp_path,
     )  # fmt: skip
     assert further.returncode == 0, further.stderr
+    assert load_tokenizer(tmp_path / "further").config == load_tokenizer(tmp_path / "tok").config
     assert json.loads((tmp_path / "further/scores.json").read_text())["training"]["init"] == str(tmp_path / "tok")
     sessions = tmp_path / "sessions"
     assert main(["import", str(tmp_path / "val"), "--world", str(tmp_path / "tok"), "--out", str(sessions)]) == 0
     data = ["--data", tmp_path / "train", sessions, "--val", tmp_path / "val"]
     arguments = [ROOT / "scripts/train_world.py", *data, "--tokenizer", tmp_path / "tok", "--cache", tmp_path]
-    small = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
-    small += [
-        "--offsets",
-        "1",
-        "2",
-        "--steps",
-        "2",
-        "--clip",
-        "4",
-        "--rollouts",
-        "1",
-        "--rollout-frames",
-        "2",
-        "--context",
-        "2",
-    ]
-    second = script(*arguments, "--out", tmp_path / "world", *small, *common, cwd=tmp_path)
+    sizes = ["--hidden", "32", "--mlp", "48", "--layers", "2", "--heads", "2", "--kv-heads", "1", "--head-dim", "16"]
+    sizes += ["--offsets", "1", "2", "--order", "diagonal-2"]
+    common += ["--steps", "2", "--clip", "4", "--rollouts", "1", "--rollout-frames", "2", "--context", "2"]
+    second = script(*arguments, "--out", tmp_path / "world", *sizes, *common, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "world/tokens/train/sessions.val.a.tokens.npy").is_file()
     assert load_world_model(tmp_path / "world").config.transformer.hidden == 32
     assert len(load_starts(tmp_path / "world", load_config(tmp_path / "world"))) == 10
     played = ["--world", str(tmp_path / "world"), "--start", "9", "--frames", "2", "--engine", "eager"]
     assert main(["play", "--headless", *played, "--report", str(tmp_path / "report.json")]) == 0
+    guided = ["--init", tmp_path / "world", "--guidance", "0.5"]
+    assert script(*arguments, "--out", tmp_path / "guided", *guided, *common, cwd=tmp_path).returncode == 0
+    assert load_config(tmp_path / "guided") == load_config(tmp_path / "world")
     third = script(*arguments, "--out", tmp_path / "other", "--clip", "999", cwd=tmp_path)
     assert third.returncode != 0
     assert "windows of 999 steps are needed, the longest has 20" in third.stderr
