@@ -139,6 +139,19 @@ def test_keys_and_wheel_choose_the_slot_and_blocks_are_placed_and_dug(game):
     assert ("dig", "default:wood") in dug
 
 
+def test_the_player_is_told_where_a_block_would_be_round_his_head(display):
+    with LuantiGame.start(display, map_seed=SEED) as game:
+        game.tick(keys=("5",))
+        for pitch in (39, 12, 8):  # on the ground, upon that, and before it
+            look_down(game, pitch)
+            assert not game.state.buries
+            game.tick(buttons=(1,))
+            game.tick(buttons=(1,))
+        look_down(game, 4)
+        assert game.state.pointed is not None
+        assert game.state.buries
+
+
 def test_in_the_games_own_art_the_block_in_reach_is_outlined_so_that_a_model_can_see_it(display):
     """White, at the size that nano sees: a thin frame around the crosshair, not a patch. What lies in reach is not
     the same on each machine, so that one heading of eight is enough."""

@@ -251,6 +251,16 @@ def test_a_deliberate_player_hardly_stops_digging_and_placing():
     assert changes(0.9) > max(4, 1.8 * changes(0.0))
 
 
+def test_the_player_does_not_wall_his_own_head_in():
+    options = PlayerOptions(deliberate=1.0)
+    used = [
+        sum(1 in player.act(GameState(clock=tick * 0.05, buries=buries)).mouse for tick in range(4000))
+        for player, buries in ((Player(5, options), False), (Player(5, options), True))
+    ]
+    assert used[0] > 40
+    assert used[1] == 0
+
+
 def test_in_water_the_player_goes_back_to_the_shore():
     player = Player(0)
     for tick in range(40):

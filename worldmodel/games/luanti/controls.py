@@ -108,8 +108,9 @@ class GameState:
     clock: seconds of game time; ready: the world around the player is there; x, y, z: the player's feet in nodes, y
     upwards; yaw, pitch: degrees, right and down positive, yaw 0..360, 0 looks along +z and 90 along +x; slot: hotbar
     slot in hand, 0..8; wet: 1 feet, 2 head in water; light: 0..15 at the head; pointed: the node at the crosshair, if
-    one is in reach; walled: whether something as high as the eyes fills the view; tree: the nearest trunk, if one is
-    within ten nodes; events: those since the state before.
+    one is in reach; buries: whether a block that is placed against it would be round the player's head; walled: whether
+    something as high as the eyes fills the view; tree: the nearest trunk, if one is within ten nodes; events: those
+    since the state before.
     """
 
     clock: float = 0.0
@@ -123,6 +124,7 @@ class GameState:
     wet: int = 0
     light: int = 15
     pointed: Pointed | None = None
+    buries: bool = False
     walled: bool = False
     tree: Position | None = None
     events: tuple[Event, ...] = field(default=())

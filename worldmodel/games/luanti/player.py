@@ -104,6 +104,8 @@ class Player(Reflexes):
             buttons -= {"jump", "sprint"}
         if self._random.random() < self._options.drop:
             buttons.add("drop")
+        if self._state.buries:  # nobody walls his own head in, and a black picture teaches nothing
+            buttons -= {"use"}
         wheel = self._hotbar(buttons)
         self._buttons = frozenset(buttons)
         return wheel

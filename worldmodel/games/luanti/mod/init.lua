@@ -129,13 +129,17 @@ minetest.register_on_joinplayer(function(player)
   settle(player, land and land.places() or candidates(), 1)
 end)
 
--- Name and place of the node that the player's crosshair points at, if one is in reach.
+-- Name and place of the node that the player's crosshair points at, if one is in reach; and whether a block that is
+-- placed against it would be round the player's head, or so near that a step is enough: the game allows it where one
+-- stands between two nodes, and all is black then.
 local REACH = 4
+local ELBOW_ROOM = 0.35
 local function pointed(player, eye)
   local hit = minetest.raycast(eye, vector.add(eye, vector.multiply(player:get_look_dir(), REACH)), false, false):next()
-  if not hit then return nil end
-  local under = hit.under
-  return { node = minetest.get_node(under).name, x = under.x, y = under.y, z = under.z }
+  if not hit then return nil, false end
+  local under, apart = hit.under, vector.apply(vector.subtract(eye, hit.above), math.abs)
+  local buries = math.max(apart.x, apart.z) < 0.5 + ELBOW_ROOM and apart.y < 0.5 + ELBOW_ROOM
+  return { node = minetest.get_node(under).name, x = under.x, y = under.y, z = under.z }, buries
 end
 
 local pipe = assert(io.open(minetest.get_worldpath() .. "/state.pipe", "w"))
@@ -176,6 +180,7 @@ minetest.register_globalstep(function(dtime)
   steps = steps + 1
   local head = vector.offset(pos, 0, 1.5, 0)
   local feet = vector.offset(pos, 0, 0.3, 0)
+  local what, buries = pointed(player, vector.offset(pos, 0, player:get_properties().eye_height, 0))
   local function is_water(at) return minetest.get_item_group(minetest.get_node(at).name, "water") > 0 end
   pipe:write(minetest.write_json({
     clock = clock,
@@ -188,7 +193,8 @@ minetest.register_globalstep(function(dtime)
     slot = player:get_wield_index() - 1,
     wet = is_water(head) and 2 or is_water(feet) and 1 or 0,
     light = minetest.get_node_light(head, 0.5) or 15,
-    pointed = pointed(player, vector.offset(pos, 0, player:get_properties().eye_height, 0)),
+    pointed = what,
+    buries = buries,
     walled = is_walled(player),
     tree = tree and { x = tree.x, y = tree.y, z = tree.z },
     events = #events > 0 and events or nil,
