@@ -41,7 +41,7 @@ from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, SamplingOptions, check_least
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.types import Action
-from worldmodel.worlds.neural import NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 STRIPS, STRIP_FRAMES = 6, 6  # on the page
 TOKENIZER_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
@@ -52,7 +52,7 @@ class Arguments:
     """What is scored, and on what."""
 
     checkpoint: Path
-    """Folder of a world model."""
+    """A world model: "nano", or a folder."""
     data: tuple[Path, ...]
     """Folders of held-out clips."""
     out: Path
@@ -115,17 +115,17 @@ def check_folder(out: Path, settings: dict[str, Any]) -> None:
 
 
 def roll_out_long(
-    args: Arguments, world: NeuralWorld, episodes: list[Episode]
+    world: NeuralWorld, episodes: list[Episode], count: int, frames: int, context: int, kept: Path
 ) -> list[tuple[NDArray[np.int32], list[Action]]]:
-    """Tokens and actions of the long rollouts on random actions."""
+    """Tokens and actions of `count` rollouts of so many frames on random actions; kept: the folder of what is made."""
     long = []
-    for number in tqdm(range(args.drift), desc="long rollouts", unit="rollout"):
-        episode = episodes[number * len(episodes) // args.drift]
-        actions = random_play(args.drift_frames, number)
-        told = np.concatenate([episode.actions[: args.context - 1], [world.actions.encode(a) for a in actions]])
-        path = args.out / "rollouts" / f"drift-{args.drift_frames}-{number}.npy"
-        known = episode.tokens[: args.context]
-        long.append((kept_rollout(world.decoder, known, told, args.drift_frames, world.sampler, number, path), actions))
+    for number in tqdm(range(count), desc="long rollouts", unit="rollout"):
+        episode = episodes[number * len(episodes) // count]
+        actions = random_play(frames, number)
+        told = np.concatenate([episode.actions[: context - 1], [world.actions.encode(a) for a in actions]])
+        path = kept / f"drift-{frames}-{number}.npy"
+        known = episode.tokens[:context]
+        long.append((kept_rollout(world.decoder, known, told, frames, world.sampler, number, path), actions))
     return long
 
 
@@ -151,6 +151,7 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     released = args.protocol == "mineworld"
+    args = replace(args, checkpoint=find_checkpoint(str(args.checkpoint)))
     window = CONTEXT if released else load_config(args.checkpoint).transformer.window
     args = replace(args, context=window if released else args.context or window)
     reader = check(args)
@@ -194,7 +195,8 @@ def main(args: Arguments) -> None:
                 strips.append(strip(shown, args.context))
             if args.lpips is not None or args.fvd is not None:
                 videos.append({name: frames[args.context :] for name, frames in shown.frames.items()})
-    long = roll_out_long(args, world, episodes)
+    kept = args.out / "rollouts"
+    long = roll_out_long(world, episodes, args.drift, args.drift_frames, args.context, kept)
     walks = roll_out_walks(args, world, episodes)
 
     def pixels(codes: NDArray[np.int32]) -> NDArray[np.uint8]:

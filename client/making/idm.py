@@ -19,6 +19,7 @@ from worldmodel.model.loading import load_tokenizer
 from worldmodel.readers.idm import IDMConfig, save_idm
 from worldmodel.training.idm import IDMTraining, count_read, played, reconstruct, train_idm
 from worldmodel.training.run.common import DONE
+from worldmodel.worlds.neural import find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Arguments:
     val: tuple[Path, ...]
     """Folders of held-out clips (other scenes), for the scores."""
     tokenizer: Path
-    """Folder of an image tokenizer."""
+    """An image tokenizer's folder, or a world model's, or "nano"."""
     out: Path
     """The run's folder."""
     cache: Path = Path("runs")
@@ -44,8 +45,8 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
+    tokenizer = load_tokenizer(find_checkpoint(str(args.tokenizer)))
     (args.out / DONE).unlink(missing_ok=True)
-    tokenizer = load_tokenizer(args.tokenizer)
     splits = {"train": args.data, "val": args.val}
     clips = open_clips(splits, args.cache / "frames", args.model.height, args.model.width, skip_bad=args.skip_bad)
     model = train_idm(args.model, args.training, clips["train"], tokenizer, args.out, args.stop_after_minutes)

@@ -1,7 +1,8 @@
 """What do temperature, top-p and the decode order cost and give? Score a small grid of them on recorded clips.
 
 A decode order belongs to the weights (they were trained with its mask): give a checkpoint for each order. Leaves
-sweep.json and sweep.png (F1 and PSNR against frames a second) in --out. Rollouts are kept: started again, it goes on.
+sweep.json and sweep.png (F1, PSNR and the variety that long play keeps, against frames a second) in --out. Rollouts are
+kept: started again, it goes on.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
+from client.making.evaluate import roll_out_long
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import SHORT_HASH
 from worldmodel.data.clips import check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import build_token_store
+from worldmodel.evaluation.following.drift import STRETCH
 from worldmodel.evaluation.following.episodes import pick_episodes
 from worldmodel.evaluation.following.tally import MODEL, REAL, Tally, show_episodes
+from worldmodel.evaluation.metrics.codes import token_entropy
 from worldmodel.measure.provenance import provenance
 from worldmodel.measure.speed import time_frames
 from worldmodel.model.loading import load_config
@@ -29,7 +33,7 @@ from worldmodel.parsing import read_json
 from worldmodel.readers.idm import PRETRAINED_IDM
 from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, check_least, check_settings, option_of
-from worldmodel.worlds.neural import NeuralWorld
+from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Arguments:
     """What is varied, and on what it is scored."""
 
     checkpoints: tuple[Path, ...]
-    """World models, one for each decode order that is to be compared."""
+    """World models, one for each decode order that is to be compared: "nano", or folders."""
     data: tuple[Path, ...]
     """Folders of held-out clips."""
     out: Path
@@ -56,6 +60,10 @@ class Arguments:
     """Frames generated of each."""
     context: int = 0
     """Recorded frames before them. Default: as many as the model sees."""
+    drift: int = 2
+    """Long rollouts on random actions: cold settings look well in short ones, and end in an empty land."""
+    drift_frames: int = 300
+    """Frames of each of them, 100 or more."""
     timed: int = 50
     """Frames whose speed is measured, for each setting."""
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
@@ -86,6 +94,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
     for sampler in samplers(args):
         world.sampler = sampler
         name = f"t{sampler.temperature}-p{sampler.top_p}-g{sampler.guidance}-{args.clips}x{args.frames}-{args.context}"
+        name += f"-{args.drift}x{args.drift_frames}"
         done = folder / f"{name}.json"
         if done.exists():
             rows.append(read_json(done))
@@ -97,6 +106,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
         for shown in tqdm(rolled, total=len(episodes), desc=f"{checkpoint.name} {name}", unit="clip"):
             tally.add(shown)
         following, picture = tally.following(), tally.picture()
+        long = roll_out_long(world, episodes, args.drift, args.drift_frames, args.context, folder / name)
         row = {
             "checkpoint": checkpoint.resolve().name,
             "weights_sha256": world.weights,
@@ -108,6 +118,10 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
             "f1_real": following[REAL]["f1"],
             "psnr": float(np.mean(picture[f"psnr_{MODEL}"])),
             "psnr_repeat": float(np.mean(picture["psnr_repeat"])),
+            "token_entropy": [
+                float(np.mean([token_entropy(tokens[part]) for tokens, _ in long]))
+                for part in (slice(STRETCH), slice(-STRETCH, None))
+            ],
             "speed": speed,
         }
         write_json(done, row)
@@ -116,21 +130,26 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """F1 and PSNR against frames a second, a point a setting."""
+    """F1, PSNR and entropy against frames a second, a point a setting."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name, label in zip(figure.subplots(1, 2), ("f1", "psnr"), ("F1", "PSNR, dB"), strict=True):
+    figure = Figure(figsize=(15, 4), layout="constrained")
+    measures = {
+        "F1": lambda row: row["f1"],
+        "PSNR, dB": lambda row: row["psnr"],
+        f"entropy of tokens, last {STRETCH} frames of long play": lambda row: row["token_entropy"][1],
+    }
+    for axes, (label, value) in zip(figure.subplots(1, 3), measures.items(), strict=True):
         for row in rows:
             sampler = row["sampler"]
             title = f"{row['checkpoint']} {row['order']}, t {sampler['temperature']}, p {sampler['top_p']}"
             title += f", guidance {sampler['guidance']}" if sampler.get("guidance") else ""
-            point = (row["speed"]["fps"], row[name])
+            point = (row["speed"]["fps"], value(row))
             error = [[row["f1"] - row["f1_interval95"][0]], [row["f1_interval95"][1] - row["f1"]]]
-            axes.errorbar(*point, yerr=error if name == "f1" else None, marker="o", capsize=3, label=title)
+            axes.errorbar(*point, yerr=error if label == "F1" else None, marker="o", capsize=3, label=title)
         axes.set_xlabel("frames a second")
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
@@ -139,22 +158,25 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main(args: Arguments) -> None:
-    args = replace(
-        args, context=args.context or max(load_config(folder).transformer.window for folder in args.checkpoints)
-    )
-    check_least(1, clips=args.clips, frames=args.frames, context=args.context, timed=args.timed)
+    found = tuple(find_checkpoint(str(checkpoint)) for checkpoint in args.checkpoints)
+    window = max(load_config(folder).transformer.window for folder in found)
+    args = replace(args, checkpoints=found, context=args.context or window)
+    check_least(1, clips=args.clips, frames=args.frames, context=args.context, drift=args.drift, timed=args.timed)
+    check_least(STRETCH, drift_frames=args.drift_frames)
     samplers(args)  # raises for what cannot be sampled with
     reader = load_reader(args.idm)
     check_length(args.data, args.context + args.frames)
     rows = [row for checkpoint in args.checkpoints for row in sweep_checkpoint(args, checkpoint, reader)]
     facts = {"idm_sha256": reader.sha256, "data": [folder.name for folder in args.data], "seed": 0}
     facts |= {"clips": args.clips, "frames": args.frames, "context": args.context}
+    facts |= {"drift": args.drift, "drift_frames": args.drift_frames}
     write_json(args.out / "sweep.json", {"provenance": provenance(), **facts, "rows": rows})
     draw(rows, args.out / "sweep.png")
     for row in rows:
         sampler, speed = row["sampler"], row["speed"]
         print(
             f"{row['checkpoint']} {row['order']} temperature {sampler['temperature']} top-p {sampler['top_p']}: "
-            f"F1 {row['f1']:.3f}, PSNR {row['psnr']:.2f} dB, {speed['fps']:.1f} FPS"
+            f"F1 {row['f1']:.3f}, PSNR {row['psnr']:.2f} dB, entropy of the first and last {STRETCH} frames' tokens "
+            f"{row['token_entropy'][0]:.2f} and {row['token_entropy'][1]:.2f} nats, {speed['fps']:.1f} FPS"
         )
     print(args.out / "sweep.png")

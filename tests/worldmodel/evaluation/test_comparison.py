@@ -74,13 +74,16 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
     write_clip(tmp_path / "clips/a", [vpt_line(dx=index % 7) for index in range(40)])
     arguments = sweep.Arguments(
         (tiny_folder,), (tmp_path / "clips",), tmp_path / "out", temperatures=(1.0,), top_ps=(0.5, 1.0),
-        idm=tmp_path / "idm", clips=2, frames=3, context=2, timed=2, engine=EngineOptions("eager"),
-        cache=tmp_path / "cache",
+        idm=tmp_path / "idm", clips=2, frames=3, context=2, drift=1, drift_frames=150, timed=2,
+        engine=EngineOptions("eager"), cache=tmp_path / "cache",
     )  # fmt: skip
     sweep.main(arguments)
     found = json.loads((tmp_path / "out/sweep.json").read_text())
     assert [row["sampler"]["top_p"] for row in found["rows"]] == [0.5, 1.0]
     assert all(row["speed"]["fps"] > 0 for row in found["rows"])
+    first, last = zip(*(row["token_entropy"] for row in found["rows"]), strict=True)
+    assert 0 < first[0] < first[1]  # the colder, the fewer codes
+    assert 0 < last[0] < last[1]
     assert (tmp_path / "out/sweep.png").exists()
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.npy")}
     sweep.main(arguments)
