@@ -188,11 +188,12 @@ def interval(parts: Sequence[Counts], resamples: int = 1000, seed: int = 0) -> d
     """95% bootstrap intervals over clips (Efron's percentile method): of f1, micro_f1, camera_degrees and each group's
     macro F1. parts: one a clip."""
     rng = np.random.default_rng(seed)
-    rows = []
+    stacked = {name: np.stack([part.groups[name] for part in parts]) for name in GROUPS}
+    cameras, rows = np.stack([part.camera for part in parts]), []
     for _ in range(resamples if len(parts) > 1 else 1):
         drawn = rng.multinomial(len(parts), np.full(len(parts), 1 / len(parts)))
-        groups = {name: np.tensordot(drawn, np.stack([p.groups[name] for p in parts]), 1) for name in GROUPS}
-        result = score(Counts(groups, np.tensordot(drawn, np.stack([p.camera for p in parts]), 1)))
+        groups = {name: np.tensordot(drawn, counts, 1) for name, counts in stacked.items()}
+        result = score(Counts(groups, np.tensordot(drawn, cameras, 1)))
         values = {"f1": result.f1, "micro_f1": result.micro_f1, "camera_degrees": result.camera_degrees}
         rows.append({**values, **{name: group.macro.f1 for name, group in result.groups.items()}})
     return {name: tuple(np.percentile([row[name] for row in rows], (2.5, 97.5)).round(4).tolist()) for name in rows[0]}
