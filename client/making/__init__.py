@@ -72,8 +72,10 @@ def _like_init(module: ModuleType, rest: Sequence[str]) -> Any:
     init = parser.parse_known_args(rest)[0].init
     if init is None or not hasattr(module, "like"):
         return tyro.MISSING_NONPROP
+    from worldmodel.worlds.neural import find_checkpoint
+
     required = [own.name for own in fields(module.Arguments) if own.default is own.default_factory is MISSING]
-    return module.Arguments(**dict.fromkeys(required, tyro.MISSING), **module.like(init))
+    return module.Arguments(**dict.fromkeys(required, tyro.MISSING), **module.like(find_checkpoint(init)))
 
 
 def listed(prefix: str = "") -> dict[str, Any]:

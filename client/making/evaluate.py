@@ -23,7 +23,7 @@ from worldmodel.data.frames import build_frame_store, open_frame_store, write_js
 from worldmodel.data.played import decode_tokens
 from worldmodel.data.tokens import build_token_store
 from worldmodel.evaluation.following.comparison import camera_off, mean_psnr
-from worldmodel.evaluation.following.drift import drift_scores, random_play
+from worldmodel.evaluation.following.drift import drift_scores, roll_out_long
 from worldmodel.evaluation.following.episodes import Episode, pick_episodes
 from worldmodel.evaluation.following.hotbar import KEPT_FRAMES, WALK, hotbar_kept
 from worldmodel.evaluation.following.mineworld import CONTEXT, SAMPLING, clip_episodes
@@ -40,7 +40,6 @@ from worldmodel.readers.idm import PRETRAINED_IDM
 from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, SamplingOptions, check_least
 from worldmodel.training.tokenizer import score_tokenizer
-from worldmodel.types import Action
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 STRIPS, STRIP_FRAMES = 6, 6  # on the page
@@ -114,21 +113,6 @@ def check_folder(out: Path, settings: dict[str, Any]) -> None:
     write_json(path, settings)
 
 
-def roll_out_long(
-    world: NeuralWorld, episodes: list[Episode], count: int, frames: int, context: int, kept: Path
-) -> list[tuple[NDArray[np.int32], list[Action]]]:
-    """Tokens and actions of `count` rollouts of so many frames on random actions; kept: the folder of what is made."""
-    long = []
-    for number in tqdm(range(count), desc="long rollouts", unit="rollout"):
-        episode = episodes[number * len(episodes) // count]
-        actions = random_play(frames, number)
-        told = np.concatenate([episode.actions[: context - 1], [world.actions.encode(a) for a in actions]])
-        path = kept / f"drift-{frames}-{number}.npy"
-        known = episode.tokens[:context]
-        long.append((kept_rollout(world.decoder, known, told, frames, world.sampler, number, path), actions))
-    return long
-
-
 def roll_out_walks(args: Arguments, world: NeuralWorld, episodes: list[Episode]) -> list[NDArray[np.int32]]:
     """Tokens of rollouts that walk on, the last recorded frame first."""
     walks = []
@@ -151,9 +135,9 @@ def strip(shown: Shown, context: int) -> tuple[str, dict[str, NDArray[np.uint8]]
 def main(args: Arguments) -> None:
     began = time.monotonic()
     released = args.protocol == "mineworld"
-    args = replace(args, checkpoint=find_checkpoint(str(args.checkpoint)))
-    window = CONTEXT if released else load_config(args.checkpoint).transformer.window
-    args = replace(args, context=window if released else args.context or window)
+    checkpoint = find_checkpoint(str(args.checkpoint))
+    window = CONTEXT if released else load_config(checkpoint).transformer.window
+    args = replace(args, checkpoint=checkpoint, context=window if released else args.context or window)
     reader = check(args)
     usual = load_sampler(args.checkpoint)
     sampler = args.sampling.over(replace(usual, **SAMPLING) if released else usual)
@@ -187,7 +171,8 @@ def main(args: Arguments) -> None:
     speed = time_frames(world, episodes[0].tokens[: args.context], episodes[0].actions[: args.context - 1], args.timed)
 
     tally, strips, videos = Tally(reader, args.context), [], []
-    rolled = show_episodes(world, episodes, args.context, args.seeds, world.sampler, args.out / "rollouts")
+    kept = args.out / "rollouts"
+    rolled = show_episodes(world, episodes, args.context, args.seeds, world.sampler, kept)
     for shown in tqdm(rolled, total=len(episodes) * args.seeds, desc="rollouts", unit="clip"):
         tally.add(shown)
         if shown.seed == 0:
@@ -195,7 +180,6 @@ def main(args: Arguments) -> None:
                 strips.append(strip(shown, args.context))
             if args.lpips is not None or args.fvd is not None:
                 videos.append({name: frames[args.context :] for name, frames in shown.frames.items()})
-    kept = args.out / "rollouts"
     long = roll_out_long(world, episodes, args.drift, args.drift_frames, args.context, kept)
     walks = roll_out_walks(args, world, episodes)
 

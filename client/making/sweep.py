@@ -16,13 +16,12 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import OmitArgPrefixes
 
-from client.making.evaluate import roll_out_long
 from kernels.sampling import Sampler
 from worldmodel.checkpoint import SHORT_HASH
 from worldmodel.data.clips import check_length
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import build_token_store
-from worldmodel.evaluation.following.drift import STRETCH
+from worldmodel.evaluation.following.drift import STRETCH, roll_out_long
 from worldmodel.evaluation.following.episodes import pick_episodes
 from worldmodel.evaluation.following.tally import MODEL, REAL, Tally, show_episodes
 from worldmodel.evaluation.metrics.codes import token_entropy

@@ -41,9 +41,9 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[TokenizerTraining] = field(default_factory=TokenizerTraining)
 
 
-def like(init: str) -> dict[str, Any]:
-    """The options that are those of the checkpoint that is named with --init, unless they are given."""
-    return {"model": load_tokenizer(find_checkpoint(init)).config}
+def like(init: Path) -> dict[str, Any]:
+    """The options that are those of the checkpoint of --init, unless they are given."""
+    return {"model": load_tokenizer(init).config}
 
 
 def main(args: Arguments) -> None:

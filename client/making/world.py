@@ -66,9 +66,9 @@ class Arguments:
     training: tyro.conf.OmitArgPrefixes[WorldTraining] = field(default_factory=WorldTraining)
 
 
-def like(init: str) -> dict[str, Any]:
-    """The options that are those of the checkpoint that is named with --init, unless they are given."""
-    config = load_config(find_checkpoint(init))
+def like(init: Path) -> dict[str, Any]:
+    """The options that are those of the checkpoint of --init, unless they are given."""
+    config = load_config(init)
     cameras = {"legacy_camera": config.legacy_camera, "fine_camera": config.fine_camera}
     return {"model": config.transformer, "order": config.order, **cameras}
 

@@ -5,24 +5,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from worldmodel.data.random_play import random_actions
+from worldmodel.evaluation.following.episodes import Episode
+from worldmodel.evaluation.following.rollout import kept_rollout
 from worldmodel.evaluation.following.scores import add_up, as_told, count, score
 from worldmodel.evaluation.metrics.codes import token_entropy
 from worldmodel.evaluation.metrics.picture import sharpness
 from worldmodel.readers.reader import ActionReader
 from worldmodel.tokenizers.action import ActionTokenizer, camera_bins
 from worldmodel.types import BUTTONS, Action
+from worldmodel.worlds.neural import NeuralWorld
 
 STRETCH = 100  # frames that are scored together
 
 
 def random_play(steps: int, seed: int) -> list[Action]:
     return list(islice(random_actions(seed), steps))
+
+
+def roll_out_long(
+    world: NeuralWorld, episodes: Sequence[Episode], count: int, frames: int, context: int, kept: Path
+) -> list[tuple[NDArray[np.int32], list[Action]]]:
+    """Tokens and actions of `count` rollouts of so many frames on random actions; kept: the folder of what is made."""
+    long = []
+    for number in tqdm(range(count), desc="long rollouts", unit="rollout"):
+        episode = episodes[number * len(episodes) // count]
+        actions = random_play(frames, number)
+        told = np.concatenate([episode.actions[: context - 1], [world.actions.encode(a) for a in actions]])
+        path = kept / f"drift-{frames}-{number}.npy"
+        known = episode.tokens[:context]
+        long.append((kept_rollout(world.decoder, known, told, frames, world.sampler, number, path), actions))
+    return long
 
 
 def drift_scores(
