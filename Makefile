@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 MINUTES ?= 10
+WORKERS ?= 2
 
 .PHONY: play web test fuzz soak kills lint clean
 
@@ -18,7 +19,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --stats
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadscope
 
 fuzz: $(VENV)/.test
 	PYTHONPATH=. $(BIN)/python tests/fuzz.py --minutes $(MINUTES)

@@ -55,7 +55,7 @@ class Arguments:
 
     checkpoint: Path = Path("worldmodel/pretrained/nano")
     """Folder of a world model, where the pictures are put."""
-    start: int = 9
+    start: int = 7
     """Start scene to play."""
     seed: int = 1
     """Of the tokens."""

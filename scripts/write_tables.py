@@ -77,9 +77,10 @@ def nano_following() -> str:
 
 def nano_bars() -> str:
     found = evaluations()
+    play = json.loads((BENCHMARKS / "play_headless.json").read_text())
     games = [json.loads(path.read_text()) for path in sorted(BENCHMARKS.glob("against_game_nano*.json"))]
     size = sum(path.stat().st_size for path in NANO.glob("*.safetensors")) / 1e6
-    return table(["", "bar", *found], bar_rows(list(found.values()), games, size)) if found else NOT_YET
+    return table(["", "bar", *found], bar_rows(list(found.values()), play, games, size)) if found else NOT_YET
 
 
 def nano_scores() -> str:

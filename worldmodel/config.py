@@ -268,6 +268,7 @@ PRESETS: dict[str, WorldModelConfig] = {
     "nano": WorldModelConfig(
         ImageTokenizerConfig(decoder_blocks=(4, 3), detail_levels=(4, 4)),
         TransformerConfig(hidden=320, mlp=896, heads=6, offsets=(1, 2, 3, 5, 8, 13, 21, 34)),
+        fine_camera=True,
     ),
     "mineworld-300m": _mineworld(1024, 4096, 16),
     "mineworld-700m": _mineworld(2048, 4096, 32),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from client.play.stats import Stats
+from worldmodel.measure.machine import processor
 from worldmodel.types import WorldModelError
 
 
@@ -17,8 +18,8 @@ from worldmodel.types import WorldModelError
 class Report:
     """frames: steps made; fps: frames a second of unpaused play; latency_ms: from reading the input to the picture
     (in a window: to the picture on the screen), percentiles; startup_s: from the start of the process to the first
-    picture; dropped: ticks that came too late; the rest is what the world says of itself, None where it has no such
-    thing."""
+    picture; dropped: ticks that came too late; processor: its name; the rest is what the world says of itself, None
+    where it has no such thing."""
 
     frames: int
     fps: float | None
@@ -26,6 +27,7 @@ class Report:
     startup_s: float | None
     dropped: int
     seed: int
+    processor: str
     world: str | None = None
     engine: str | None = None
     device: str | None = None
@@ -46,6 +48,7 @@ def make_report(
         startup_s=_rounded(startup_s),
         dropped=dropped,
         seed=seed,
+        processor=processor(),
         **facts,
     )
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
+
+from worldmodel.measure.machine import processor
 
 
 def commit() -> str:
@@ -29,7 +30,7 @@ def provenance() -> dict[str, str | int]:
     return {
         "commit": commit(),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "cpu": device_name(torch.device("cpu")),
+        "cpu": processor(),
         "cores": os.cpu_count() or 1,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -39,8 +40,4 @@ def provenance() -> dict[str, str | int]:
 def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return processor()

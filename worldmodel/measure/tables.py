@@ -80,7 +80,7 @@ def play_speed(headless: Measured, window: Measured) -> str:
         ["latency, input to picture, p50 / p95 / p99", *(latency(run) for run in runs)],
         ["first picture after the command", *(f"{run['startup_s']:.1f} s" for run in runs)],
     ]
-    head = f"{runs[0]['frames']} frames, random actions, two cores"
+    head = f"{runs[0]['frames']} frames, random actions, two cores ({runs[0]['processor']})"
     return table([head, "as fast as it goes, no window", "in a window, paced at 10 Hz"], rows)
 
 

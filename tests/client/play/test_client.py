@@ -778,6 +778,7 @@ def test_actions_file(capfd, tmp_path):
         "fps",
         "latency_ms",
         "startup_s",
+        "processor",
         "engine",
         "device",
         "checkpoint",

@@ -34,7 +34,10 @@ def evaluation(wrong=0):
         "settings": {"weights_sha256": "ab" * 32, "order": "diagonal-1", "data": ["val"], "frames": 15},
         "speed": {"frames": 5, "fps": 12.34},
         "picture": {"psnr_model": [20, 22], "psnr_repeat": [18, 19], "ssim_model": [0.5]},
-        "drift": [{"f1": 0.5, "sharpness": 10.0}, {"f1": 0.4, "sharpness": 9.0}],
+        "drift": [
+            {"f1": 0.5, "sharpness": 10.0, "token_entropy": 8.0},
+            {"f1": 0.4, "sharpness": 9.0, "token_entropy": 7.0},
+        ],
     }  # fmt: skip
 
 
@@ -97,14 +100,22 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
 
 def test_bars_are_told_as_met_or_missed():
     scores = evaluation(5) | {"tokenizer": {"psnr": 29.5, "slots_read": 0.9, "edges_kept": 0.9, "sharpness": 10.0}}
-    rows = {row[0]: row[1:] for row in bar_rows([scores, scores], [], 35.3)}
+    play = {"fps": 16.2, "latency_ms": {"p95": 81.2}}
+    rows = {row[0]: row[1:] for row in bar_rows([scores, scores], play, [], 35.3)}
     assert rows["tokenizer PSNR, dB"] == ["at least 29.00", "29.50", "29.50"]
     assert rows["hotbar slot read from the tokenizer's pictures"][1] == "90.0% (missed)"
     assert rows["macro F1, of its ceiling"][1] == "33.3% (missed)"
-    assert rows["weights, MB"] == ["at most 45", "35.3", "35.3"]
+    assert rows["token entropy in the last 100 of 1,800 frames, of that in the first"][1] == "87.5% (missed)"
+    assert rows["weights, MB"] == ["at most 45.0", "35.3", "35.3"]
+    assert rows["frames a second, two cores"] == ["at least 15.0", "16.2", "16.2"]
+    assert rows["... input to picture, p95, ms"] == ["at most 80", "81 (missed)", "81 (missed)"]
     stays = {"kind": "place", "question": "there", "away_seconds": 2.5, "bar": 0.6}
     game = {"bars": [{**stays, "share": 0.5, "hits": 25, "n": 50, "met": False}]}
-    assert bar_rows([scores], [game], 1)[-1] == ["place: there for 2.5 s", "at least 60%", "50% (25 of 50) (missed)"]
+    assert bar_rows([scores], play, [game], 1)[-1] == [
+        "place: there for 2.5 s",
+        "at least 60%",
+        "50% (25 of 50) (missed)",
+    ]
 
 
 def test_a_sweep_names_the_option_that_is_out_of_range(tmp_path):

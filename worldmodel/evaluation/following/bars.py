@@ -49,6 +49,13 @@ def edges_at_last(scores: dict[str, Any]) -> float | None:
     return rows[-1]["sharpness"] / scores["tokenizer"]["sharpness"] if rows else None
 
 
+def entropy_kept(scores: dict[str, Any]) -> float | None:
+    """Entropy of the tokens in the last stretch of the long rollouts, over that in the first: a world that fades into
+    one land has less and less."""
+    rows = scores["drift"]
+    return rows[-1]["token_entropy"] / rows[0]["token_entropy"] if rows else None
+
+
 BARS = (
     Bar("macro F1 read from the tokenizer's pictures, of its ceiling", following_kept, 0.95, "{:.1%}"),
     Bar("edges that the tokenizer keeps", lambda s: s["tokenizer"]["edges_kept"], 0.8, "{:.0%}"),
@@ -61,8 +68,13 @@ BARS = (
     Bar("camera error in degrees, times the ceiling's", camera_ratio, 1.2, at_most=True),
     Bar("F1 of the last 100 of 1,800 frames, of that of the first", drift_ratio, 0.9, "{:.0%}"),
     Bar("edges in the last 100 of 1,800 frames, of the recorded", edges_at_last, 0.8, "{:.0%}"),
-    Bar("frames a second, two cores", lambda s: s["speed"].get("fps"), 15.0, "{:.1f}"),
+    Bar("token entropy in the last 100 of 1,800 frames, of that in the first", entropy_kept, 0.98, "{:.1%}"),
 )
+SPEED_BARS = (
+    Bar("frames a second, two cores", lambda report: report["fps"], 15.0, "{:.1f}"),
+    Bar("... input to picture, p95, ms", lambda report: report["latency_ms"]["p95"], 80.0, "{:.0f}", at_most=True),
+)
+"""Of a report of `worldmodel play`: an evaluation has no speed of its own, something else may run beside it."""
 MEGABYTES = 45.0
 
 
@@ -72,15 +84,19 @@ def cell(bar: Bar, value: float | None) -> str:
     return bar.show.format(value) + ("" if bar.met(value) else " (missed)")
 
 
-def bar_rows(evaluations: list[dict[str, Any]], games: list[dict[str, Any]], megabytes: float) -> list[list[str]]:
-    """Rows of bar, bound, and a value for each evaluation. games: scores of scripts/evaluate_against_game.py."""
-    rows = [
-        [bar.name, ("at most " if bar.at_most else "at least ") + bar.show.format(bar.bound)]
-        + [cell(bar, bar.value(scores)) for scores in evaluations]
-        for bar in BARS
-    ]
+def bound(bar: Bar) -> str:
+    return ("at most " if bar.at_most else "at least ") + bar.show.format(bar.bound)
+
+
+def bar_rows(
+    evaluations: list[dict[str, Any]], play: dict[str, Any], games: list[dict[str, Any]], megabytes: float
+) -> list[list[str]]:
+    """Rows of bar, bound, and a value for each evaluation. play: a report of `worldmodel play`, as fast as it goes;
+    games: scores of scripts/evaluate_against_game.py."""
+    rows = [[bar.name, bound(bar), *(cell(bar, bar.value(scores)) for scores in evaluations)] for bar in BARS]
     size = Bar("weights, MB", lambda _: megabytes, MEGABYTES, "{:.1f}", at_most=True)
-    rows.append([size.name, f"at most {size.bound:.0f}", *[cell(size, megabytes)] * len(evaluations)])
+    for bar in (*SPEED_BARS, size):
+        rows.append([bar.name, bound(bar), *[cell(bar, bar.value(play))] * len(evaluations)])
     for found in (found for game in games for found in game["bars"]):
         name = f"{found['kind']}: {found['question']} for {found['away_seconds']:g} s"
         text = f"{found['share']:.0%} ({found['hits']} of {found['n']})" + ("" if found["met"] else " (missed)")
