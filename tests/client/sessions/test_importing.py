@@ -132,9 +132,10 @@ def test_session_to_clip_to_session(tmp_path):
         assert a.action.buttons == b.action.buttons
         assert (a.action.pitch, a.action.yaw) == pytest.approx((b.action.pitch, b.action.yaw))
     worlds = [ReplayWorld(session, find_checkpoint("nano"), threads=1) for session in (one, two)]
-    for position in range(20):
-        a, b = (world.show(position).frame.astype(float) for world in worlds)
-        assert abs(a - b).mean() < 4
+    shown, again = (np.stack([world.show(position).frame for position in range(20)]).astype(float) for world in worlds)
+    apart = abs(shown - again).mean(axis=(1, 2, 3))
+    assert apart.max() < 8  # 25 dB, the tokenizer's own error, is this much
+    assert apart.max() < abs(shown[-1] - shown[0]).mean() / 2
 
 
 def played(world_folder, path):
