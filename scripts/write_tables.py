@@ -77,10 +77,12 @@ def nano_following() -> str:
 
 def nano_bars() -> str:
     found = evaluations()
-    play = json.loads((BENCHMARKS / "play_headless.json").read_text())
     games = [json.loads(path.read_text()) for path in sorted(BENCHMARKS.glob("against_game_nano*.json"))]
     size = sum(path.stat().st_size for path in NANO.glob("*.safetensors")) / 1e6
-    return table(["", "bar", *found], bar_rows(list(found.values()), play, games, size)) if found else NOT_YET
+    if not found:
+        return NOT_YET
+    evaluated = list(found.values())
+    return bench("play_headless.json", lambda play: table(["", "bar", *found], bar_rows(evaluated, play, games, size)))
 
 
 def nano_scores() -> str:

@@ -50,10 +50,8 @@ def edges_at_last(scores: dict[str, Any]) -> float | None:
 
 
 def entropy_kept(scores: dict[str, Any]) -> float | None:
-    """Entropy of the tokens in the last stretch of the long rollouts, over that in the first: a world that fades into
-    one land has less and less."""
-    rows = scores["drift"]
-    return rows[-1]["token_entropy"] / rows[0]["token_entropy"] if rows else None
+    """A world that fades into one land has less and less."""
+    return drift_ratio(scores, "token_entropy")
 
 
 BARS = (
@@ -74,7 +72,7 @@ SPEED_BARS = (
     Bar("frames a second, two cores", lambda report: report["fps"], 15.0, "{:.1f}"),
     Bar("... input to picture, p95, ms", lambda report: report["latency_ms"]["p95"], 80.0, "{:.0f}", at_most=True),
 )
-"""Of a report of `worldmodel play`: an evaluation has no speed of its own, something else may run beside it."""
+"""Of a report of `worldmodel play`: an evaluation's own speed is that of a machine which may do other things."""
 MEGABYTES = 45.0
 
 

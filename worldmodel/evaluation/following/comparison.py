@@ -50,10 +50,10 @@ def mean_psnr(scores: dict[str, Any], source: str) -> float:
     return float(np.mean(scores["picture"][f"psnr_{source}"]))
 
 
-def drift_ratio(scores: dict[str, Any]) -> float | None:
-    """F1 of the last stretch of the long rollouts over that of the first."""
+def drift_ratio(scores: dict[str, Any], name: str = "f1") -> float | None:
+    """A figure (F1) of the last stretch of the long rollouts over that of the first."""
     rows = scores["drift"]
-    return rows[-1]["f1"] / rows[0]["f1"] if rows and rows[0]["f1"] else None
+    return rows[-1][name] / rows[0][name] if rows and rows[0][name] else None
 
 
 def row(scores: dict[str, Any]) -> list[str]:
