@@ -170,7 +170,7 @@ class Decoder final : public AnyDecoder {
     for (int r = 0; r < count; ++r) {
       const int row = share->first + (first + r) / groups;
       rows[r] = row * m_.heads + head * groups + (first + r) % groups;
-      ends[r] = share->ordered ? pass.rows[row].slot + 1 : int(share->seen.size()) * LANES;
+      ends[r] = pass.rows[row].seen;
       out[r] = scratch.mixed + size_t(r) * head_width_;
     }
     const float factor = LOG2E / std::sqrt(float(m_.head_dim));

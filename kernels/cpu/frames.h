@@ -21,7 +21,7 @@ class Frames final : public Helped, private Source {
         inputs_(m, most_frames()) {
     if (m.chain != nullptr)
       chain_.assign(m.chain, m.chain + size_t(columns_ - sizes_.back()) * (columns_ - sizes_.front()));
-    decoder_ = any_decoder(m, plan_.most_rows() * most_frames(), m.players * plan_.ring() * plan_.tiles(),
+    decoder_ = any_decoder(m, plan_.most_rows(most_frames()), m.players * plan_.ring() * plan_.tiles(),
                            plan_.most_seen());
   }
 
@@ -41,11 +41,16 @@ class Frames final : public Helped, private Source {
 
   void decode_together(const Frame *frames, int count) {
     frames_ = frames;
-    plan_.make(frames, count);
     bool wanted = false;
     for (int frame = 0; frame < count; ++frame) {
       wanted = wanted || frames[frame].forced == nullptr || frames[frame].scores != nullptr;
       inputs_.add_actions(frames[frame], frame);
+    }
+    if (!wanted && count == 1 && frames->lanes == 1) {
+      std::copy(frames->forced, frames->forced + m_.image, frames->tokens);
+      plan_.make_known(*frames);
+    } else {
+      plan_.make(frames, count);
     }
     decoder_->run(plan_.passes(), wanted, *this);
   }

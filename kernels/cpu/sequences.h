@@ -42,10 +42,10 @@ class Sequences final : public Helped, private Source {
       const int position = reading.positions[row];
       const size_t angles = size_t(position) * pairs_;
       pass.rows.push_back(
-          {row, 0, position, first + position / LANES, reading.cosine + angles, reading.sine + angles});
+          {row, 0, position, first + position / LANES, position + 1, reading.cosine + angles, reading.sine + angles});
     }
     for (int row = 0; row < reading.drawn; ++row) pass.drawn.push_back({0, row});
-    Share share{0, reading.rows, {}, true};
+    Share share{0, reading.rows, {}};
     for (int tile = 0; tile <= reading.positions[reading.rows - 1] / LANES; ++tile)
       share.seen.push_back({first + tile, ALL_ENTRIES});
     pass.shares.push_back(std::move(share));

@@ -133,6 +133,20 @@ def test_every_path_and_any_number_of_threads_give_the_same_bits(shape, int8):
 
 
 @needs_compiler
+@pytest.mark.parametrize("int8", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_known_frames_that_are_read_in_one_pass_each_give_the_same_bits_as_group_by_group(shape, int8):
+    config = SHAPES[shape]
+    window = config.transformer.window
+    tokens, actions = played(config, window + 3)
+    decoder = NativeDecoder(tiny_transformer(config), 2, int8=int8)
+    at_once = forced_logits(decoder, tokens, actions, GREEDY, window)
+    by_groups = forced_logits(decoder, tokens, actions, GREEDY, 1)
+    assert len(at_once) == 3
+    assert (by_groups[-3:] == at_once).all()
+
+
+@needs_compiler
 def test_int8_is_near_to_float32():
     config = with_detail(tiny_config("diagonal-1", (1, 2, 4), hidden=128, mlp=256, head_dim=64))
     model = tiny_transformer(config)
