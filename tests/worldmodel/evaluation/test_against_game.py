@@ -145,6 +145,11 @@ def test_a_trial_counts_only_if_the_game_did_it():
     far = replace(still, z=3.1)
     assert [really_happened(trial, [still, far], []) for trial in (walk, sprint, sneak)] == [True, False, True]
     assert really_happened(sprint, [still, replace(still, z=4.8)], [])
+    hold = make_trial("hold", 0, 0)
+    walk = [replace(still, z=0.4 * step) for step in range(61)]
+    assert really_happened(hold, walk, [])
+    assert not really_happened(hold, [*walk[:56], *walk[55:56] * 5], [])  # it ran into something at last
+    assert not really_happened(hold, [*walk[:1] * 40, *walk[:21]], [])  # it stood before something for long
     assert not really_happened(sneak, [still, replace(still, z=0.1)], [])
 
 
@@ -154,6 +159,14 @@ def test_a_pace_is_as_far_within_a_third_or_it_is_not():
         return list(answers(Result("pace-001", "pace", "sprint", found), "model").values())
 
     assert [told(forward)[0] for forward in (0.0, 3.1, 3.3, 4.8, 7.1, 7.3)] == [False, False, True, True, True, False]
+
+
+def test_a_held_walk_goes_on_or_it_does_not():
+    def told(forward):
+        found = {"truth": {"forward": 3.2}, "model": {"forward": forward}}
+        return list(answers(Result("hold-001", "hold", "forward", found), "model").values())
+
+    assert [told(forward)[0] for forward in (-3.2, 0.0, 2.5, 2.6, 4.0)] == [False, False, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from worldmodel.evaluation.beside_game.real_trials import (
     walk_shown,
     walked,
 )
-from worldmodel.evaluation.beside_game.trials import AWAY_STEPS, MIRROR_STEPS, PAUSE, TURNS
+from worldmodel.evaluation.beside_game.trials import AWAY_STEPS, MIRROR_STEPS, MOVE_STEPS, PAUSE, TURNS
 from worldmodel.evaluation.beside_game.view_motion import view_turn
 from worldmodel.evaluation.metrics.motion import world_weights
 from worldmodel.evaluation.metrics.picture import psnr
@@ -64,6 +64,8 @@ def measured_at(trial: RealTrial, length: int) -> list[int]:
     """Which of a source's `length` frames are measured."""
     if trial.kind in ("dig", "place"):
         return [0, 1, rest_of(trial), length - 1]
+    if trial.kind == "hold":
+        return [0, 1, *range(length - 1 - MOVE_STEPS, length, WALK_STRIDE)]
     return [0, *range(1, length, _stride(trial))]
 
 
@@ -90,7 +92,7 @@ def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]
 
 def measure(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """What each source's frames say, and under "truth" what the game's server said."""
-    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hotbar": _slots, "mirror": _returns}
+    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hold": _holds, "hotbar": _slots, "mirror": _returns}
     ask |= {"dig": _changes, "place": _changes}
     return ask[trial.kind](trial, sources)
 
@@ -117,6 +119,17 @@ def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
     for name, frames in sources.items():
         forward, right = walk_shown(list(frames[1:]), pose)
+        found[name] = {"forward": forward, "right": right}
+    return found
+
+
+def _holds(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
+    """The same of a long walk's last MOVE_STEPS."""
+    pose = trial.poses[-1 - MOVE_STEPS]
+    forward, right = walked(pose, trial.poses[-1])
+    found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
+    for name, frames in sources.items():
+        forward, right = walk_shown(list(frames[-1 - MOVE_STEPS :]), pose)
         found[name] = {"forward": forward, "right": right}
     return found
 
@@ -166,6 +179,8 @@ def strip(trial: RealTrial, sources: dict[str, Frames]) -> Frames:
     if trial.kind in ("dig", "place"):
         away = rest + AWAY_STEPS
         moments = [1, 1 + trial.held, rest, (rest + away) // 2, away, length - 1]
+    elif trial.kind == "hold":
+        moments = [*range(1, length, 2 * MOVE_STEPS), length - 1]
     else:
         moments = list(range(1, length, _stride(trial)))
     return np.concatenate([np.concatenate(list(sources[name][moments]), 1) for name in ("real", "model")])

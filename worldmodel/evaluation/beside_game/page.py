@@ -24,6 +24,7 @@ MOMENTS = {
     "turn": "the start, then every step",
     "move": "the start, then every second step",
     "pace": "the start, then every second step",
+    "hold": "the start, then every sixteenth step, and the end",
     "hotbar": "the start, then every step",
     "mirror": "the start, then every step: there, a pause, and back",
     "dig": "before, at the last step of the button, at rest, on the way, 44 degrees away, back again",

@@ -17,6 +17,7 @@ from worldmodel.evaluation.beside_game.trials import name_of_walk
 LEAST_TURN = 0.25  # of the real turn: less is no turn
 MIRROR_DB = 3.0  # how much less alike than in the game the way back may show what the way there did
 AS_FAR = 2 / 3, 3 / 2  # of the real turn or walk
+STILL_WALKS = 0.8  # of the real pace
 # Share of what was dug or placed that must be there after looking away and back: for so many seconds at most.
 STAYS_BARS = {1.0: 0.8, 60.0: 0.6}
 
@@ -24,6 +25,7 @@ QUESTIONS = {
     "turn": ("turns the right way", "turns as far, within a third"),
     "move": ("walks the way asked, or stands",),
     "pace": ("walks, sprints, sneaks as far, within a third",),
+    "hold": ("a walk held for six seconds still goes, at four fifths of the pace",),
     "hotbar": ("the slot asked is in hand",),
     "mirror": ("the way back shows what the way there did, within 3 dB of the game's own",),
     "dig": ("the hole appears", "the hole is there after looking away and back", "both times as the game draws it"),
@@ -79,6 +81,8 @@ def answers(result: Result, source: str) -> dict[str, bool]:
         return {questions[0]: name_of_walk(found["forward"], found["right"]) == result.variant}
     if result.kind == "pace":
         return {questions[0]: AS_FAR[0] <= found["forward"] / truth["forward"] <= AS_FAR[1]}
+    if result.kind == "hold":
+        return {questions[0]: found["forward"] >= STILL_WALKS * truth["forward"]}
     if result.kind == "hotbar":
         return {questions[0]: found["slot"] == truth["slot"]}
     if result.kind == "mirror":
@@ -106,12 +110,13 @@ def scores_of(results: Iterable[Result]) -> list[Score]:
 def amounts_of(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
     """Kind -> source -> how far the measured amount is from what the game's server knows.
 
-    turn: mean absolute error in degrees a step, and the median of measured / asked; move, pace: mean distance in nodes
-    between the walk measured and the walk made, and the median length measured; mirror: mean dB between the way there
-    and the way back.
+    turn: mean absolute error in degrees a step, and the median of measured / asked; move, pace, hold: mean distance in
+    nodes between the walk measured and the walk made, and the median length measured; mirror: mean dB between the way
+    there and the way back.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
-    measures = {"turn": _turn_amounts, "move": _move_amounts, "pace": _move_amounts, "mirror": _mirror_amounts}
+    walks = dict.fromkeys(("move", "pace", "hold"), _move_amounts)
+    measures = {"turn": _turn_amounts, **walks, "mirror": _mirror_amounts}
     for kind, measure in measures.items():
         some = [result for result in results if result.kind == kind]
         if some:

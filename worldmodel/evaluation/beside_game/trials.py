@@ -14,7 +14,7 @@ from worldmodel.games.luanti.presets import BLOCK_SLOTS, KIT, TOOL_SLOTS
 from worldmodel.tokenizers.action import CAMERA_CENTRE, bin_to_camera
 from worldmodel.types import DEGREES_PER_PIXEL, NO_ACTION, Action
 
-KINDS = ("turn", "move", "pace", "dig", "place", "hotbar", "mirror")
+KINDS = ("turn", "move", "pace", "hold", "dig", "place", "hotbar", "mirror")
 
 
 def _speed(bins: int) -> float:
@@ -39,6 +39,7 @@ PACES: dict[str, frozenset[str]] = {
 }
 MOVE_STEPS = 8
 STANDING = 1.0  # nodes in MOVE_STEPS: a walk is about 3.2
+HOLD_STEPS = 60
 MIRROR_STEPS = 5  # there, and as many back
 MIRRORED = ("turn", "walk", "walk and turn")
 AWAY_SPEED, AWAY_STEPS = SPEEDS[2], 5  # 44.25 degrees
@@ -116,6 +117,9 @@ def make_trial(kind: str, index: int, seed: int, away: int = len(PAUSE)) -> Tria
         way = list(ways)[index % len(ways)]
         script = (Action(ways[way]),) * MOVE_STEPS + PAUSE
         return Trial(kind, index, way, rng.randrange(9), rng.uniform(20, 30), lead, script)
+    if kind == "hold":
+        script = (Action(MOVES["forward"]),) * HOLD_STEPS
+        return Trial(kind, index, "forward", rng.randrange(9), rng.uniform(20, 30), lead, script)
     if kind == "mirror":
         way = MIRRORED[index % len(MIRRORED)]
         there, back = mirrored(way, sign)
