@@ -27,6 +27,7 @@ from worldmodel.evaluation.following.drift import drift_scores, roll_out_long
 from worldmodel.evaluation.following.episodes import Episode, pick_episodes
 from worldmodel.evaluation.following.hotbar import KEPT_FRAMES, WALK, hotbar_kept
 from worldmodel.evaluation.following.mineworld import CONTEXT, SAMPLING, clip_episodes
+from worldmodel.evaluation.following.opposites import opposites_parted
 from worldmodel.evaluation.following.page import write_page
 from worldmodel.evaluation.following.rollout import kept_rollout
 from worldmodel.evaluation.following.tables import write_tables
@@ -70,7 +71,7 @@ class Arguments:
     seeds: int = 1
     """Rollouts of each stretch."""
     drift: int = 4
-    """Long rollouts on random actions."""
+    """Long rollouts on random actions, from which opposite keys are tried after 5, 30 and 60 seconds."""
     drift_frames: int = 600
     """Frames of each of them."""
     kept: int = 10
@@ -198,6 +199,7 @@ def main(args: Arguments) -> None:
         "published": published_metrics(videos, args.lpips, args.fvd),
         "frechet_distance_on_idm_features": tally.frechet(),
         "drift": drift_scores(long, pixels, reader) if long else [],
+        "opposites": opposites_parted(world, long, pixels, kept),
         "hotbar_kept": hotbar_kept(map(pixels, walks)) if walks else None,
         "tokenizer": asdict(score_tokenizer(tokenizer, held_out, "luanti", world.device)),
         "speed": {"engine": world.engine, **speed},

@@ -96,7 +96,9 @@ def test_a_report_that_goes_on_after_a_kill(tiny_folder, idm, clips, tmp_path):
         "http://creativecommons.org", ""
     )
     kept = sorted((out / "rollouts").glob("*.npy"))
-    assert len(kept) == 9
+    assert len(kept) == 9 + 16
+    assert [row["seconds"] for row in scores["opposites"]] == [5]  # of 100 frames at 10 Hz
+    assert "mouse up, mouse down" in page
     kept[0].unlink()  # as if it had been killed before that one
     before = {path: path.stat().st_mtime_ns for path in kept[1:]}
     again = evaluate(*arguments)

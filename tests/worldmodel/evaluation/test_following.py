@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
+from worldmodel.evaluation.following.opposites import parted
 from worldmodel.evaluation.following.scores import GROUPS, add_up, as_told, count, interval, score
 from worldmodel.evaluation.metrics.picture import EQUAL_PSNR, frechet_distance, psnr, sharpness, ssim
 from worldmodel.tokenizers.action import CAMERA_CENTRE, bin_to_camera
@@ -113,3 +114,14 @@ def test_frechet_distance_of_shifted_sets():
     features = np.random.default_rng(0).normal(size=(400, 5))
     assert frechet_distance(features, features) == pytest.approx(0, abs=1e-6)
     assert frechet_distance(features, features + 2) == pytest.approx(4 * 5)  # squared distance of the means
+
+
+def test_keys_part_pictures_if_they_do_so_more_than_random_numbers():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 255, (48, 80, 3)).astype(np.uint8)
+    other, noise = np.roll(picture, 9, 1), [rng.integers(0, 9, picture.shape).astype(np.uint8) for _ in range(2)]
+    seeds = [np.clip(part.astype(int), 0, 246).astype(np.uint8) for part in (picture, other)]
+    assert parted(np.stack([np.stack([part + noise[seed] for part in seeds]) for seed in range(2)]))
+    deaf = np.stack([np.stack([seeds[0] + noise[seed]] * 2) for seed in range(2)])
+    assert not parted(deaf)
+    assert not parted(np.stack([np.stack([seeds[seed]] * 2) for seed in range(2)]))  # vivid, and deaf

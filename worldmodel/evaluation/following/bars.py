@@ -54,6 +54,13 @@ def entropy_kept(scores: dict[str, Any]) -> float | None:
     return drift_ratio(scores, "token_entropy")
 
 
+def opposites_kept(scores: dict[str, Any]) -> float | None:
+    """The share of opposite keys that part the pictures, at the moment when the fewest do; an evaluation of earlier
+    versions cannot tell."""
+    rows = scores.get("opposites", [])
+    return min((sum(row["parted"].values()) / (row["rollouts"] * len(row["parted"])) for row in rows), default=None)
+
+
 BARS = (
     Bar("macro F1 read from the tokenizer's pictures, of its ceiling", following_kept, 0.95, "{:.1%}"),
     Bar("edges that the tokenizer keeps", lambda s: s["tokenizer"]["edges_kept"], 0.8, "{:.0%}"),
@@ -66,6 +73,7 @@ BARS = (
     Bar("camera error in degrees, times the ceiling's", camera_ratio, 1.2, at_most=True),
     Bar("F1 of the last 100 of 1,800 frames, of that of the first", drift_ratio, 0.9, "{:.0%}"),
     Bar("edges in the last 100 of 1,800 frames, of the recorded", edges_at_last, 0.8, "{:.0%}"),
+    Bar("opposite keys part the pictures after 5, 30 and 60 s", opposites_kept, 0.95, "{:.0%}"),
     Bar("token entropy in the last 100 of 1,800 frames, of that in the first", entropy_kept, 0.98, "{:.1%}"),
 )
 SPEED_BARS = (

@@ -135,6 +135,14 @@ def drift_part(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def opposites_part(rows: list[dict[str, Any]]) -> str:
+    """rows: of opposites_parted."""
+    head = ["after", *(rows[0]["parted"])]
+    return table(head, [
+        [f"{row['seconds']} s", *(f"{hits} of {row['rollouts']}" for hits in row["parted"].values())] for row in rows
+    ])  # fmt: skip
+
+
 def kept_sentence(kept: dict[str, int]) -> str:
     """kept: of hotbar_kept."""
     return (
@@ -185,6 +193,11 @@ def write_page(
         for tokens, _ in long:
             picks = np.linspace(0, len(tokens) - 1, DRIFT_PICTURES).astype(int)
             parts.append(picture(sheet([pixels(tokens[picks])])))
+    if scores["opposites"]:
+        parts += [
+            "<h2>Do opposite keys part the pictures, after random play?</h2>",
+            opposites_part(scores["opposites"]),
+        ]
     kept, tokenizer = scores["hotbar_kept"], scores["tokenizer"]
     if kept is not None:
         parts.append(f"<h2>Does the hotbar stay as it is?</h2><p>{kept_sentence(kept)}.</p>")
