@@ -8,7 +8,6 @@ Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.p
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -20,7 +19,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 from kernels.sampling import GREEDY
-from worldmodel.checkpoint import CheckpointError, weights_hash
+from worldmodel.checkpoint import SHORT_HASH, CheckpointError, module_hash, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
@@ -55,7 +54,7 @@ class Arguments:
     out: Path
     """Folder of what is shipped."""
     cache: Path = Path("runs")
-    """Folder of decoded frames."""
+    """Folder of decoded frames, and of their tokens."""
     average_with: Path | None = None
     """A run that --run went on from: the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
     2203.05482)."""
@@ -150,8 +149,13 @@ def main(args: Arguments) -> None:
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
     cpu = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder:  # the shipped tokenizer's tokens, not the training run's
-        tokens = build_token_store(pictures, model.tokenizer, config, Path(folder), cpu)
+    # Of the shipped tokenizer, not of the training run.
+    kept = (
+        args.cache
+        / "tokens"
+        / f"{module_hash(model.tokenizer)[:SHORT_HASH]}-{'fine' if config.fine_camera else 'coarse'}"
+    )
+    tokens = build_token_store(pictures, model.tokenizer, config, kept, cpu)
     scenes = [cut_scene(args, model, name, step) for name, step in starts]
     save_starts(args.out, scenes)
 

@@ -74,6 +74,33 @@ class Building(Walking):
                 yield from self._go(frozenset({self._random.choice(("left", "right", "back", "back"))}), NODE_TICKS)
         yield from self._leave()
 
+    def _close_up(self) -> Habit:
+        """Builds something, and then stands before it, nose to the wall: faces that fill the view, from all sides, and
+        what lies beside them. Who never sees that for longer than a moment believes it to be the dark."""
+        self._select_any(BLOCK_SLOTS)
+        self._pitch_target = self._random.uniform(28, 46)
+        self._turn_by(0, 60)
+        yield from self._aim()
+        before = self._placed
+        yield from self._random.choice((self._small_thing, self._small_thing, self._put, self._heap))()
+        thing = self._landmark
+        if self._placed == before or thing is None:
+            return
+        for _ in range(self._random.randint(1, 4)):
+            self._look_at(thing.x, thing.y + self._random.uniform(0, 0.5), thing.z)
+            yield from self._aim(self._random.choice((NOTHING, FORWARD)))
+            yield from self._hold(FORWARD, 2 * self._random.randint(6, 18))  # to it, and on against it
+            for _ in range(self._random.randint(0, 3)):
+                self._turn_by(5, 60)
+                self._pitch_target = self._random.uniform(-10, 50)
+                yield from self._aim(self._random.choice((NOTHING, FORWARD)))
+                yield from self._hold(self._random.choice((NOTHING, FORWARD)), 2 * self._random.randint(2, 8))
+            if self._random.random() < 0.5:
+                yield from self._click(USE)
+            yield from self._hold(frozenset({self._random.choice(("back", "back", "left", "right"))}), 10)
+            yield from self._pause(2, 8)
+        yield from self._leave()
+
     def _dig_block(self) -> Habit:
         """The one that is looked at, if it is in reach."""
         dug = self._dug

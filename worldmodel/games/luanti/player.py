@@ -25,9 +25,9 @@ SLOW = 0.08  # nodes a tick: what is slower is against something
 SLOW_SNEAKING = 0.02
 IN_THE_WAY, BEFORE_A_WALL = BLOCKED + 6, 16  # ticks
 FLOOR = 45.0  # degrees: a view so far down shows the floor
-URGENT = frozenset({"leave water", "climb out", "break out", "turn back"})  # deal with walls themselves
+WALLED = frozenset({"leave water", "climb out", "break out", "turn back", "close up"})  # deal with walls themselves
 # These change no slots in passing.
-BUSY = URGENT | {"gaze", "browse", "dig", "tunnel", "build", "place one", "dig one", "work"}
+BUSY = WALLED | {"gaze", "browse", "dig", "tunnel", "build", "place one", "dig one", "work"}
 VAIN_TICKS, VAIN_NODES = 45, 2.0  # so long against something within so little room: shut in
 
 USUAL = PlayerOptions()
@@ -70,6 +70,7 @@ class Player(Reflexes):
             "place one": (7, self._place_one),
             "dig one": (6, self._dig_one),
             "work": (30, self._work),
+            "close up": (30, self._close_up),
         }
 
     def act(self, state: GameState) -> Controls:
@@ -98,7 +99,7 @@ class Player(Reflexes):
         if self._jump_ticks > 0:
             self._jump_ticks -= 2
             buttons.add("jump")
-        if self._still > 4 and "forward" in buttons:
+        if self._still > 4 and "forward" in buttons and self.mode != "close up":
             buttons.add("jump")
         if "sneak" in buttons:
             buttons -= {"jump", "sprint"}
@@ -138,7 +139,7 @@ class Player(Reflexes):
             self._begin("leave water", self._leave_water())
         elif self._dark_ticks > 12 and self.mode != "climb out":
             self._begin("climb out", self._climb_out())
-        elif self.mode in URGENT:
+        elif self.mode in WALLED:
             return
         elif self._vain_ticks > VAIN_TICKS:
             self._vain_ticks = 0
