@@ -149,12 +149,8 @@ def main(args: Arguments) -> None:
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
     cpu = torch.device("cpu")
-    # Of the shipped tokenizer, not of the training run.
-    kept = (
-        args.cache
-        / "tokens"
-        / f"{module_hash(model.tokenizer)[:SHORT_HASH]}-{'fine' if config.fine_camera else 'coarse'}"
-    )
+    camera = "fine" if config.fine_camera else "coarse"
+    kept = args.cache / "tokens" / f"{module_hash(model.tokenizer)[:SHORT_HASH]}-{camera}"  # of what is shipped
     tokens = build_token_store(pictures, model.tokenizer, config, kept, cpu)
     scenes = [cut_scene(args, model, name, step) for name, step in starts]
     save_starts(args.out, scenes)

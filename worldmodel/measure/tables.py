@@ -220,28 +220,6 @@ def web(bench: Measured) -> str:
     )
 
 
-def sweep(bench: Measured) -> str:
-    """Checkpoints and their sampling, as `worldmodel sweep` scored them on the same clips."""
-    rows = []
-    for row in bench["rows"]:
-        sampler, low_high = row["sampler"], row["f1_interval95"]
-        first, last = row["token_entropy"]
-        rows.append(
-            [
-                row["checkpoint"],
-                f"{sampler['temperature']:g} / {sampler['top_p']:g} / {sampler['guidance']:g}",
-                f"{row['f1']:.3f} ({low_high[0]:.3f} to {low_high[1]:.3f})",
-                f"{row['psnr']:.2f}",
-                f"{row['psnr'] - row['psnr_repeat']:+.2f}",
-                f"{first:.2f} / {last:.2f}",
-            ]
-        )
-    clips = f"{bench['clips']} stretches of {bench['frames']} frames"
-    head = [clips, "temperature / top-p / guidance", f"F1 (recorded: {bench['rows'][0]['f1_real']:.3f})", "PSNR, dB"]
-    long = f"token entropy, first / last 100 of {bench['drift_frames']} frames"
-    return table([*head, "over repeating", long], rows)
-
-
 def weight_formats(bench: Measured) -> str:
     rows = [
         [

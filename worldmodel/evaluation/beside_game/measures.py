@@ -20,6 +20,7 @@ from worldmodel.evaluation.beside_game.real_trials import (
     RealTrial,
     change_mask,
     settled,
+    walk_from,
     walk_shown,
     walked,
 )
@@ -92,7 +93,7 @@ def play_sources(trial: RealTrial, model: Model, seed: int) -> dict[str, Frames]
 
 def measure(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """What each source's frames say, and under "truth" what the game's server said."""
-    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hold": _holds, "hotbar": _slots, "mirror": _returns}
+    ask = {"turn": _turns, "move": _moves, "pace": _moves, "hold": _moves, "hotbar": _slots, "mirror": _returns}
     ask |= {"dig": _changes, "place": _changes}
     return ask[trial.kind](trial, sources)
 
@@ -114,22 +115,12 @@ def _turns(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
 
 def _moves(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
     """Nodes (forward, right), at the pace that fits all strides best."""
-    pose = trial.poses[trial.start]
+    first = walk_from(trial.kind, trial.start, len(trial.poses))
+    pose = trial.poses[first]
     forward, right = walked(pose, trial.poses[-1])
     found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
     for name, frames in sources.items():
-        forward, right = walk_shown(list(frames[1:]), pose)
-        found[name] = {"forward": forward, "right": right}
-    return found
-
-
-def _holds(trial: RealTrial, sources: dict[str, Frames]) -> dict[str, Measures]:
-    """The same of a long walk's last MOVE_STEPS."""
-    pose = trial.poses[-1 - MOVE_STEPS]
-    forward, right = walked(pose, trial.poses[-1])
-    found: dict[str, Measures] = {"truth": {"forward": forward, "right": right}}
-    for name, frames in sources.items():
-        forward, right = walk_shown(list(frames[-1 - MOVE_STEPS :]), pose)
+        forward, right = walk_shown(list(frames[1 + first - trial.start :]), pose)
         found[name] = {"forward": forward, "right": right}
     return found
 

@@ -161,7 +161,7 @@ def play_trial(game: LuantiGame, trial: Trial, folder: Path) -> bool:
         if not really_happened(trial, poses[start:], stage.events):
             return False
         if trial.kind in ("pace", "hold"):
-            first = start if trial.kind == "pace" else len(poses) - 1 - MOVE_STEPS
+            first = walk_from(trial.kind, start, len(poses))
             seen = [reduce_frame(frame, *CHECKED_SIZE) for frame in stage.frames[first:]]
             shown, made = walk_shown(seen, poses[first]), walked(poses[first], poses[-1])[0]
             if abs(shown[0] - made) > PACE_READ * made:
@@ -193,6 +193,11 @@ def walked(first: Pose, last: Pose) -> tuple[float, float]:
     return x * math.sin(angle) + z * math.cos(angle), x * math.cos(angle) - z * math.sin(angle)
 
 
+def walk_from(kind: str, start: int, poses: int) -> int:
+    """Index of the frame from which a walk is measured, of so many: a held one by its last MOVE_STEPS."""
+    return poses - 1 - MOVE_STEPS if kind == "hold" else start
+
+
 def walk_shown(frames: Sequence[Frame], pose: Pose) -> Motion:
     """Nodes (forward, right) that MOVE_STEPS show, at the pace that fits them best. frames: from `pose` on."""
     seen = frames[: MOVE_STEPS + 1 : WALK_STRIDE]
@@ -210,7 +215,7 @@ def really_happened(trial: Trial, poses: Sequence[Pose], events: Sequence[Event]
     if trial.kind == "pace":
         return walk[0] >= max(MIN_PACE[trial.variant], abs(walk[1])) and climb <= MAX_CLIMB and not events
     if trial.kind == "hold":
-        before = poses[-1 - MOVE_STEPS]
+        before = poses[walk_from(trial.kind, 0, len(poses))]
         goes = walked(before, last)[0] >= MIN_WALK and abs(last.y - before.y) <= MAX_CLIMB
         return goes and walk[0] >= MIN_HELD and not events
     if trial.kind == "mirror" and "walk" in trial.variant:
