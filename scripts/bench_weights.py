@@ -7,7 +7,6 @@ Runs on any device. The formats: kernels/weight_only.py; the figures: worldmodel
 
 from __future__ import annotations
 
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ class Arguments:
     frames: int = 12
     """Frames of each; more than the model's window are needed for a full context."""
     cache: Path = Path("runs")
-    """Folder of decoded frames."""
+    """Folder of decoded frames and their tokens."""
     device: str = "auto"
     """Where it runs: auto, cuda, mps or cpu."""
 
@@ -54,9 +53,8 @@ def main(args: Arguments) -> None:
     image = model.config.image_tokenizer
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
-    with tempfile.TemporaryDirectory() as folder:
-        clips = build_token_store(pictures, model.tokenizer.to(device), model.config, Path(folder), device)
-        tokens, actions = WindowSampler(clips, args.frames).spread(args.windows)
+    clips = build_token_store(pictures, model.tokenizer.to(device), model.config, store, device)
+    tokens, actions = WindowSampler(clips, args.frames).spread(args.windows)
     costs = format_costs(model.transformer.to(device), model.tokenizer, tokens, actions, list(DTYPES))
     name = device_name(device)
     write_json(

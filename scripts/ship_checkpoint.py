@@ -9,6 +9,7 @@ Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.p
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 from kernels.sampling import GREEDY
-from worldmodel.checkpoint import SHORT_HASH, CheckpointError, module_hash, weights_hash
+from worldmodel.checkpoint import CheckpointError, weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
@@ -54,10 +55,10 @@ class Arguments:
     out: Path
     """Folder of what is shipped."""
     cache: Path = Path("runs")
-    """Folder of decoded frames, and of their tokens."""
-    average_with: Path | None = None
-    """A run that --run went on from: the mean of both runs' weights is shipped (Wortsman et al. 2022, arXiv
-    2203.05482)."""
+    """Folder of decoded frames and their tokens."""
+    average_with: tuple[Path, ...] = ()
+    """Other runs from the same beginning, with other seeds: the mean of all their weights is shipped (Wortsman et al.
+    2022, arXiv 2203.05482). What few windows a step leave of chance goes with it."""
     tokenizer_run: Path | None = None
     """Folder of a tokenizer's run with the same codes, whose decoder is shipped. Default: the world's own."""
     sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
@@ -92,15 +93,19 @@ def check_codes(run: Path, tokenizer: ImageTokenizer, trained_on: ImageTokenizer
             raise CheckpointError(f"{run}: its {part} is not the one that the world model was trained with")
 
 
-def average(model: WorldModel, run: Path) -> None:
-    """Moves the world model's weights to the mean of its own and those of `run`. CheckpointError if these are not of
+def average(model: WorldModel, runs: Sequence[Path]) -> None:
+    """Moves the world model's weights to the mean of its own and those of `runs`. CheckpointError if these are not of
     the same kind."""
-    other = load_world_model(run)
-    if other.config != model.config:
-        raise CheckpointError(f"{run}: its configuration is another one, so that its weights cannot be averaged")
-    check_codes(run, other.tokenizer, model.tokenizer)
-    mine, theirs = model.transformer.state_dict(), other.transformer.state_dict()
-    model.transformer.load_state_dict({name: (mine[name] + theirs[name]) / 2 for name in mine})
+    states = [model.transformer.state_dict()]
+    for run in runs:
+        other = load_world_model(run)
+        if other.config != model.config:
+            raise CheckpointError(f"{run}: its configuration is another one, so that its weights cannot be averaged")
+        check_codes(run, other.tokenizer, model.tokenizer)
+        states.append(other.transformer.state_dict())
+    model.transformer.load_state_dict(
+        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    )
 
 
 def read_starts(path: Path) -> list[tuple[str, int]]:
@@ -139,8 +144,7 @@ def main(args: Arguments) -> None:
     config = model.config
     args = replace(args, context=args.context or config.transformer.window)
     image = config.image_tokenizer
-    if args.average_with is not None:
-        average(model, args.average_with)
+    average(model, args.average_with)
     tokenizer = model.tokenizer if args.tokenizer_run is None else load_tokenizer(args.tokenizer_run)
     if args.tokenizer_run is not None:
         check_codes(args.tokenizer_run, tokenizer, model.tokenizer)
@@ -149,9 +153,7 @@ def main(args: Arguments) -> None:
     store = args.cache / "frames" / "val"
     pictures = open_frame_store(store, build_frame_store([args.val], store, image.height, image.width))
     cpu = torch.device("cpu")
-    camera = "fine" if config.fine_camera else "coarse"
-    kept = args.cache / "tokens" / f"{module_hash(model.tokenizer)[:SHORT_HASH]}-{camera}"  # of what is shipped
-    tokens = build_token_store(pictures, model.tokenizer, config, kept, cpu)
+    tokens = build_token_store(pictures, model.tokenizer, config, store, cpu)
     scenes = [cut_scene(args, model, name, step) for name, step in starts]
     save_starts(args.out, scenes)
 

@@ -85,7 +85,7 @@ class Arguments:
     timed: int = 100
     """Frames whose speed is measured."""
     cache: Path = Path("runs/evaluation")
-    """Folder of decoded frames."""
+    """Folder of decoded frames and their tokens."""
     skip_bad: bool = False
     """Leave clips out that cannot be used, instead of ending; they are named."""
 
@@ -166,7 +166,7 @@ def main(args: Arguments) -> None:
         store = args.cache / "frames"
         names = build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad)
         stored = open_frame_store(store, names)
-        tokens = build_token_store(stored, tokenizer, config, args.out / "tokens", world.device)
+        tokens = build_token_store(stored, tokenizer, config, store, world.device)
         episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, length)
         held_out = np.concatenate([clip.frames[::TOKENIZER_EVERY] for clip in stored])
     speed = time_frames(world, episodes[0].tokens[: args.context], episodes[0].actions[: args.context - 1], args.timed)

@@ -67,7 +67,7 @@ class Arguments:
     """Frames whose speed is measured, for each setting."""
     engine: OmitArgPrefixes[EngineOptions] = field(default_factory=EngineOptions)
     cache: Path = Path("runs/evaluation")
-    """Folder of decoded frames."""
+    """Folder of decoded frames and their tokens."""
     skip_bad: bool = False
     """Leave clips out that cannot be used, instead of ending; they are named."""
 
@@ -87,7 +87,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
     store = args.cache / "frames"
     stored = open_frame_store(store, build_frame_store(args.data, store, *world.frame_shape, skip_bad=args.skip_bad))
     folder = args.out / world.weights[:SHORT_HASH]
-    tokens = build_token_store(stored, world.model.tokenizer, world.model.config, folder / "tokens", world.device)
+    tokens = build_token_store(stored, world.model.tokenizer, world.model.config, store, world.device)
     episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
     rows = []
     for sampler in samplers(args):

@@ -49,7 +49,7 @@ class Arguments:
     out: Path
     """The run's folder."""
     cache: Path = Path("runs")
-    """Folder of decoded frames; several runs may share it."""
+    """Folder of decoded frames and their tokens; several runs may share it."""
     order: str = "diagonal-1"
     """Decode order: "raster" (a token at a time), "rows", or "diagonal-K" (a row starts K tokens late)."""
     legacy_camera: bool = False
@@ -125,10 +125,11 @@ def main(args: Arguments) -> None:
         return
     height, width = tokenizer.config.height, tokenizer.config.width
     splits = {"train": args.data, "val": (args.val,)}
-    clips = open_clips(splits, args.cache / "frames", height, width, READERS, args.skip_bad)
+    store = args.cache / "frames"
+    clips = open_clips(splits, store, height, width, READERS, args.skip_bad)
     tokenizer = tokenizer.to(device)
     tokens = {
-        split: build_token_store(found, tokenizer, config, args.out / "tokens" / split, device, args.encode_bf16)
+        split: build_token_store(found, tokenizer, config, store / split, device, args.encode_bf16)
         for split, found in clips.items()
     }
     val = list(zip(clips["val"], tokens["val"], strict=True))

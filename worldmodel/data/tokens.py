@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from worldmodel.checkpoint import module_hash
+from worldmodel.checkpoint import SHORT_HASH, module_hash
 from worldmodel.config import WorldModelConfig
 from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
 from worldmodel.data.windows import Windows
@@ -53,24 +53,22 @@ def build_token_store(
     clips: Sequence[StoredClip],
     tokenizer: ImageTokenizer,
     config: WorldModelConfig,
-    out: Path,
+    frames: Path,
     device: torch.device,
     bf16: bool = False,
 ) -> list[TokenClip]:
-    """Encodes every clip's frames and actions into `out`, then opens them. Done clips are skipped.
+    """Encodes every clip's frames and actions, then opens them. Done clips are skipped.
 
+    frames: the frame store that they were opened from. Each tokenizer has a folder in it, which all runs share that
+    encode alike.
     bf16: several times as fast where the processor has bf16 units, for 1 to 2% of the tokens another code (a near one).
     """
-    want = {
-        "format": STORE_FORMAT,
-        "tokenizer": module_hash(tokenizer),
-        "legacy_camera": config.legacy_camera,
-        "bf16": bf16,
-        **({"fine_camera": True} if config.fine_camera else {}),  # older stores do not say that they are not
-    }
+    hashed = module_hash(tokenizer)
+    camera = "legacy" if config.legacy_camera else "fine" if config.fine_camera else "bins"
+    out = frames / "-".join(("tokens", hashed[:SHORT_HASH], camera, *(["bf16"] if bf16 else [])))
     with building(out):
-        check_manifest(out, want, "tokens of another tokenizer or precision,")
-        _encode(clips, tokenizer, config.action_tokenizer(), out, device, bf16)
+        check_manifest(out, {"format": STORE_FORMAT, "tokenizer": hashed}, "tokens")
+        _encode(clips, tokenizer, config.action_tokenizer(), frames, out, device, bf16)
     return [
         TokenClip(
             clip.name,
@@ -86,20 +84,25 @@ def _encode(
     clips: Sequence[StoredClip],
     tokenizer: ImageTokenizer,
     actions: ActionTokenizer,
+    frames: Path,
     out: Path,
     device: torch.device,
     bf16: bool,
 ) -> None:
-    todo = [clip for clip in clips if not (out / f"{clip.name}.segments.npy").exists()]
+    def is_done(name: str) -> bool:
+        mark, source = out / f"{name}.segments.npy", frames / f"{name}.actions.npz"
+        return mark.exists() and not (source.exists() and source.stat().st_mtime > mark.stat().st_mtime)
+
+    todo = [clip for clip in clips if not is_done(clip.name)]
     with tqdm(total=sum(len(clip.frames) for clip in todo), desc="encoding frames", unit="frame") as bar:
         for clip in todo:
             rows = []
             for start in range(0, len(clip.frames), 64):
-                frames = torch.from_numpy(np.array(clip.frames[start : start + 64])).to(device)
+                part = torch.from_numpy(np.array(clip.frames[start : start + 64])).to(device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    codes = tokenizer.encode(to_pixels(frames))
+                    codes = tokenizer.encode(to_pixels(part))
                 rows.append(as_stored(codes, tokenizer))
-                bar.update(len(frames))
+                bar.update(len(part))
             save_array(out / f"{clip.name}.tokens.npy", np.concatenate(rows))
             save_array(
                 out / f"{clip.name}.actions.npy", np.stack([actions.encode(action) for action in clip.actions()])

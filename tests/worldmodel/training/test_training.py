@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -245,29 +247,39 @@ def test_cosine_schedule():
     assert cosine_lr(100, 100, 10) == pytest.approx(0.02)
 
 
-def test_tokens_of_another_tokenizer_are_refused(tmp_path):
+def test_whoever_encodes_alike_shares_the_tokens_and_nobody_else(tmp_path, monkeypatch):
+    """A second run with the tokenizer encodes nothing; another tokenizer, another camera, a clip whose frames are newer
+    than its tokens do."""
     clip, config, cpu = stored_clip(6), tiny_config(), torch.device("cpu")
     torch.manual_seed(0)
-    built = build_token_store([clip], ImageTokenizer(TINY_TOKENIZER).eval(), config, tmp_path, cpu)
-    assert built[0].tokens.shape == (6, 15)
-    assert built[0].actions.shape == (6, 11)
-    with pytest.raises(ClipError, match="another tokenizer"):
-        build_token_store([clip], ImageTokenizer(TINY_TOKENIZER).eval(), config, tmp_path, cpu)
+    mine, other = (ImageTokenizer(TINY_TOKENIZER).eval() for _ in range(2))
+    encoded = []
+    encode = ImageTokenizer.encode
+    monkeypatch.setattr(ImageTokenizer, "encode", lambda self, pixels: encoded.append(self) or encode(self, pixels))
+    (built,) = build_token_store([clip], mine, config, tmp_path, cpu)
+    assert (built.tokens.shape, built.actions.shape) == ((6, 15), (6, 11))
+    (again,) = build_token_store([clip], mine, config, tmp_path, cpu)
+    assert encoded == [mine]
+    np.testing.assert_array_equal(again.tokens, built.tokens)
+    (theirs,) = build_token_store([clip], other, config, tmp_path, cpu)
+    assert not np.array_equal(theirs.tokens, built.tokens)
+    build_token_store([clip], mine, replace(config, fine_camera=not config.fine_camera), tmp_path, cpu)
+    assert encoded == [mine, other, mine]
+    source = tmp_path / f"{clip.name}.actions.npz"  # where a frame store has it
+    source.touch()
+    os.utime(source, (time.time() + 60,) * 2)
+    build_token_store([clip], mine, config, tmp_path, cpu)
+    assert encoded == [mine, other, mine, mine]
 
 
-def test_tokens_are_stored_whole_and_a_fine_camera_needs_a_store_of_its_own(tmp_path):
-    """A token of 20 signs takes more than 16 bits; a store that was built with MineWorld's bins is refused."""
+def test_tokens_are_stored_whole(tmp_path):
+    """A token of 20 signs takes more than 16 bits."""
     clip, config, cpu = stored_clip(6), with_signs(tiny_config()), torch.device("cpu")
     tokenizer = ImageTokenizer(config.image_tokenizer).eval()
-    (built,) = build_token_store([clip], tokenizer, config, tmp_path / "fine", cpu)
+    (built,) = build_token_store([clip], tokenizer, config, tmp_path, cpu)
     frames = to_pixels(torch.from_numpy(np.array(clip.frames)))
     np.testing.assert_array_equal(built.tokens, tokenizer.encode(frames))
     assert built.tokens.max() >= 1 << 16
-    coarse = replace(config, fine_camera=False)
-    build_token_store([clip], tokenizer, coarse, tmp_path / "bins", cpu)
-    for folder, other in (("fine", coarse), ("bins", config)):
-        with pytest.raises(ClipError, match="give another folder"):
-            build_token_store([clip], tokenizer, other, tmp_path / folder, cpu)
 
 
 def script(*arguments, cwd):
@@ -305,7 +317,7 @@ def test_the_scripts_train_from_clips_to_a_world(tmp_path):
     common += ["--steps", "2", "--clip", "4", "--rollouts", "1", "--rollout-frames", "2", "--context", "2"]
     second = script(*arguments, "--out", tmp_path / "world", *sizes, *common, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
-    assert (tmp_path / "world/tokens/train/sessions.val.a.tokens.npy").is_file()
+    assert len(list((tmp_path / "frames/train").glob("tokens-*/sessions.val.a.tokens.npy"))) == 1
     assert load_world_model(tmp_path / "world").config.transformer.hidden == 32
     assert len(load_starts(tmp_path / "world", load_config(tmp_path / "world"))) == 10
     played = ["--world", str(tmp_path / "world"), "--start", "9", "--frames", "2", "--engine", "eager"]

@@ -88,18 +88,28 @@ class Building(Walking):
             return
         for _ in range(self._random.randint(1, 4)):
             self._look_at(thing.x, thing.y + self._random.uniform(0, 0.5), thing.z)
-            yield from self._aim(self._random.choice((NOTHING, FORWARD)))
-            yield from self._hold(FORWARD, 2 * self._random.randint(6, 18))  # to it, and on against it
-            for _ in range(self._random.randint(0, 3)):
-                self._turn_by(5, 60)
-                self._pitch_target = self._random.uniform(-10, 50)
-                yield from self._aim(self._random.choice((NOTHING, FORWARD)))
-                yield from self._hold(self._random.choice((NOTHING, FORWARD)), 2 * self._random.randint(2, 8))
-            if self._random.random() < 0.5:
-                yield from self._click(USE)
+            yield from self._patiently(self._nose_to_it())
             yield from self._hold(frozenset({self._random.choice(("back", "back", "left", "right"))}), 10)
             yield from self._pause(2, 8)
         yield from self._leave()
+
+    def _nose_to_it(self) -> Habit:
+        """To what is looked at, on against it, along it."""
+        yield from self._aim(self._random.choice((NOTHING, FORWARD)))
+        yield from self._hold(FORWARD, 2 * self._random.randint(6, 18))
+        for _ in range(self._random.randint(0, 3)):
+            self._turn_by(5, 60)
+            self._pitch_target = self._random.uniform(-10, 50)
+            yield from self._aim(self._random.choice((NOTHING, FORWARD)))
+            yield from self._hold(self._random.choice((NOTHING, FORWARD)), 2 * self._random.randint(2, 8))
+        if self._random.random() < 0.5:
+            yield from self._click(USE)
+
+    def _patiently(self, habit: Habit) -> Habit:
+        """Standing before a wall is the work: nothing is jumped over, and no turning back."""
+        for buttons in habit:
+            self._still = 0
+            yield buttons
 
     def _dig_block(self) -> Habit:
         """The one that is looked at, if it is in reach."""
@@ -152,13 +162,15 @@ class Building(Walking):
         self._pitch_target, self._tremor = self._random.uniform(5, 35), 0.5
         start = (self._state.x, self._state.z)
         yield from self._aim()
-        for tick in range(self._random.randint(24, 44)):
-            if self._state.light < DARK + 3:
-                break
-            self._still = 0  # standing before a wall is the work
-            yield ATTACK | FORWARD if tick % 24 > 13 else ATTACK
+        yield from self._patiently(self._bore())
         yield from self._leave()
         yield from self._go_to(*start, most=30)
+
+    def _bore(self) -> Habit:
+        for tick in range(self._random.randint(24, 44)):
+            if self._state.light < DARK + 3:
+                return
+            yield ATTACK | FORWARD if tick % 24 > 13 else ATTACK
 
     # Building
 

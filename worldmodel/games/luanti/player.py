@@ -99,7 +99,7 @@ class Player(Reflexes):
         if self._jump_ticks > 0:
             self._jump_ticks -= 2
             buttons.add("jump")
-        if self._still > 4 and "forward" in buttons and self.mode != "close up":
+        if self._still > 4 and "forward" in buttons:
             buttons.add("jump")
         if "sneak" in buttons:
             buttons -= {"jump", "sprint"}
