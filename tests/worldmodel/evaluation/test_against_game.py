@@ -307,8 +307,12 @@ class TestWithTheGame:
         assert trial.frames.shape == (len(trial.actions) + 1, 112, 192, 3)
         script = trial.actions[trial.start :]
         assert [round(action.yaw, 2) for action in script] == [SPEEDS[0]] * 4
-        turned = (trial.poses[-1].yaw - trial.poses[trial.start].yaw) % 360
-        assert turned == pytest.approx(3 * SPEEDS[0], abs=SPEEDS[0] + 0.1)  # the server is a tick or two behind
+        turned = (trial.poses[-1].yaw - trial.poses[trial.start].yaw + 180) % 360 - 180
+        asked = len(script) * SPEEDS[0]
+        assert -0.1 <= turned <= asked + 0.1  # the server is behind, on a busy machine by any number of ticks,
+        first, *_, last = trial.frames[trial.start :]
+        turn = view_turn(first, last, trial.poses[trial.start].pitch)
+        assert turn == pytest.approx((0, asked), abs=0.6)  # the picture is not
 
     def test_turns_are_read_in_degrees(self, real):
         trial = read_trial(real, "turn-001", 112, 192)
