@@ -80,16 +80,16 @@ def build_frame_store(
         raise ClipError(f"two of the folders {[str(folder) for folder in folders]} have the same name: rename one")
     with building(out):
         check_manifest(out, {"format": STORE_FORMAT, "height": height, "width": width}, "frames")
-        todo = [
-            (clip, name)
-            for clip, name in clips
-            if not (out / f"{name}.actions.npz").exists()
-            or (out / f"{name}.actions.npz").stat().st_mtime < clip.stat().st_mtime
-        ]
+        todo = [(clip, name) for clip, name in clips if not is_current(out / f"{name}.actions.npz", clip)]
         bad = _store_clips(todo, out, (height, width), workers or os.cpu_count() or 1, readers, skip_bad)
     if bad and len(bad) == len(clips):
         raise ClipError(bad_clips(bad, len(clips), ""))
     return [name for clip, name in clips if clip not in bad]
+
+
+def is_current(made: Path, source: Path) -> bool:
+    """Is what was made of a file there, and not older than it? What has no source any more cannot be out of date."""
+    return made.exists() and not (source.exists() and source.stat().st_mtime > made.stat().st_mtime)
 
 
 def check_manifest(out: Path, want: Mapping[str, object], what: str) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from worldmodel.checkpoint import SHORT_HASH, module_hash
 from worldmodel.config import WorldModelConfig
-from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest
+from worldmodel.data.frames import STORE_FORMAT, StoredClip, check_manifest, is_current
 from worldmodel.data.windows import Windows
 from worldmodel.locking import building
 from worldmodel.tokenizers.action import ActionTokenizer
@@ -89,11 +89,9 @@ def _encode(
     device: torch.device,
     bf16: bool,
 ) -> None:
-    def is_done(name: str) -> bool:
-        mark, source = out / f"{name}.segments.npy", frames / f"{name}.actions.npz"
-        return mark.exists() and not (source.exists() and source.stat().st_mtime > mark.stat().st_mtime)
-
-    todo = [clip for clip in clips if not is_done(clip.name)]
+    todo = [
+        clip for clip in clips if not is_current(out / f"{clip.name}.segments.npy", frames / f"{clip.name}.actions.npz")
+    ]
     with tqdm(total=sum(len(clip.frames) for clip in todo), desc="encoding frames", unit="frame") as bar:
         for clip in todo:
             rows = []
