@@ -9,7 +9,6 @@ Writes config.json, model.safetensors, starts.safetensors, scores.json, starts.p
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 from tyro.conf import OmitArgPrefixes
 
 from kernels.sampling import GREEDY
-from worldmodel.checkpoint import CheckpointError, weights_hash
+from worldmodel.checkpoint import weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
 from worldmodel.data.tokens import WindowSampler, build_token_store
@@ -28,11 +27,18 @@ from worldmodel.evaluation.following.hotbar import slots_followed
 from worldmodel.evaluation.following.presses import PRESSES, presses_shown
 from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
 from worldmodel.evaluation.metrics.motion import turns_followed
-from worldmodel.model.loading import WorldModel, load_tokenizer, load_world_model, save_starts, save_world_model
+from worldmodel.model.loading import (
+    WorldModel,
+    check_codes,
+    load_tokenizer,
+    load_world_model,
+    save_starts,
+    save_world_model,
+)
 from worldmodel.parsing import is_whole, parse_json, quoted, read_json, read_lines
 from worldmodel.script import main_with_errors
 from worldmodel.settings import SamplingOptions
-from worldmodel.tokenizers.image import ImageTokenizer, to_frames, to_pixels
+from worldmodel.tokenizers.image import to_frames, to_pixels
 from worldmodel.training.tokenizer import score_tokenizer
 from worldmodel.training.world import validation_loss
 from worldmodel.types import StartScene, WorldModelError
@@ -56,9 +62,6 @@ class Arguments:
     """Folder of what is shipped."""
     cache: Path = Path("runs")
     """Folder of decoded frames and their tokens."""
-    average_with: tuple[Path, ...] = ()
-    """Other runs from the same beginning, with other seeds: the mean of all their weights is shipped (Wortsman et al.
-    2022, arXiv 2203.05482). What few windows a step leave of chance goes with it."""
     tokenizer_run: Path | None = None
     """Folder of a tokenizer's run with the same codes, whose decoder is shipped. Default: the world's own."""
     sampling: OmitArgPrefixes[SamplingOptions] = field(default_factory=SamplingOptions)
@@ -83,29 +86,6 @@ def training_facts(run: Path, parameters: int) -> dict[str, str]:
         "steps": str(rows[-1]["step"]),
         "hours": f"{spent / 3600:.2f}",
     }
-
-
-def check_codes(run: Path, tokenizer: ImageTokenizer, trained_on: ImageTokenizer) -> None:
-    """CheckpointError if the tokenizer of `run` encodes otherwise than the one that the world was trained on."""
-    for part in ("encoder", "quantizer"):
-        mine, other = (getattr(module, part).state_dict() for module in (tokenizer, trained_on))
-        if mine.keys() != other.keys() or any(not torch.equal(mine[name], other[name]) for name in mine):
-            raise CheckpointError(f"{run}: its {part} is not the one that the world model was trained with")
-
-
-def average(model: WorldModel, runs: Sequence[Path]) -> None:
-    """Moves the world model's weights to the mean of its own and those of `runs`. CheckpointError if these are not of
-    the same kind."""
-    states = [model.transformer.state_dict()]
-    for run in runs:
-        other = load_world_model(run)
-        if other.config != model.config:
-            raise CheckpointError(f"{run}: its configuration is another one, so that its weights cannot be averaged")
-        check_codes(run, other.tokenizer, model.tokenizer)
-        states.append(other.transformer.state_dict())
-    model.transformer.load_state_dict(
-        {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
-    )
 
 
 def read_starts(path: Path) -> list[tuple[str, int]]:
@@ -144,7 +124,6 @@ def main(args: Arguments) -> None:
     config = model.config
     args = replace(args, context=args.context or config.transformer.window)
     image = config.image_tokenizer
-    average(model, args.average_with)
     tokenizer = model.tokenizer if args.tokenizer_run is None else load_tokenizer(args.tokenizer_run)
     if args.tokenizer_run is not None:
         check_codes(args.tokenizer_run, tokenizer, model.tokenizer)

@@ -94,6 +94,14 @@ def load_world_model(folder: Path) -> WorldModel:
     return WorldModel(config, tokenizer, load_module(folder, "transformer", lambda: VisualActionTransformer(config)))
 
 
+def check_codes(folder: Path, tokenizer: ImageTokenizer, trained_on: ImageTokenizer) -> None:
+    """CheckpointError if the tokenizer of `folder` encodes otherwise than the one that a world was trained on."""
+    for part in ("encoder", "quantizer"):
+        mine, other = (getattr(module, part).state_dict() for module in (tokenizer, trained_on))
+        if mine.keys() != other.keys() or any(not torch.equal(mine[name], other[name]) for name in mine):
+            raise CheckpointError(f"{folder}: its {part} is not the one that the world model was trained with")
+
+
 def save_world_model(
     folder: Path,
     config: WorldModelConfig,
