@@ -22,7 +22,7 @@ from kernels.sampling import GREEDY
 from worldmodel.checkpoint import weights_hash
 from worldmodel.data.clips import ClipError
 from worldmodel.data.frames import build_frame_store, open_frame_store, write_json
-from worldmodel.data.tokens import WindowSampler, build_token_store
+from worldmodel.data.tokens import build_token_store
 from worldmodel.evaluation.following.hotbar import slots_followed
 from worldmodel.evaluation.following.presses import PRESSES, presses_shown
 from worldmodel.evaluation.following.rollout import rollout_picture, sample_rollouts, score_rollouts
@@ -40,12 +40,11 @@ from worldmodel.script import main_with_errors
 from worldmodel.settings import SamplingOptions
 from worldmodel.tokenizers.image import to_frames, to_pixels
 from worldmodel.training.tokenizer import score_tokenizer
-from worldmodel.training.world import validation_loss
+from worldmodel.training.world import held_out_loss
 from worldmodel.types import StartScene, WorldModelError
 from worldmodel.worlds.neural import NeuralWorld
 
 HELD_OUT_EVERY = 20  # recorded frames: one in so many scores the image tokenizer
-WINDOWS, SCORED_FRAMES = 24, 13  # the loss is of so many windows, and of so many frames with a whole context
 
 
 @dataclass(frozen=True)
@@ -139,8 +138,7 @@ def main(args: Arguments) -> None:
     began = time.monotonic()
     held_out = np.concatenate([clip.frames[::HELD_OUT_EVERY] for clip in pictures])
     tokenizer_scores = score_tokenizer(model.tokenizer, held_out, "luanti", cpu)
-    windows, actions = WindowSampler(tokens, config.transformer.window + SCORED_FRAMES).spread(WINDOWS)
-    loss, accuracy = validation_loss(model.transformer, windows, actions, bf16=False)
+    loss = held_out_loss(model.transformer, tokens)
     world = NeuralWorld(args.out)
     pairs = list(zip(pictures, tokens, strict=True))
     rollouts = {
@@ -159,7 +157,7 @@ def main(args: Arguments) -> None:
         {
             "weights_sha256": weights_hash(args.out),
             "tokenizer": asdict(tokenizer_scores),
-            "validation": {"loss_nats_per_token": loss, "accuracy": accuracy, "windows": len(windows)},
+            "validation": loss,
             "rollouts": {name: asdict(score_rollouts(made)) for name, made in rollouts.items()},
             "sampler": asdict(usual),
             "context_frames": args.context,

@@ -32,6 +32,7 @@ from worldmodel.parsing import read_json
 from worldmodel.readers.idm import PRETRAINED_IDM
 from worldmodel.readers.reader import ActionReader, load_reader
 from worldmodel.settings import EngineOptions, check_least, check_settings, option_of
+from worldmodel.training.world import HELD_OUT_FRAMES, held_out_loss
 from worldmodel.worlds.neural import NeuralWorld, find_checkpoint
 
 
@@ -40,7 +41,7 @@ class Arguments:
     """What is varied, and on what it is scored."""
 
     checkpoints: tuple[Path, ...]
-    """World models, one for each decode order that is to be compared: "nano", or folders."""
+    """World models that are to be compared: "nano", or folders."""
     data: tuple[Path, ...]
     """Folders of held-out clips."""
     out: Path
@@ -89,6 +90,11 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
     folder = args.out / world.weights[:SHORT_HASH]
     tokens = build_token_store(stored, world.model.tokenizer, world.model.config, store, world.device)
     episodes = pick_episodes(list(zip(stored, tokens, strict=True)), args.clips, args.context + args.frames)
+    kept = folder / "validation.json"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(kept, held_out_loss(world.model.transformer, tokens))
+    validation = {"validation": read_json(kept)}
     rows = []
     for sampler in samplers(args):
         world.sampler = sampler
@@ -96,7 +102,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
         name += f"-{args.drift}x{args.drift_frames}"
         done = folder / f"{name}.json"
         if done.exists():
-            rows.append(read_json(done))
+            rows.append(read_json(done) | validation)
             continue
         first = episodes[0]
         speed = time_frames(world, first.tokens[: args.context], first.actions[: args.context - 1], args.timed)
@@ -124,7 +130,7 @@ def sweep_checkpoint(args: Arguments, checkpoint: Path, reader: ActionReader) ->
             "speed": speed,
         }
         write_json(done, row)
-        rows.append(row)
+        rows.append(row | validation)
     return rows
 
 
@@ -164,7 +170,7 @@ def main(args: Arguments) -> None:
     check_least(STRETCH, drift_frames=args.drift_frames)
     samplers(args)  # raises for what cannot be sampled with
     reader = load_reader(args.idm)
-    check_length(args.data, args.context + args.frames)
+    check_length(args.data, max(args.context + args.frames, window + HELD_OUT_FRAMES))
     rows = [row for checkpoint in args.checkpoints for row in sweep_checkpoint(args, checkpoint, reader)]
     facts = {"idm_sha256": reader.sha256, "data": [folder.name for folder in args.data], "seed": 0}
     facts |= {"clips": args.clips, "frames": args.frames, "context": args.context}
@@ -175,6 +181,7 @@ def main(args: Arguments) -> None:
         sampler, speed = row["sampler"], row["speed"]
         print(
             f"{row['checkpoint']} {row['order']} temperature {sampler['temperature']} top-p {sampler['top_p']}: "
+            f"loss {row['validation']['loss_nats_per_token']:.3f} nats a token, "
             f"F1 {row['f1']:.3f}, PSNR {row['psnr']:.2f} dB, entropy of the first and last {STRETCH} frames' tokens "
             f"{row['token_entropy'][0]:.2f} and {row['token_entropy'][1]:.2f} nats, {speed['fps']:.1f} FPS"
         )

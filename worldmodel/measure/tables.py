@@ -220,6 +220,27 @@ def web(bench: Measured) -> str:
     )
 
 
+def sweep(bench: Measured) -> str:
+    """Checkpoints and their sampling, as `worldmodel sweep` scored them on the same clips."""
+    rows = []
+    for row in bench["rows"]:
+        sampler, low_high = row["sampler"], row["f1_interval95"]
+        first, last = row["token_entropy"]
+        rows.append(
+            [
+                row["checkpoint"],
+                f"{sampler['temperature']:g} / {sampler['top_p']:g} / {sampler['guidance']:g}",
+                f"{row['validation']['loss_nats_per_token']:.3f}",
+                f"{row['f1']:.3f} ({low_high[0]:.3f} to {low_high[1]:.3f})",
+                f"{row['psnr']:.2f} ({row['psnr'] - row['psnr_repeat']:+.2f})",
+                f"{first:.2f} / {last:.2f}",
+            ]
+        )
+    head = [f"{bench['clips']} stretches of {bench['frames']} frames", "temperature / top-p / guidance"]
+    head += ["loss, nats", f"F1 (recorded: {bench['rows'][0]['f1_real']:.3f})", "PSNR (over repeating), dB"]
+    return table([*head, f"token entropy, first / last 100 of {bench['drift_frames']} frames"], rows)
+
+
 def weight_formats(bench: Measured) -> str:
     rows = [
         [

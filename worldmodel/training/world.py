@@ -64,6 +64,7 @@ from worldmodel.training.starts import pick_starts
 from worldmodel.types import WorldModelError
 
 LOG_STEPS = 20
+HELD_OUT_WINDOWS, HELD_OUT_FRAMES = 24, 13  # as many windows, and frames of each that have a whole context
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +197,15 @@ def validation_loss(model: VisualActionTransformer, tokens: Tensor, actions: Ten
         losses.append(model.nats(logits, target).mean().item())
         hits.append(model.guessed(logits, target).float().mean().item())
     return float(np.mean(losses)), float(np.mean(hits))
+
+
+def held_out_loss(model: VisualActionTransformer, clips: Sequence[TokenClip]) -> dict[str, float]:
+    """What a checkpoint is told by in its scores.json and in a sweep: `validation_loss` of windows that are spread over
+    all clips."""
+    sampler = WindowSampler(clips, model.config.transformer.window + HELD_OUT_FRAMES)
+    tokens, actions = sampler.spread(HELD_OUT_WINDOWS)
+    loss, accuracy = validation_loss(model, tokens, actions, bf16=False)
+    return {"loss_nats_per_token": loss, "accuracy": accuracy, "windows": len(tokens)}
 
 
 def train_world(
