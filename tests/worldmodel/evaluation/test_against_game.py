@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from scripts import evaluate_against_game
 from scripts.evaluate_against_game import Arguments, main
+from worldmodel.evaluation.beside_game import run
 from worldmodel.evaluation.beside_game.block_rule import STANDS, change_shown, stands
 from worldmodel.evaluation.beside_game.neural_model import NeuralModel
 from worldmodel.evaluation.beside_game.real_trials import Pose, change_mask, read_trial, really_happened, settled
@@ -22,6 +25,7 @@ from worldmodel.evaluation.metrics.motion import world_weights
 from worldmodel.games.luanti import build
 from worldmodel.games.luanti.build import missing_packages
 from worldmodel.games.luanti.controls import Event
+from worldmodel.locking import LOCK_FILE
 from worldmodel.settings import EngineOptions
 from worldmodel.tokenizers.action import bin_to_camera, camera_to_bin
 from worldmodel.types import Action, WorldModelError
@@ -222,6 +226,20 @@ def test_a_checkpoint_continues_the_real_start(tiny_folder):
     draws = [[model.play(frames, way, script, seed=s) for way in (actions, turned)] for s in range(8)]
     assert any((one != other).any() for one, other in draws)
     assert model.reconstruct(frames).shape == frames.shape
+
+
+def test_one_process_at_a_time_records_the_real_trials(tmp_path, monkeypatch):
+    """Several checkpoints may be tried at once; the trials that they share are written by one of them."""
+    held = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'a'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    seen = []
+
+    def record(_trials, folder, *_):
+        seen.append(subprocess.run([sys.executable, "-c", held, folder / LOCK_FILE], capture_output=True, check=False))
+
+    monkeypatch.setattr(run, "record_trials", record)
+    folder = record_real(replace(OPTIONS, out=tmp_path))
+    assert seen[0].returncode != 0
+    subprocess.run([sys.executable, "-c", held, folder / LOCK_FILE], check=True)
 
 
 def test_a_folder_of_other_trials_is_refused(tmp_path):

@@ -25,6 +25,7 @@ from worldmodel.evaluation.beside_game.real_trials import read_trial, record_tri
 from worldmodel.evaluation.beside_game.scores import Result, amounts_of, bars_of, scores_of
 from worldmodel.evaluation.beside_game.trials import KINDS, Trial, make_trial
 from worldmodel.games.luanti.presets import DEFAULT_LAND, PRESETS
+from worldmodel.locking import building
 from worldmodel.types import WorldModelError
 
 FORMAT = 2
@@ -81,7 +82,8 @@ def record_real(options: AgainstOptions) -> Path:
     folder = options.out / "real"
     contents = {"format": FORMAT, "seed": options.seed, "preset": options.preset, "away": options.away}
     claim(folder, "settings.json", contents, "choose another --out, or give the same --seed, --preset and --away")
-    record_trials(options.all_trials(), folder, options.seed, options.preset)
+    with building(folder):  # several checkpoints may be tried at once
+        record_trials(options.all_trials(), folder, options.seed, options.preset)
     return folder
 
 
