@@ -110,7 +110,7 @@ def cut_scene(args: Arguments, model: WorldModel, name: str, step: int) -> Start
             "have too few frames before them"
         )
     part = slice(step - args.context + 1, step + 1)
-    frames = torch.from_numpy(np.ascontiguousarray(clip.frames[part]))
+    frames = torch.from_numpy(np.array(clip.frames[part]))  # a copy: the store is read-only
     encode = model.config.action_tokenizer().encode
     actions = [encode(action) for action in clip.actions()[part][:-1]]
     return StartScene(model.tokenizer.encode(to_pixels(frames)).numpy().astype(np.int32), np.stack(actions))
