@@ -75,16 +75,15 @@ class Arguments:
 
 
 def training_facts(run: Path, parameters: int) -> dict[str, str]:
-    """Steps and hours of a run, from its log (whose seconds start again whenever it was resumed)."""
-    log = run / "log.jsonl"
+    """Steps and hours of a run, from its log (whose seconds start again whenever it was resumed); a mean of runs has
+    none."""
+    facts, log = {"parameters": f"{parameters / 1e6:.1f} M", "steps": "-", "hours": "-"}, run / "log.jsonl"
+    if not log.is_file():
+        return facts
     rows = [parse_json(line, f"{log}:{number}") for number, line in read_lines(log)]
     seconds = [row["seconds"] for row in rows]
     spent = sum(a for a, b in pairwise([*seconds, 0.0]) if b < a)
-    return {
-        "parameters": f"{parameters / 1e6:.1f} M",
-        "steps": str(rows[-1]["step"]),
-        "hours": f"{spent / 3600:.2f}",
-    }
+    return facts | {"steps": str(rows[-1]["step"]), "hours": f"{spent / 3600:.2f}"}
 
 
 def read_starts(path: Path) -> list[tuple[str, int]]:

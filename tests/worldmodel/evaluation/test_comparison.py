@@ -84,9 +84,7 @@ def test_a_sweep_has_a_row_for_each_setting_and_goes_on(tiny_folder, tmp_path):
     found = json.loads((tmp_path / "out/sweep.json").read_text())
     assert [row["sampler"]["top_p"] for row in found["rows"]] == [0.5, 1.0]
     assert all(row["speed"]["fps"] > 0 for row in found["rows"])
-    assert (
-        len({row["validation"]["loss_nats_per_token"] for row in found["rows"]}) == 1
-    )  # of the weights, not a sampler
+    assert len({row["validation"]["loss_nats_per_token"] for row in found["rows"]}) == 1  # of the weights alone
     first, last = zip(*(row["token_entropy"] for row in found["rows"]), strict=True)
     assert 0 < first[0] < first[1]  # the colder, the fewer codes
     assert 0 < last[0] < last[1]
