@@ -120,7 +120,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "nano-following": nano_following,
     "nano-bars": nano_bars,
     "nano-sampling": lambda: bench("sweep_nano.json", tables.sweep),
-    "nano-weights": lambda: bench("sweep_weights.json", tables.sweep),
     "nano-game": lambda: bench("against_game_nano.json", shipped.game_table),
     "idm-scores": lambda: of(IDM / "scores.json", shipped.reader_table),
     "tokenizer-settings": lambda: bench("tokenizer_settings.json", tables.tokenizer_settings),

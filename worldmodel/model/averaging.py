@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -37,10 +38,10 @@ def shares_of(count: int, given: Sequence[float]) -> tuple[float, ...]:
 def averaged(folders: Sequence[Path], shares: Sequence[float]) -> WorldModel:
     """The first folder's world model with the transformers' sum, each times its share, added up in float64.
     CheckpointError if one has another configuration, or other codes."""
-    first = load_world_model(folders[0])
+    models = map(load_world_model, folders)  # one beside the first at a time
+    first = next(models)
     total: dict[str, Tensor] = {}
-    for folder, share in zip(folders, shares, strict=True):
-        other = load_world_model(folder)
+    for folder, share, other in zip(folders, shares, chain([first], models), strict=True):
         if other.config != first.config:
             raise CheckpointError(
                 f"{folder}: its configuration is not that of {folders[0]}, so that their weights have no mean"
